@@ -1,0 +1,494 @@
+"""Record presence for one tenant: who has a record open right now."""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import getrandbits
+from typing import Any
+
+from app.presence.conflicts import Claim, Forecast, Notes, decode_claim, decode_notes, forecast
+from app.presence.errors import InvalidPresence, TabOwnedByAnotherUser, TooManyCalls
+from app.presence.inspection import Inspection, inspect
+from app.presence.records import (
+    LONGEST_ACTIVE_FIELD,
+    MODES,
+    MOST_FIELDS,
+    TAB_ID,
+    Record,
+    Tab,
+    UserId,
+    Viewer,
+    clean_name,
+    decode_tab,
+    decode_viewers,
+    encode_state,
+    record_errors,
+    tenant_text,
+    user_key,
+)
+from app.presence.scripts import Scripts
+from app.presence.timeline import Entry, decode_entry
+
+DEFAULT_TTL_SECONDS = 90
+DEFAULT_LIMIT = 100  # viewers in an answer
+NO_LIMIT = 2**31
+GREATEST_LOCK_VERSION = 2**53 - 1  # what JavaScript counts without a gap
+
+ENTRY_ID = re.compile(r"[0-9]{1,16}-[0-9]{1,16}\Z", re.ASCII)
+_NEVER, _ALWAYS = "", "?"  # in the place of a known version
+
+
+@dataclass(frozen=True, slots=True)
+class ViewerList:
+    """The viewers of a record at one version.
+
+    `viewers` and the rest are None where the asker already knows this version;
+    `forecast` also where no base version was named.
+    """
+
+    version: str
+    viewers: list[Viewer] | None = None
+    total: int | None = None
+    notes: Notes | None = None
+    forecast: Forecast | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimAnswer:
+    """Whether a tab has the field now, and who has it; None for nobody."""
+
+    is_granted: bool
+    claim: Claim | None
+
+
+@dataclass(frozen=True, slots=True)
+class TimelinePage:
+    """Some entries of a timeline, oldest first; `next` is the id to go on from, None at the end."""
+
+    entries: list[Entry]
+    next: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """How often a user may call: `limit` calls in each window, counted at `key`."""
+
+    key: str
+    limit: int
+    window_ms: int
+
+
+class RecordPresenceService:
+    """Presence of one tenant's records, on any redis-py client.
+
+    Needs no Flask. Every call is one atomic script on Redis and takes its time
+    from Redis. A tab lives `ttl_seconds` after its last `update_presence`. What
+    happened to a record is kept for `timeline_seconds`, 0 keeps nothing.
+
+    Every method raises InvalidPresence for names and values outside the
+    contract (before Redis is asked) and StoreUnavailable when Redis can't say.
+
+    >>> service = RecordPresenceService(redis.Redis(), tenant_id=1)
+    >>> service.update_presence("flow", 12, "tab-1", user_id=42, user_name="Alice", mode="edit")
+    >>> service.get_unique_viewers("flow", 12)
+    [{'id': 42, 'name': 'Alice', 'tabs': 1, 'mode': 'edit', ...}]
+    """
+
+    def __init__(
+        self,
+        redis: Any,
+        tenant_id: int | str,
+        *,
+        ttl_seconds: float = DEFAULT_TTL_SECONDS,
+        timeline_seconds: float = 0,
+        scripts: Scripts | None = None,
+    ) -> None:
+        if ttl_seconds <= 0:
+            raise InvalidPresence({"ttl_seconds": ["Must be greater than 0."]})
+        self._redis = redis
+        self._tenant = tenant_text(tenant_id)
+        self._lease_ms = max(1, round(ttl_seconds * 1000))
+        self._timeline_ms = round(timeline_seconds * 1000)
+        self._scripts = scripts or _shared_scripts()
+
+    def update_presence(
+        self,
+        record_type: str,
+        record_id: str | int,
+        tab_id: str,
+        user_id: UserId,
+        user_name: str,
+        mode: str = "view",
+        dirty: bool = False,
+        *,
+        active_field: str | None = None,
+        dirty_fields: Sequence[str] = (),
+        base_version: int | None = None,
+        visible: bool = True,
+        known_version: str | None = None,
+        list_viewers: bool = False,
+        limit: int = DEFAULT_LIMIT,
+        lease_seconds: float | None = None,
+        quota: Quota | None = None,
+    ) -> ViewerList:
+        """Register a tab or renew its lease, with what it is doing.
+
+        With `list_viewers` the answer carries the other viewers, unless
+        `known_version` is still the version of the record; and with the
+        `base_version` that the tab has loaded, a forecast of what saving its
+        `dirty_fields` would run into. `lease_seconds`
+        shortens this lease, for an identity that ends sooner. `quota` is counted
+        in the same script; not on a Cluster, where it lies in another slot.
+
+        Raises TabOwnedByAnotherUser and TooManyCalls.
+        """
+        record = self._record(record_type, record_id)
+        _check_tab(tab_id, mode, active_field)
+        _check_fields("dirty_fields", dirty_fields)
+        user = user_key(user_id)
+        lease_ms = self._lease_ms
+        extras: dict[str, Any] = {}
+        if lease_seconds is not None and lease_seconds * 1000 < lease_ms:
+            lease_ms = max(1, int(lease_seconds * 1000))
+            extras["lease_ms"] = lease_ms
+        if not visible:
+            extras["hidden"] = True
+        if dirty_fields:
+            extras["dirty_fields"] = sorted(set(dirty_fields))
+        state = encode_state(user, clean_name(user_name), mode, bool(dirty), active_field, extras)
+        reply = self._scripts.run(
+            self._redis,
+            "heartbeat",
+            (*record.keys, quota.key if quota else record.tabs_key),
+            (
+                tab_id,
+                state,
+                lease_ms,
+                self._lease_ms,
+                _known(known_version) if list_viewers else _NEVER,
+                limit + 1,  # one is the asker, who is left out
+                new_nonce(),
+                self._timeline_ms,
+                quota.limit if quota else 0,
+                quota.window_ms if quota else 0,
+            ),
+        )
+        if reply[0] == "TAB_TAKEN":
+            raise TabOwnedByAnotherUser(tab_id)
+        if reply[0] == "THROTTLED":
+            raise TooManyCalls(reply[1] / 1000)
+        if len(reply) == 2:
+            return ViewerList(reply[1])
+        _, version, total, opened_ms, saves, claims, *pairs = reply
+        others = [viewer for viewer in decode_viewers(pairs) if user_key(viewer["id"]) != user]
+        notes = decode_notes(opened_ms, saves, claims)
+        ahead = None
+        if base_version is not None:
+            unsaved = extras.get("dirty_fields", ())
+            whose = {"tab_id": tab_id, "user_id": user_id}
+            ahead = forecast(notes, others, **whose, base_version=base_version, dirty_fields=unsaved)
+        return ViewerList(version, others[:limit], total - 1, notes, ahead)
+
+    def remove_presence(
+        self,
+        record_type: str,
+        record_id: str | int,
+        tab_id: str,
+        user_id: UserId | None = None,
+        *,
+        reason: str = "left",
+    ) -> bool:
+        """Remove a tab at once; True when it was there.
+
+        With `user_id`, raises TabOwnedByAnotherUser for a live tab of somebody
+        else; without, the tab is removed whoever owns it. The `reason` (`left`
+        or `evicted`) is announced when it was the user's last.
+        """
+        record = self._record(record_type, record_id)
+        _check_tab(tab_id, "view", None)
+        reply = self._scripts.run(
+            self._redis,
+            "leave",
+            record.keys,
+            (
+                tab_id,
+                "" if user_id is None else user_key(user_id),
+                reason,
+                self._lease_ms,
+                new_nonce(),
+                self._timeline_ms,
+            ),
+        )
+        if reply[0] == "TAB_TAKEN":
+            raise TabOwnedByAnotherUser(tab_id)
+        return reply[0] == "OK"
+
+    def record_saved(
+        self,
+        record_type: str,
+        record_id: str | int,
+        lock_version: int,
+        fields: Sequence[str],
+        user_id: UserId,
+        user_name: str,
+        tab_id: str | None = None,
+    ) -> bool:
+        """Tell the record's viewers that the user has saved this version, and which fields of it.
+
+        False when nobody has it open; then only the timeline has it. A version
+        is told once, however often this is called. `tab_id` is where it was
+        saved; that tab need not be live any more. Raises TabOwnedByAnotherUser.
+        """
+        record = self._record(record_type, record_id)
+        if tab_id is not None:
+            _check_tab(tab_id, "view", None)
+        _check_fields("fields", fields)
+        if type(lock_version) is not int or not 0 <= lock_version <= GREATEST_LOCK_VERSION:
+            raise InvalidPresence({"lock_version": [f"Must be an integer, 0 to {GREATEST_LOCK_VERSION}."]})
+        names = sorted(set(fields))
+        row = [str(lock_version), user_key(user_id), clean_name(user_name), tab_id or "", "", *names]
+        reply = self._scripts.run(
+            self._redis,
+            "saved",
+            record.keys,
+            (json.dumps(row, ensure_ascii=False), self._lease_ms, new_nonce(), self._timeline_ms),
+        )
+        if reply[0] == "TAB_TAKEN":
+            raise TabOwnedByAnotherUser(tab_id)
+        return reply[0] == "OK"
+
+    def claim_field(
+        self,
+        record_type: str,
+        record_id: str | int,
+        tab_id: str,
+        user_id: UserId,
+        field: str,
+        *,
+        take_over: bool = False,
+    ) -> ClaimAnswer:
+        """Say that a tab works on a field; it lasts as long as the tab, or until it is released.
+
+        A field that another tab has claimed is only given with `take_over`;
+        everybody is told from whom. Not granted to a tab that is not live, nor
+        where 100 fields are claimed. Raises TabOwnedByAnotherUser.
+        """
+        return self._claim(record_type, record_id, tab_id, user_id, field, "take" if take_over else "claim")
+
+    def release_field(
+        self, record_type: str, record_id: str | int, tab_id: str, user_id: UserId, field: str
+    ) -> None:
+        """End the tab's claim on a field, if it has one. Raises TabOwnedByAnotherUser."""
+        self._claim(record_type, record_id, tab_id, user_id, field, "release")
+
+    def _claim(
+        self, record_type: str, record_id: str | int, tab_id: str, user_id: UserId, field: str, action: str
+    ) -> ClaimAnswer:
+        record = self._record(record_type, record_id)
+        _check_tab(tab_id, "view", None)
+        _check_fields("field", [field])
+        reply = self._scripts.run(
+            self._redis,
+            "claim",
+            record.keys,
+            (tab_id, user_key(user_id), field, action, self._lease_ms, new_nonce(), self._timeline_ms),
+        )
+        if reply[0] == "TAB_TAKEN":
+            raise TabOwnedByAnotherUser(tab_id)
+        row = reply[1] if len(reply) > 1 else ""
+        return ClaimAnswer(reply[0] == "OK", decode_claim(json.loads(row))[1] if row else None)
+
+    def get_timeline(
+        self, record_type: str, record_id: str | int, *, since: str | None = None, limit: int = DEFAULT_LIMIT
+    ) -> TimelinePage:
+        """What happened to the record after the entry `since`, oldest first.
+
+        At most 1,000 entries are kept, for `timeline_seconds`.
+        """
+        record = self._record(record_type, record_id)
+        if since is not None and not ENTRY_ID.match(since):
+            raise InvalidPresence({"since": ["Must be the id of an entry."]})
+        reply = self._scripts.run(
+            self._redis,
+            "timeline",
+            record.keys,
+            (since or "", limit + 1, self._lease_ms, new_nonce(), self._timeline_ms),
+        )
+        entries = [decode_entry(reply[i], reply[i + 1]) for i in range(1, len(reply), 2)]
+        return TimelinePage(entries[:limit], entries[limit - 1]["id"] if len(entries) > limit else None)
+
+    def inspect(self, record_type: str, record_id: str | int) -> Inspection:
+        """Why is she shown? All that Redis holds of the record, with each tab's lease. Changes nothing."""
+        record = self._record(record_type, record_id)
+        reply = self._scripts.run(self._redis, "inspect", record.keys[:3], ())
+        return inspect(reply[1:], self._lease_ms)
+
+    def send_signal(
+        self,
+        record_type: str,
+        record_id: str | int,
+        tab_id: str,
+        user_id: UserId,
+        user_name: str,
+        kind: str,
+        data: Any = None,
+        *,
+        quota: Quota | None = None,
+    ) -> bool:
+        """Pass on to the record's streams what a tab is doing just now; nothing of it is kept.
+
+        False when the tab is not registered: then nobody was told. Raises
+        TabOwnedByAnotherUser and TooManyCalls.
+        """
+        record = self._record(record_type, record_id)
+        _check_tab(tab_id, "view", None)
+        user = user_key(user_id)
+        signal = {
+            "record": record.name,
+            "tab_id": tab_id,
+            "user": {"id": user_id, "name": clean_name(user_name)},
+            "kind": kind,
+            "data": data,
+        }
+        try:
+            message = json.dumps({"announce": "signal", "user": user, "data": signal}, allow_nan=False)
+        except (TypeError, ValueError, RecursionError):
+            raise InvalidPresence({"data": ["Must be JSON."]}) from None
+        reply = self._scripts.run(
+            self._redis,
+            "signal",
+            (*record.keys, quota.key if quota else record.tabs_key),
+            (
+                tab_id,
+                user,
+                message,
+                self._lease_ms,
+                quota.limit if quota else 0,
+                quota.window_ms if quota else 0,
+            ),
+        )
+        if reply[0] == "TAB_TAKEN":
+            raise TabOwnedByAnotherUser(tab_id)
+        if reply[0] == "THROTTLED":
+            raise TooManyCalls(reply[1] / 1000)
+        return reply[0] == "OK"
+
+    def get_presence(self, record_type: str, record_id: str | int) -> dict[str, Tab]:
+        """Every live tab, by tab id."""
+        record = self._record(record_type, record_id)
+        arguments = (self._lease_ms, new_nonce(), self._timeline_ms)
+        reply = self._scripts.run(self._redis, "tabs", record.keys, arguments)
+        return {
+            reply[i]: decode_tab(reply[i + 2], int(float(reply[i + 1])), self._lease_ms)
+            for i in range(1, len(reply), 3)
+        }
+
+    def get_unique_viewers(self, record_type: str, record_id: str | int) -> list[Viewer]:
+        """The users with at least one live tab, first arrival first."""
+        return self.list_viewers(record_type, record_id, limit=NO_LIMIT).viewers or []
+
+    def list_viewers(
+        self,
+        record_type: str,
+        record_id: str | int,
+        *,
+        without_user: UserId | None = None,
+        known_version: str | None = None,
+        limit: int = DEFAULT_LIMIT,
+    ) -> ViewerList:
+        """The viewers of a record; None in their place when `known_version` is current."""
+        record = self._record(record_type, record_id)
+        arguments = self._list_arguments(without_user, known_version, limit)
+        reply = self._scripts.run(self._redis, "viewers", record.keys, arguments)
+        return _read_viewers(reply, without_user, limit)
+
+    def list_viewers_of(
+        self,
+        records: Sequence[tuple[str, str | int]],
+        *,
+        without_user: UserId | None = None,
+        limit: int = DEFAULT_LIMIT,
+    ) -> list[ViewerList]:
+        """The viewers of many records, in one round trip; the order is that of `records`."""
+        if not records:
+            return []
+        calls = [
+            (self._record(*name).keys, self._list_arguments(without_user, None, limit)) for name in records
+        ]
+        replies = self._scripts.run_many(self._redis, "viewers", calls)
+        return [_read_viewers(reply, without_user, limit) for reply in replies]
+
+    def _record(self, record_type: str, record_id: str | int) -> Record:
+        if isinstance(record_id, int) and not isinstance(record_id, bool):
+            record_id = str(record_id)
+        if errors := record_errors(record_type, record_id):
+            raise InvalidPresence(errors)
+        return Record(self._tenant, record_type, record_id)
+
+    def _list_arguments(
+        self, without_user: UserId | None, known_version: str | None, limit: int
+    ) -> tuple[Any, ...]:
+        user = "" if without_user is None else user_key(without_user)
+        known = _known(known_version)
+        return known, limit + (user != ""), user, self._lease_ms, new_nonce(), self._timeline_ms
+
+
+def _read_viewers(reply: list[Any], without_user: UserId | None, limit: int) -> ViewerList:
+    if reply[0] == "UNCHANGED":
+        return ViewerList(reply[1])
+    _, version, is_viewing, total, opened_ms, saves, claims, *pairs = reply
+    viewers = decode_viewers(pairs)
+    if without_user is not None:
+        user = user_key(without_user)
+        viewers = [viewer for viewer in viewers if user_key(viewer["id"]) != user]
+        total -= is_viewing
+    return ViewerList(version, viewers[:limit], total, decode_notes(opened_ms, saves, claims))
+
+
+def _check_tab(tab_id: str, mode: str, active_field: str | None) -> None:
+    errors: dict[str, list[str]] = {}
+    if not isinstance(tab_id, str) or not TAB_ID.match(tab_id):
+        errors["tab_id"] = ["Must be 1 to 128 of A-Z, a-z, 0-9, _, ., : and -."]
+    if mode not in MODES:
+        errors["mode"] = ["Must be one of: view, edit."]
+    if active_field is not None and not is_field_name(active_field):
+        errors["active_field"] = [f"Must be 1 to {LONGEST_ACTIVE_FIELD} printable characters."]
+    if errors:
+        raise InvalidPresence(errors)
+
+
+def _check_fields(name: str, fields: Sequence[str]) -> None:
+    if isinstance(fields, str) or len(fields) > MOST_FIELDS or not all(map(is_field_name, fields)):
+        raise InvalidPresence(
+            {
+                name: [
+                    f"Must be up to {MOST_FIELDS} names of 1 to {LONGEST_ACTIVE_FIELD} printable characters."
+                ]
+            }
+        )
+
+
+def is_field_name(text: Any) -> bool:
+    """A form field's name: printable, so that it can be shown and stored anywhere."""
+    return isinstance(text, str) and 0 < len(text) <= LONGEST_ACTIVE_FIELD and text.isprintable()
+
+
+def _known(version: str | None) -> str:
+    """What a script compares with the record's version; ours are ASCII."""
+    return version if version and version.isascii() else _ALWAYS
+
+
+def new_nonce() -> str:
+    """Makes a version differ from all others though Redis's clock was set back."""
+    return f"{getrandbits(32):08x}"
+
+
+_scripts: Scripts | None = None
+
+
+def _shared_scripts() -> Scripts:
+    global _scripts
+    if _scripts is None:
+        _scripts = Scripts()
+    return _scripts

@@ -1,0 +1,22 @@
+-- lib.quota - A fixed window of calls: the first opens it, the limit closes it.
+local quota = {}
+
+-- Count one call. Returns nothing, or how long to wait, ms, when it is one too many.
+function quota.take(calls, limit, window_ms)
+  local made = redis.call("INCR", calls)
+  if made == 1 then
+    redis.call("PEXPIRE", calls, window_ms)
+  end
+  if made <= tonumber(limit) then
+    return nil
+  end
+  local left_ms = redis.call("PTTL", calls)
+  if left_ms < 0 or left_ms > tonumber(window_ms) then
+    -- A clock set back must not lengthen the window by as much.
+    redis.call("PEXPIRE", calls, window_ms)
+    left_ms = tonumber(window_ms)
+  end
+  return left_ms
+end
+
+return quota

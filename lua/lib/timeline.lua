@@ -1,0 +1,58 @@
+-- lib.timeline - What happened to a record, in order: a stream of at most 1,000 entries.
+--
+-- An entry has one field, "e", a flat JSON array (every bracket costs bytes):
+--
+--   ["join" or "update", user, name, tabs, is_editing, is_dirty, number of
+--    active fields, active field, ..., dirty field, ...]
+--   ["leave", user, name, reason]
+--   ["saved", user, name, tab_id, lock_version, field, ...]
+--   ["claimed", user, name, tab_id, field, from_user?, from_name?]
+--   ["released", user, name, tab_id, field]
+--   ["reset"], where the viewers were counted anew; joins of all follow
+--
+-- The ids are Redis's own: milliseconds, which never run backwards.
+local timeline = { MOST_ENTRIES = 1000 }
+
+local function append_names(entry, pairs_of, first, last)
+  for i = first, last, 2 do
+    entry[#entry + 1] = pairs_of[i]
+  end
+end
+
+-- What a seat shows, as a join or an update.
+function timeline.seat_entry(kind, user, packed)
+  local last = #packed
+  local dirty_fields = type(packed[last]) == "table" and packed[last] or nil
+  if dirty_fields then
+    last = last - 1
+  end
+  local entry = {
+    kind,
+    user,
+    packed[1],
+    packed[3],
+    packed[4] > 0 and 1 or 0,
+    packed[5] > 0 and 1 or 0,
+    (last - 5) / 2,
+  }
+  append_names(entry, packed, 6, last)
+  if dirty_fields then
+    append_names(entry, dirty_fields, 1, #dirty_fields)
+  end
+  return entry
+end
+
+-- Write the room's entries. Costs O(entries), nothing when there are none.
+function timeline.write(room)
+  if room.timeline_ms <= 0 or #room.entries == 0 then
+    return
+  end
+  for _, entry in ipairs(room.entries) do
+    redis.call("XADD", room.timeline, "MAXLEN", timeline.MOST_ENTRIES, "*", "e", cjson.encode(entry))
+  end
+  local oldest = string.format("%d", math.max(0, room.now_ms - room.timeline_ms))
+  redis.call("XTRIM", room.timeline, "MINID", oldest)
+  redis.call("PEXPIRE", room.timeline, string.format("%d", room.timeline_ms))
+end
+
+return timeline

@@ -1,0 +1,36 @@
+-- viewers - Sweep a record and list who has it open.
+--
+-- KEYS[1]  tabs           hash    tab_id -> state
+-- KEYS[2]  seen           zset    tab_id -> end of lease, ms
+-- KEYS[3]  viewers        hash    user -> seat, "#" -> version and counts
+-- KEYS[4]  order          zset    user -> arrival, crowds only
+-- KEYS[5]  timeline       stream  what happened
+-- ARGV[1]  known_version  string  "?" when there is none
+-- ARGV[2]  limit          int     viewers to list
+-- ARGV[3]  user           string  is she among the viewers? "" asks nothing
+-- ARGV[4]  lease_ms       int     > 0
+-- ARGV[5]  nonce          string  random; part of a new version
+-- ARGV[6]  timeline_ms    int     how long the timeline is kept; 0 writes none
+--
+-- Returns  {"OK", version, is_viewing, total, opened_ms, saves, claims, user, seat, ...}
+--          | {"UNCHANGED", version}
+-- Writes   tabs, seen, viewers, order, timeline
+-- Cost     O(limit), and O(stale tabs) to sweep them
+local clock = require("lib.clock")
+local roster = require("lib.roster")
+
+local tabs, seen, viewers, order, timeline = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local known_version, limit, user = ARGV[1], tonumber(ARGV[2]), ARGV[3]
+local lease_ms, nonce, timeline_ms = tonumber(ARGV[4]), ARGV[5], tonumber(ARGV[6])
+
+local keys = { tabs = tabs, seen = seen, viewers = viewers, order = order, timeline = timeline }
+local room = roster.open(keys, clock, lease_ms, timeline_ms)
+roster.settle(room)
+roster.commit(room, nonce)
+if known_version == room.version then
+  return { "UNCHANGED", room.version }
+end
+local is_viewing = user ~= "" and redis.call("HEXISTS", viewers, user) or 0
+local reply = { "OK", room.version, is_viewing }
+roster.list(viewers, order, limit, reply)
+return reply

@@ -1,0 +1,211 @@
+"""The commands of lua/ as a test calls them, and ways to age, damage and watch a record."""
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from app.presence.records import Record, decode_viewers, encode_state, user_key
+from app.presence.scripts import Scripts
+
+LEASE_MS = 90_000
+SHORT_LEASE_MS = 20_000
+GRACE_MS = 1_000
+NONCE = "00c0ffee"
+RECORD = Record("1", "flow", "12")
+
+scripts = Scripts()
+
+
+def state_of(
+    user: int | str = 42,
+    name: str = "Alice",
+    mode: str = "view",
+    dirty: bool = False,
+    field: str | None = None,
+    **extras: Any,
+) -> str:
+    return encode_state(user_key(user), name, mode, dirty, field, extras)
+
+
+def call(redis: Any, name: str, record: Record, **values: Any) -> list[Any]:
+    """Run a command; keys and arguments find their places by the names in its header.
+
+    A key that the header has and the record has not comes from `values` too.
+    """
+    script = scripts[name]
+    keys = zip(("tabs", "seen", "viewers", "order", "timeline"), record.keys, strict=True)
+    named = {"timeline_ms": 0, **dict(keys), **values}
+    return scripts.run(
+        redis, name, [named[key] for key in script.keys], [named[argument] for argument in script.args]
+    )
+
+
+def heartbeat(
+    redis: Any,
+    tab_id: str,
+    user: int | str = 42,
+    *,
+    record: Record = RECORD,
+    lease_ms: int = LEASE_MS,
+    known: str = "",
+    limit: int = 100,
+    nonce: str = NONCE,
+    calls: str | None = None,
+    calls_limit: int = 0,
+    window_ms: int = 60_000,
+    **state: Any,
+) -> list[Any]:
+    """Beat; the reply starts with the status word."""
+    return call(
+        redis,
+        "heartbeat",
+        record,
+        tab_id=tab_id,
+        state=state_of(user, **state),
+        lease_ms=lease_ms,
+        usual_ms=LEASE_MS,
+        known_version=known,
+        limit=limit,
+        nonce=nonce,
+        calls=calls or record.tabs_key,
+        calls_limit=calls_limit,
+        window_ms=window_ms,
+    )
+
+
+def leave(
+    redis: Any,
+    tab_id: str,
+    user: int | str | None = 42,
+    *,
+    record: Record = RECORD,
+    reason: str = "left",
+) -> str:
+    """Say goodbye; returns the status word. User None removes anybody's tab."""
+    owner = "" if user is None else user_key(user)
+    values = {"tab_id": tab_id, "user": owner, "reason": reason, "lease_ms": LEASE_MS, "nonce": NONCE}
+    return call(redis, "leave", record, **values)[0]
+
+
+def read_viewers(
+    redis: Any,
+    *,
+    record: Record = RECORD,
+    known: str = "?",
+    limit: int = 1000,
+    user: int | str | None = None,
+    lease_ms: int = LEASE_MS,
+) -> list[Any]:
+    """The reply of `viewers`, unread."""
+    asker = "" if user is None else user_key(user)
+    values = {"known_version": known, "limit": limit, "user": asker, "lease_ms": lease_ms, "nonce": NONCE}
+    return call(redis, "viewers", record, **values)
+
+
+def viewers(redis: Any, record: Record = RECORD) -> list[dict[str, Any]]:
+    """Who is viewing, first arrival first."""
+    return decode_viewers(read_viewers(redis, record=record)[7:])
+
+
+def names(redis: Any, record: Record = RECORD) -> list[str]:
+    return [viewer["name"] for viewer in viewers(redis, record)]
+
+
+def version(redis: Any, record: Record = RECORD) -> str:
+    return read_viewers(redis, record=record)[1]
+
+
+def tabs(redis: Any, record: Record = RECORD) -> dict[str, str]:
+    """Live tabs: id -> state."""
+    reply = call(redis, "tabs", record, lease_ms=LEASE_MS, nonce=NONCE)
+    return {reply[i]: reply[i + 2] for i in range(1, len(reply), 3)}
+
+
+def age(redis: Any, tab_id: str, by_ms: int = LEASE_MS + 1, record: Record = RECORD) -> None:
+    """Let the tab's lease be older by so much: what waiting would do, without waiting."""
+    redis.zincrby(record.seen_key, -by_ms, tab_id)
+
+
+def set_clock_back(redis: Any, by_ms: int = 3_600_000, record: Record = RECORD) -> None:
+    """Leave every lease and every expiry as far ahead as a clock that was set back does."""
+    for tab_id in redis.zrange(record.seen_key, 0, -1):
+        redis.zincrby(record.seen_key, by_ms, tab_id)
+    for key in record.keys:
+        if redis.exists(key):
+            redis.pexpire(key, redis.pttl(key) + by_ms)
+
+
+def leases(redis: Any, record: Record = RECORD) -> dict[str, int]:
+    """Milliseconds that each tab has left to live."""
+    seconds, microseconds = redis.time()
+    now_ms = seconds * 1000 + microseconds // 1000
+    return {tab: int(end) - now_ms for tab, end in redis.zrange(record.seen_key, 0, -1, withscores=True)}
+
+
+def left_ms(redis: Any, key: str) -> int:
+    """How long a key has left, less what the viewers outlive the last lease by."""
+    return redis.pttl(key) - (GRACE_MS if key.endswith((":viewers", ":order")) else 0)
+
+
+def contents(redis: Any, record: Record = RECORD) -> dict[str, Any]:
+    """All that a record has in Redis, to compare before and after."""
+    return {
+        record.tabs_key: redis.hgetall(record.tabs_key),
+        record.seen_key: redis.zrange(record.seen_key, 0, -1, withscores=True),
+        record.viewers_key: redis.hgetall(record.viewers_key),
+        record.order_key: redis.zrange(record.order_key, 0, -1, withscores=True),
+    }
+
+
+class Listener:
+    """A subscriber of a record's channel.
+
+    >>> with Listener(redis) as listener:
+    ...     heartbeat(redis, "tab-1")
+    ...     assert listener.changes() == [("join", 42, …)]
+    """
+
+    def __init__(self, redis: Any, record: Record = RECORD) -> None:
+        self._redis = redis
+        self._channel = record.channel
+        self._pubsub = redis.pubsub(ignore_subscribe_messages=True)
+        self._fences = 0
+
+    def __enter__(self) -> "Listener":
+        self._pubsub.subscribe(self._channel)
+        self.messages()
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self._pubsub.close()
+
+    def messages(self) -> list[dict[str, Any]]:
+        """Everything published since the last call, without waiting for more."""
+        self._fences += 1
+        fence = f"fence {self._fences}"
+        self._redis.publish(self._channel, fence)
+        heard = []
+        for _ in range(100_000):
+            message = self._pubsub.get_message(timeout=1)
+            if message and message["data"] == fence:
+                return heard
+            if message:
+                heard.append(json.loads(message["data"]))
+        raise AssertionError("the subscription went silent")
+
+    def changes(self) -> list[list[Any]]:
+        """The changes of all messages since the last call: [kind, user, seat or reason]."""
+        return [
+            [kind, json.loads(user), what]
+            for message in self.messages()
+            for kind, user, what in message["changes"]
+        ]
+
+
+def assert_chained(messages: Iterable[dict[str, Any]], start: str) -> str:
+    """Every message continues where the one before it ended; returns the last version."""
+    for message in messages:
+        assert message["previous"] == start
+        assert message["version"] != start
+        start = message["version"]
+    return start

@@ -1,0 +1,842 @@
+"""heartbeat: what a tab's "still here" does to its record, on the embedded and on a real Redis."""
+
+import json
+from itertools import combinations
+
+import pytest
+
+from app.presence.errors import StoreUnavailable
+from tests.lua.commands import (
+    LEASE_MS,
+    RECORD,
+    SHORT_LEASE_MS,
+    Listener,
+    age,
+    assert_chained,
+    contents,
+    heartbeat,
+    leases,
+    leave,
+    left_ms,
+    names,
+    read_viewers,
+    set_clock_back,
+    state_of,
+    tabs,
+    version,
+    viewers,
+)
+
+SIBLINGS = ("tabs", "seen", "viewers", "order")
+
+
+def key_named(name):
+    return getattr(RECORD, f"{name}_key")
+
+
+# What a viewer list says
+
+
+def test_first_heartbeat_makes_its_user_a_viewer(redis):
+    heartbeat(redis, "t1", 42, name="Alice", mode="edit", dirty=True, field="title")
+
+    assert viewers(redis) == [
+        {
+            "id": 42,
+            "name": "Alice",
+            "tabs": 1,
+            "mode": "edit",
+            "has_dirty_tab": True,
+            "active_fields": ["title"],
+        }
+    ]
+
+
+def test_two_tabs_of_a_user_are_one_viewer_with_what_either_does(redis):
+    heartbeat(redis, "t1", 42, mode="edit", field="title")
+    heartbeat(redis, "t2", 42, dirty=True, field="body")
+
+    [alice] = viewers(redis)
+
+    assert (alice["tabs"], alice["mode"], alice["has_dirty_tab"]) == (2, "edit", True)
+    assert alice["active_fields"] == ["body", "title"]
+
+
+def test_field_stays_active_while_another_tab_of_its_user_is_in_it(redis):
+    heartbeat(redis, "t1", 42, mode="edit", field="title")
+    heartbeat(redis, "t2", 42, mode="edit", field="title")
+
+    heartbeat(redis, "t1", 42)
+    assert viewers(redis)[0]["active_fields"] == ["title"]
+    assert viewers(redis)[0]["mode"] == "edit"
+
+    heartbeat(redis, "t2", 42)
+    assert viewers(redis)[0]["active_fields"] == []
+    assert viewers(redis)[0]["mode"] == "view"
+
+
+def test_viewers_come_in_the_order_of_their_arrival_whoever_beats_last(redis):
+    for user, name in ((9, "Zoe"), (1, "Bob"), (5, "Mia")):
+        heartbeat(redis, f"t{user}", user, name=name)
+
+    heartbeat(redis, "t9", 9, name="Zoe", mode="edit")
+    heartbeat(redis, "t1", 1, name="Bob", dirty=True)
+
+    assert names(redis) == ["Zoe", "Bob", "Mia"]
+
+
+def test_second_tab_does_not_move_its_user_to_the_end(redis):
+    heartbeat(redis, "a1", 1, name="Ann")
+    heartbeat(redis, "b1", 2, name="Bob")
+    heartbeat(redis, "a2", 1, name="Ann")
+    leave(redis, "a1", 1)
+
+    assert names(redis) == ["Ann", "Bob"]
+
+
+def test_new_name_replaces_the_old_one(redis):
+    heartbeat(redis, "t1", 42, name="Alice Old")
+    heartbeat(redis, "t2", 42, name="Alice Old")
+    heartbeat(redis, "t1", 42, name="Alice New")
+
+    assert names(redis) == ["Alice New"]
+    assert viewers(redis)[0]["tabs"] == 2
+
+
+@pytest.mark.parametrize("somebody_was_stale", [False, True])
+def test_tab_that_still_has_the_old_name_does_not_bring_it_back(redis, somebody_was_stale):
+    heartbeat(redis, "t1", 42, name="Alice Old")
+    heartbeat(redis, "t2", 42, name="Alice Old")
+    heartbeat(redis, "t3", 43, name="Bob")
+    heartbeat(redis, "t1", 42, name="Alice New")
+    if somebody_was_stale:
+        age(redis, "t3")
+
+    heartbeat(redis, "t2", 42, name="Alice Old")
+
+    assert "Alice New" in names(redis)
+
+
+# Versions and announcements
+
+
+def test_join_update_and_leave_are_announced_in_one_unbroken_chain(redis):
+    start = version(redis)
+    with Listener(redis) as listener:
+        heartbeat(redis, "t1", 42)
+        heartbeat(redis, "t2", 43, name="Bob")
+        heartbeat(redis, "t1", 42, mode="edit")
+        leave(redis, "t2", 43)
+        leave(redis, "t1", 42)
+        messages = listener.messages()
+
+    assert [change for message in messages for change in message["changes"]] == [
+        ["join", "42", ["Alice", 1, 1, 0, 0]],
+        ["join", "43", ["Bob", 2, 1, 0, 0]],
+        ["update", "42", ["Alice", 1, 1, 1, 0]],
+        ["leave", "43", "left"],
+        ["leave", "42", "left"],
+    ]
+    assert assert_chained(messages, start) == version(redis)
+
+
+def test_unchanged_heartbeat_says_nothing_and_keeps_the_version(redis):
+    _, first = heartbeat(redis, "t1")
+    with Listener(redis) as listener:
+        _, second = heartbeat(redis, "t1")
+
+        assert second == first
+        assert listener.messages() == []
+
+
+def test_unchanged_heartbeat_renews_only_its_own_lease(redis):
+    heartbeat(redis, "t1", 42)
+    heartbeat(redis, "t2", 43)
+    age(redis, "t1", by_ms=30_000)
+    age(redis, "t2", by_ms=30_000)
+
+    heartbeat(redis, "t1", 42)
+
+    assert leases(redis)["t1"] > LEASE_MS - 5_000
+    assert leases(redis)["t2"] < LEASE_MS - 25_000
+
+
+def test_change_that_no_viewer_list_shows_keeps_the_version(redis):
+    heartbeat(redis, "t1", mode="edit", field="title")
+    _, before = heartbeat(redis, "t2", mode="edit", field="title")
+    with Listener(redis) as listener:
+        assert heartbeat(redis, "t2", mode="edit", field="title", hidden=True)[1] == before
+        assert heartbeat(redis, "t2", field="title")[1] == before
+        assert heartbeat(redis, "t2")[1] == before
+        assert listener.messages() == []
+    assert tabs(redis)["t2"] == state_of()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"mode": "edit"}, {"dirty": True}, {"field": "title"}, {"name": "Alicia"}],
+    ids=lambda change: next(iter(change)),
+)
+def test_each_visible_change_is_a_new_version_and_one_update(redis, change):
+    _, before = heartbeat(redis, "t1")
+    with Listener(redis) as listener:
+        _, after = heartbeat(redis, "t1", **change)
+
+        assert after != before
+        assert [kind for kind, *_ in listener.changes()] == ["update"]
+
+
+def test_same_heartbeat_twice_counts_once(redis):
+    """The client library sends a call again whose answer was lost."""
+    with Listener(redis) as listener:
+        first = heartbeat(redis, "t1", mode="edit", field="title", nonce="11111111")
+        second = heartbeat(redis, "t1", mode="edit", field="title", nonce="11111111")
+
+        assert second == first
+        assert len(listener.messages()) == 1
+    assert viewers(redis)[0]["tabs"] == 1
+
+
+def test_more_than_a_hundred_changes_at_once_are_announced_as_a_reset(redis):
+    for user in range(102):
+        heartbeat(redis, f"t{user}", user)
+    for user in range(1, 102):
+        age(redis, f"t{user}")
+    with Listener(redis) as listener:
+        heartbeat(redis, "t0", 0)
+        [message] = listener.messages()
+
+    assert message["reset"] is True
+    assert "changes" not in message
+
+
+def test_version_after_the_record_was_empty_is_a_new_one(redis):
+    seen = set()
+    for round_ in range(5):
+        seen.add(heartbeat(redis, "t1", nonce=f"{round_:08x}")[1])
+        leave(redis, "t1")
+
+    assert len(seen) == 5
+    assert version(redis) not in seen
+
+
+def test_version_after_redis_lost_everything_is_a_new_one(redis):
+    before = heartbeat(redis, "t1", nonce="11111111")[1]
+    redis.flushall()
+
+    reply = heartbeat(redis, "t1", known=before, nonce="22222222")
+
+    assert reply[1] != before
+    assert len(reply) > 2
+
+
+def test_version_grows_even_when_the_clock_stands_behind_it(redis):
+    heartbeat(redis, "t1")
+    meta = redis.hget(RECORD.viewers_key, "#")
+    ahead = meta.split("-")[0]
+    ahead_by_an_hour = str(int(ahead) + 3_600_000_000)
+    redis.hset(RECORD.viewers_key, "#", meta.replace(ahead, ahead_by_an_hour))
+
+    after = heartbeat(redis, "t1", mode="edit")[1]
+
+    assert int(after.split("-")[0]) == int(ahead_by_an_hour) + 1
+
+
+# The list in the answer
+
+
+def test_answer_lists_viewers_only_to_a_caller_with_another_version(redis):
+    now = heartbeat(redis, "t1", 42)[1]
+
+    assert heartbeat(redis, "t1", 42, known="") == ["OK", now]
+    assert heartbeat(redis, "t1", 42, known=now) == ["OK", now]
+    assert heartbeat(redis, "t1", 42, known="?")[:3] == ["OK", now, 1]
+    assert heartbeat(redis, "t1", 42, known="1-gone")[:3] == ["OK", now, 1]
+
+
+def test_heartbeat_that_changes_the_record_lists_it_as_it_is_then(redis):
+    before = heartbeat(redis, "t1", 42)[1]
+
+    reply = heartbeat(redis, "t2", 43, name="Bob", known=before)
+
+    assert reply[1] != before
+    assert [reply[2], reply[6]] == [2, "42"]
+    assert json.loads(reply[9])[0] == "Bob"
+
+
+# Leases
+
+
+def test_tab_expires_while_its_user_keeps_another_tab(redis):
+    heartbeat(redis, "t1", 42, mode="edit", dirty=True, field="title")
+    heartbeat(redis, "t2", 42)
+    age(redis, "t1")
+    with Listener(redis) as listener:
+        heartbeat(redis, "t2", 42)
+
+        assert [kind for kind, *_ in listener.changes()] == ["update"]
+    assert viewers(redis) == [
+        {"id": 42, "name": "Alice", "tabs": 1, "mode": "view", "has_dirty_tab": False, "active_fields": []}
+    ]
+    assert list(tabs(redis)) == ["t2"]
+
+
+def test_heartbeat_sweeps_the_tab_of_somebody_who_is_gone(redis):
+    heartbeat(redis, "t1", 42)
+    heartbeat(redis, "t2", 43, name="Bob")
+    age(redis, "t1")
+    with Listener(redis) as listener:
+        heartbeat(redis, "t2", 43, name="Bob")
+        heartbeat(redis, "t2", 43, name="Bob")
+
+        assert listener.changes() == [["leave", 42, "expired"]]
+    assert redis.hkeys(RECORD.tabs_key) == ["t2"]
+    assert set(redis.hkeys(RECORD.viewers_key)) == {"43", "#"}
+
+
+def test_tab_that_is_back_after_its_lease_keeps_its_place(redis):
+    """A laptop that slept: nobody was told that she left, so she has not."""
+    heartbeat(redis, "t1", 42)
+    heartbeat(redis, "t2", 43, name="Bob")
+    age(redis, "t1")
+    with Listener(redis) as listener:
+        heartbeat(redis, "t1", 42)
+
+        assert listener.messages() == []
+    assert names(redis) == ["Alice", "Bob"]
+
+
+def test_user_who_comes_back_in_a_new_tab_is_not_counted_twice(redis):
+    heartbeat(redis, "t1", 42, dirty=True)
+    age(redis, "t1")
+
+    heartbeat(redis, "t2", 42)
+
+    assert [(viewer["tabs"], viewer["has_dirty_tab"]) for viewer in viewers(redis)] == [(1, False)]
+
+
+def test_every_key_ends_within_the_lease(redis):
+    heartbeat(redis, "t1", 42)
+    heartbeat(redis, "t2", 43)
+    heartbeat(redis, "t1", 42, mode="edit")
+    heartbeat(redis, "t1", 42, mode="edit")
+
+    for key in redis.keys("*"):
+        assert 0 < left_ms(redis, key) <= LEASE_MS, key
+
+
+@pytest.mark.parametrize(
+    "next_state",
+    [{}, {"hidden": True}, {"mode": "edit"}],
+    ids=["unchanged", "changed out of sight", "changed in sight"],
+)
+def test_every_heartbeat_keeps_its_record_in_redis_for_a_whole_lease(redis, next_state):
+    heartbeat(redis, "t1", 42)
+    for key in redis.keys("*"):
+        redis.pexpire(key, 1_000)
+    age(redis, "t1", by_ms=LEASE_MS - 1_000)
+
+    heartbeat(redis, "t1", 42, **next_state)
+
+    for key in redis.keys("*"):
+        assert left_ms(redis, key) > LEASE_MS - 5_000, key
+
+
+def test_short_lease_takes_no_other_tab_with_it(redis):
+    heartbeat(redis, "t1", 42)
+    heartbeat(redis, "t2", 43, lease_ms=SHORT_LEASE_MS)
+    heartbeat(redis, "t2", 43, lease_ms=SHORT_LEASE_MS)
+
+    assert leases(redis)["t1"] > SHORT_LEASE_MS * 2
+    for key in redis.keys("*"):
+        assert left_ms(redis, key) > SHORT_LEASE_MS * 2, key
+
+
+def test_long_lease_joins_a_record_of_short_ones_unshortened(redis):
+    heartbeat(redis, "t1", 42, lease_ms=SHORT_LEASE_MS)
+    heartbeat(redis, "t2", 43, lease_ms=LEASE_MS)
+    heartbeat(redis, "t1", 42, lease_ms=SHORT_LEASE_MS, mode="edit")
+
+    assert leases(redis)["t2"] > LEASE_MS - 5_000
+    assert leases(redis)["t1"] <= SHORT_LEASE_MS
+    assert redis.pttl(RECORD.tabs_key) > LEASE_MS - 5_000
+
+
+def test_lease_longer_than_usual_is_kept_by_those_with_the_usual_one(redis):
+    """Two releases with different settings share a record while one replaces the other."""
+    heartbeat(redis, "t1", 42, lease_ms=LEASE_MS * 3)
+    heartbeat(redis, "t2", 43)
+    heartbeat(redis, "t2", 43, mode="edit")
+    viewers(redis)
+
+    assert leases(redis)["t1"] > LEASE_MS * 2
+
+
+def test_record_lives_as_long_as_a_lease_that_a_new_setting_has_lengthened(redis):
+    heartbeat(redis, "t1", 42)
+    heartbeat(redis, "t1", 42, lease_ms=LEASE_MS * 3)
+
+    for key in redis.keys("*"):
+        assert left_ms(redis, key) > LEASE_MS * 2, key
+
+
+@pytest.mark.parametrize("lost", SIBLINGS)
+def test_short_lease_takes_no_other_tab_with_it_after_an_eviction_either(redis, lost):
+    heartbeat(redis, "t1", 42)
+    redis.delete(key_named(lost))
+
+    heartbeat(redis, "t2", 43, lease_ms=SHORT_LEASE_MS)
+
+    assert leases(redis).get("t1", LEASE_MS) > SHORT_LEASE_MS * 2
+
+
+# Redis's clock may be set back
+
+
+def test_clock_set_back_makes_nobody_immortal(redis):
+    heartbeat(redis, "t1", 42)
+    heartbeat(redis, "t2", 43)
+    set_clock_back(redis)
+
+    heartbeat(redis, "t1", 42)
+
+    assert max(leases(redis).values()) <= LEASE_MS
+    assert set(tabs(redis)) == {"t1", "t2"}
+    for key in redis.keys("*"):
+        assert left_ms(redis, key) <= LEASE_MS, key
+
+
+def test_newcomer_after_the_clock_was_set_back_reins_in_the_leases(redis):
+    heartbeat(redis, "t1", 42)
+    set_clock_back(redis)
+
+    heartbeat(redis, "t2", 43)
+
+    assert max(leases(redis).values()) <= LEASE_MS
+
+
+# Whose tab
+
+
+def test_heartbeat_refuses_another_users_tab(redis):
+    heartbeat(redis, "t1", 42, mode="edit")
+    before = contents(redis)
+
+    assert heartbeat(redis, "t1", 43) == ["TAB_TAKEN"]
+    assert contents(redis) == before
+
+
+def test_string_and_number_are_different_users(redis):
+    heartbeat(redis, "t1", 42)
+
+    assert heartbeat(redis, "t1", "42") == ["TAB_TAKEN"]
+    heartbeat(redis, "t2", "42", name="Alice of another kind")
+    assert [viewer["id"] for viewer in viewers(redis)] == [42, "42"]
+
+
+def test_stale_tab_may_be_taken_by_another_user(redis):
+    """A browser profile is handed on and has kept its tab id."""
+    heartbeat(redis, "t1", 42, mode="edit", dirty=True, field="title")
+    age(redis, "t1")
+    with Listener(redis) as listener:
+        assert heartbeat(redis, "t1", 43, name="Bob")[0] == "OK"
+
+        assert sorted(listener.changes()) == [
+            ["join", 43, ["Bob", 2, 1, 0, 0]],
+            ["leave", 42, "expired"],
+        ]
+    assert names(redis) == ["Bob"]
+
+
+# Lost keys
+
+
+@pytest.mark.parametrize(
+    "lost", [*combinations(SIBLINGS, 1), *combinations(SIBLINGS, 2), *combinations(SIBLINGS, 3)], ids="+".join
+)
+def test_heartbeat_repairs_a_record_that_lost_some_of_its_keys(redis, lost):
+    heartbeat(redis, "t1", 42, mode="edit", field="title")
+    heartbeat(redis, "t2", 43, name="Bob")
+    redis.delete(*(key_named(name) for name in lost))
+
+    for _ in range(2):
+        assert heartbeat(redis, "t1", 42, mode="edit", field="title")[0] == "OK"
+        heartbeat(redis, "t2", 43, name="Bob")
+
+    assert {viewer["name"]: viewer["tabs"] for viewer in viewers(redis)} == {"Alice": 1, "Bob": 1}
+    assert viewers(redis)[names(redis).index("Alice")]["active_fields"] == ["title"]
+    assert set(tabs(redis)) == {"t1", "t2"}
+    assert redis.zcard(RECORD.seen_key) == redis.hlen(RECORD.tabs_key) == 2
+
+
+@pytest.mark.parametrize("lost", ["tabs", "seen", "viewers"])
+def test_repair_is_announced_as_a_reset_with_a_new_version(redis, lost):
+    before = heartbeat(redis, "t1", 42)[1]
+    heartbeat(redis, "t2", 43)
+    redis.delete(key_named(lost))
+    with Listener(redis) as listener:
+        after = heartbeat(redis, "t1", 42, nonce="22222222")[1]
+        [message] = listener.messages()
+
+    assert after != before
+    assert message["version"] == after
+    assert message["reset"] is True
+
+
+def test_repair_keeps_the_order_of_arrival_where_the_seats_survived(redis):
+    for user, name in ((1, "Ann"), (2, "Bob"), (3, "Cem")):
+        heartbeat(redis, f"t{user}", user, name=name)
+    heartbeat(redis, "t1", 1, name="Ann")
+    redis.hset(RECORD.tabs_key, "written by hand", state_of(4))
+
+    heartbeat(redis, "t4", 4, name="Dee")
+
+    assert names(redis) == ["Ann", "Bob", "Cem", "Dee"]
+
+
+def test_newcomer_arrives_last_though_the_counters_were_lost(redis):
+    for user, name in ((9, "Ann"), (8, "Bob")):
+        heartbeat(redis, f"t{user}", user, name=name)
+    redis.hdel(RECORD.viewers_key, "#")
+
+    heartbeat(redis, "t1", 1, name="Cem")
+
+    assert names(redis) == ["Ann", "Bob", "Cem"]
+
+
+def test_repair_gives_the_newest_name(redis):
+    heartbeat(redis, "t1", 42, name="Alice Old")
+    heartbeat(redis, "t2", 42, name="Alice Old")
+    age(redis, "t1", by_ms=100)
+    age(redis, "t2", by_ms=200)
+    redis.delete(RECORD.viewers_key)
+
+    heartbeat(redis, "t2", 42, name="Alice New")
+
+    assert names(redis) == ["Alice New"]
+
+
+# Fields that somebody else wrote
+
+GARBAGE = {
+    "no JSON": "Alice was here",
+    "nothing": "",
+    "a number": "42",
+    "null": "null",
+    "an object": '{"user":"42"}',
+    "an empty array": "[]",
+    "user missing": '[null,"Alice","view",false,""]',
+    "user a number": '[42,"Alice","view",false,""]',
+    "user no JSON": '["Alice","Alice","view",false,""]',
+    "user an object": '["{}","Alice","view",false,""]',
+    "user the word true": '["true","Alice","view",false,""]',
+    "user a fraction": '["4.2","Alice","view",false,""]',
+    "user with a leading zero": '["007","Alice","view",false,""]',
+    "user the counters' name": '["#","Alice","view",false,""]',
+    "name missing": '["42"]',
+    "name a number": '["42",42,"view",false,""]',
+    "mode unknown": '["42","Alice","peek",false,""]',
+    "dirty a number": '["42","Alice","view",1,""]',
+    "field null": '["42","Alice","view",false,null]',
+    "too short": '["42","Alice","view"]',
+}
+
+
+@pytest.fixture(params=GARBAGE.values(), ids=GARBAGE.keys())
+def garbage(request):
+    return request.param
+
+
+def lease_until(redis, ms):
+    seconds, microseconds = redis.time()
+    return seconds * 1000 + microseconds // 1000 + ms
+
+
+def test_garbage_without_a_lease_is_cleared_away(redis, garbage):
+    heartbeat(redis, "t1", 42)
+    redis.hset(RECORD.tabs_key, "__proto__", garbage)
+
+    heartbeat(redis, "t2", 43, name="Bob")
+
+    assert redis.hlen(RECORD.tabs_key) == 2
+    assert names(redis) == ["Alice", "Bob"]
+
+
+def test_garbage_with_a_lease_is_cleared_away(redis, garbage):
+    heartbeat(redis, "t1", 42)
+    redis.hset(RECORD.tabs_key, "x", garbage)
+    redis.zadd(RECORD.seen_key, {"x": lease_until(redis, 60_000)})
+
+    heartbeat(redis, "t2", 43, name="Bob")
+
+    assert set(redis.hkeys(RECORD.tabs_key)) == set(redis.zrange(RECORD.seen_key, 0, -1)) == {"t1", "t2"}
+    assert names(redis) == ["Alice", "Bob"]
+
+
+def test_garbage_in_place_of_a_live_tab_is_gone_with_its_next_heartbeat(redis, garbage):
+    heartbeat(redis, "t1", 42)
+    heartbeat(redis, "t2", 43, name="Bob")
+    redis.hset(RECORD.tabs_key, "t1", garbage)
+
+    heartbeat(redis, "t1", 42)
+
+    assert [(viewer["name"], viewer["tabs"]) for viewer in viewers(redis)] == [("Alice", 1), ("Bob", 1)]
+    assert tabs(redis)["t1"] == state_of(42)
+
+
+def test_garbage_in_place_of_a_live_tab_goes_with_its_lease(redis, garbage):
+    heartbeat(redis, "t1", 42)
+    heartbeat(redis, "t2", 43, name="Bob")
+    redis.hset(RECORD.tabs_key, "t1", garbage)
+    age(redis, "t1")
+
+    heartbeat(redis, "t2", 43, name="Bob")
+
+    assert names(redis) == ["Bob"]
+
+
+@pytest.mark.parametrize(
+    "foreign",
+    [
+        state_of(99, name="Mallory"),
+        state_of(42, field="a field that was never active"),
+    ],
+    ids=["of nobody", "with another field"],
+)
+def test_state_that_somebody_else_wrote_breaks_nothing(redis, foreign):
+    heartbeat(redis, "t1", 42)
+    heartbeat(redis, "t2", 43, name="Bob")
+    redis.hset(RECORD.tabs_key, "t1", foreign)
+    age(redis, "t1")
+
+    assert heartbeat(redis, "t3", 44, name="Cem")[0] == "OK"
+    assert heartbeat(redis, "t2", 43, name="Bob")[0] == "OK"
+    assert [(viewer["name"], viewer["tabs"]) for viewer in viewers(redis)] == [("Bob", 1), ("Cem", 1)]
+
+
+def test_field_without_a_lease_never_becomes_a_viewer(redis):
+    redis.hset(RECORD.tabs_key, "t9", state_of(99, name="Ghost"))
+
+    assert names(redis) == []
+
+    redis.hset(RECORD.tabs_key, "t9", state_of(99, name="Ghost"))
+    heartbeat(redis, "t1", 42)
+
+    assert names(redis) == ["Alice"]
+    assert list(tabs(redis)) == ["t1"]
+
+
+# Names and ids
+
+
+@pytest.mark.parametrize(
+    "user",
+    [
+        0,
+        -7,
+        2**53 + 1,
+        2**63,
+        10**30,
+        "42",
+        "#",
+        '"',
+        "\\",
+        "a'b\"c",
+        "\x00\x01\x1f\x7f",
+        "__proto__",
+        "Ünïcödé",
+        "日本語",
+        "👩‍👩‍👧",
+        "null",
+        " ",
+        "a/b",
+        "x" * 300,
+    ],
+    ids=repr,
+)
+def test_user_id_comes_back_as_it_was(redis, user):
+    heartbeat(redis, "t1", user)
+    heartbeat(redis, "t2", user, mode="edit")
+
+    [viewer] = viewers(redis)
+
+    assert viewer["id"] == user
+    assert type(viewer["id"]) is type(user)
+    assert viewer["tabs"] == 2
+    assert leave(redis, "t1", user) == leave(redis, "t2", user) == "OK"
+    assert redis.keys("*") == []
+
+
+def test_ids_that_a_double_cannot_tell_apart_are_two_users(redis):
+    heartbeat(redis, "t1", 2**53)
+    heartbeat(redis, "t2", 2**53 + 1)
+
+    assert [viewer["id"] for viewer in viewers(redis)] == [2**53, 2**53 + 1]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['"; return 1 --', "]]", "\x00\x07\x1b[31m", "Zoë 🦊 \u202e", "</script>", "%s%d%n", "\u2028", "'"],
+    ids=repr,
+)
+def test_name_and_field_come_back_as_they_were(redis, text):
+    heartbeat(redis, "t1", 42, name=text, field=text)
+    heartbeat(redis, "t2", 42, name=text, field=text)
+    heartbeat(redis, "t2", 42, name=text)
+
+    [viewer] = viewers(redis)
+
+    assert viewer["name"] == text
+    assert viewer["active_fields"] == [text]
+
+
+@pytest.mark.parametrize("word", ["__proto__", "constructor", "#", "1", "length"])
+def test_no_word_is_special_as_a_tab_or_a_field(redis, word):
+    heartbeat(redis, word, 42, field=word)
+    heartbeat(redis, "t2", 42, field=word)
+
+    assert set(tabs(redis)) == {word, "t2"}
+    assert viewers(redis)[0]["active_fields"] == [word]
+    leave(redis, word, 42)
+    leave(redis, "t2", 42)
+    assert redis.keys("*") == []
+
+
+# The caller's quota
+
+CALLS = "tenant_1_presence_calls:42"
+
+
+def test_heartbeat_over_the_quota_is_refused_and_changes_nothing(redis):
+    for _ in range(2):
+        assert heartbeat(redis, "t1", 42, calls=CALLS, calls_limit=2)[0] == "OK"
+    age(redis, "t1", by_ms=30_000)
+    before = contents(redis)
+
+    status, retry_after_ms = heartbeat(redis, "t1", 42, calls=CALLS, calls_limit=2, mode="edit")
+
+    assert status == "THROTTLED"
+    assert 55_000 < retry_after_ms <= 60_000
+    assert contents(redis) == before
+
+
+def test_quota_is_shared_by_the_tabs_of_a_user_and_ends_with_its_window(redis):
+    heartbeat(redis, "t1", 42, calls=CALLS, calls_limit=2)
+    heartbeat(redis, "t2", 42, calls=CALLS, calls_limit=2)
+    assert heartbeat(redis, "t3", 42, calls=CALLS, calls_limit=2)[0] == "THROTTLED"
+    assert 0 < redis.pttl(CALLS) <= 60_000
+
+    redis.delete(CALLS)
+
+    assert heartbeat(redis, "t3", 42, calls=CALLS, calls_limit=2)[0] == "OK"
+
+
+def test_heartbeat_without_a_quota_counts_nothing(redis):
+    heartbeat(redis, "t1", 42, calls=CALLS, calls_limit=0)
+
+    assert redis.exists(CALLS) == 0
+
+
+# A full Redis, a strict one (a real server only)
+
+
+@pytest.mark.parametrize(
+    "beat",
+    [
+        {"tab_id": "t1", "user": 42},
+        {"tab_id": "t1", "user": 42, "mode": "edit"},
+        {"tab_id": "new", "user": 44},
+        {"tab_id": "t3", "user": 45},
+    ],
+    ids=["renewed", "changed", "new", "taken over"],
+)
+@pytest.mark.parametrize("lost", [None, "tabs", "seen", "viewers"])
+@pytest.mark.parametrize("quota", [{}, {"calls": CALLS, "calls_limit": 200}], ids=["uncounted", "counted"])
+def test_full_redis_refuses_a_heartbeat_whole(full_redis, beat, lost, quota):
+    redis, fill = full_redis
+    for user, tab_id in ((42, "t1"), (43, "t2"), (44, "t3")):
+        heartbeat(redis, tab_id, user)
+    age(redis, "t3")
+    if lost:
+        redis.delete(key_named(lost))
+    redis.set(CALLS, 5)
+    before = contents(redis)
+    fill()
+    with Listener(redis) as listener:
+        with pytest.raises(StoreUnavailable):
+            heartbeat(redis, **beat, **quota)
+
+        assert listener.messages() == []
+    assert contents(redis) == before
+    assert redis.get(CALLS) == "5"
+
+
+def test_heartbeat_touches_only_the_keys_that_it_declares(real_redis, strict_user):
+    with strict_user(*RECORD.keys, CALLS) as redis:
+        heartbeat(redis, "t1", 42, known="?")
+        heartbeat(redis, "t1", 42, known="?", calls=CALLS, calls_limit=200)
+        redis.delete(RECORD.viewers_key)
+        heartbeat(redis, "t1", 42, mode="edit", known="?")
+        age(redis, "t1")
+        heartbeat(redis, "t2", 43, known="?")
+    assert set(real_redis.keys("*")) <= {*RECORD.keys, CALLS}
+
+
+# Crowds
+
+
+CROWD = 130
+
+
+def crowd(redis, size=CROWD):
+    for user in range(size):
+        heartbeat(redis, f"t{user}", user, name=f"user {user}")
+
+
+def test_crowd_is_listed_up_to_the_limit_in_order_of_arrival(redis):
+    crowd(redis)
+
+    reply = heartbeat(redis, "t7", 7, name="user 7", known="?", limit=5)
+
+    assert reply[2] == CROWD
+    assert reply[6::2] == ["0", "1", "2", "3", "4"]
+
+
+def test_crowd_keeps_its_order_as_people_come_and_go(redis):
+    crowd(redis)
+    read_viewers(redis)
+    leave(redis, "t0", 0)
+    age(redis, "t1")
+    heartbeat(redis, "late", 1000, name="late")
+    heartbeat(redis, "t3", 3, name="user 3", mode="edit")
+
+    reply = read_viewers(redis, limit=1000)
+
+    assert reply[3] == CROWD - 1
+    assert reply[7::2] == [*(str(user) for user in range(2, CROWD)), "1000"]
+
+
+def test_index_of_a_crowd_goes_when_the_crowd_does(redis):
+    crowd(redis)
+    read_viewers(redis)
+    assert redis.zcard(RECORD.order_key) == CROWD
+
+    for user in range(1, CROWD):
+        leave(redis, f"t{user}", user)
+        assert redis.zcard(RECORD.order_key) in (0, CROWD - user)
+
+    assert redis.exists(RECORD.order_key) == 0
+    assert names(redis) == ["user 0"]
+
+
+@pytest.mark.parametrize("lost", SIBLINGS)
+def test_crowd_survives_the_loss_of_a_key(redis, lost):
+    crowd(redis)
+    read_viewers(redis)
+    redis.delete(key_named(lost))
+
+    for user in range(CROWD):
+        heartbeat(redis, f"t{user}", user, name=f"user {user}")
+
+    assert sorted(viewer["id"] for viewer in viewers(redis)) == list(range(CROWD))
+    assert redis.zcard(RECORD.order_key) == CROWD

@@ -1,0 +1,437 @@
+"""Random histories against a plain model, and many clients at once.
+
+`make model` plays a million steps: tests/presence/long_model.py.
+"""
+
+import json
+from dataclasses import dataclass, field
+from random import Random
+from threading import Thread
+
+import pytest
+import redis as redis_py
+from hypothesis import Phase
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from app.presence.errors import TabOwnedByAnotherUser
+from app.presence.records import Record, user_key
+from app.presence.service import RecordPresenceService
+from tests.lua.commands import Listener, assert_chained, contents, left_ms
+from tests.presence.histories import histories
+from tests.redis_cluster import RedisCluster
+
+RECORD = Record("1", "flow", "12")
+
+# Leases end five seconds off every step of time: however slowly a history
+# runs, a lease is never over by a moment here and not there.
+LEASE_MS, SHORT_LEASE_MS = 95_000, 25_000
+STEPS_MS = [10_000, 30_000, 70_000, 100_000]
+HOUR_MS = 3_600_000
+
+PROFILE = histories(100, 30, long=4_000, phases=(Phase.generate, Phase.shrink))
+CLUSTER_PROFILE = histories(30, 30, long=1_000, phases=(Phase.generate, Phase.shrink))
+
+USERS = [42, "42", 7]
+TABS = ["t1", "t2", "t3", "t4"]
+NAMES = ["Alice", "Alicia"]
+FIELDS = [None, "title", "body"]
+
+
+@dataclass
+class Tab:
+    user: int | str
+    name: str
+    mode: str
+    dirty: bool
+    active_field: str | None
+    lease_end: int
+
+
+@dataclass
+class Model:
+    """What a record must say, told with a dict. Time stands still but for `now`.
+
+    A tab whose lease is over stays in `tabs` until a script sweeps it: only
+    then does its user leave.
+    """
+
+    now: int = 0
+    tabs: dict[str, Tab] = field(default_factory=dict)
+    arrivals: list[int | str] = field(default_factory=list)
+    names: dict[int | str, str] = field(default_factory=dict)
+    version: str = "0"
+    damaged: bool = False  # a key was lost and no script has run since
+    ordered: bool = True  # the arrivals were not lost since the record was empty
+
+    def is_live(self, tab_id):
+        return tab_id in self.tabs and self.tabs[tab_id].lease_end > self.now
+
+    def owner(self, tab_id):
+        return self.tabs[tab_id].user if self.is_live(tab_id) else None
+
+    def put(self, tab_id, tab):
+        held = self.tabs.get(tab_id)
+        renamed = held is None or held.name != tab.name
+        if tab.user not in self.arrivals:
+            self.arrivals.append(tab.user)
+            renamed = True
+        if renamed:
+            self.names[tab.user] = tab.name
+        self.tabs[tab_id] = tab
+
+    def settle(self):
+        """What every script does that was not refused."""
+        self.tabs = {tab_id: tab for tab_id, tab in self.tabs.items() if tab.lease_end > self.now}
+        for tab in self.tabs.values():
+            tab.lease_end = min(tab.lease_end, self.now + LEASE_MS)
+        users = {tab.user for tab in self.tabs.values()}
+        self.arrivals = [user for user in self.arrivals if user in users]
+        self.names = {user: name for user, name in self.names.items() if user in users}
+        if not self.tabs:
+            self.ordered = True
+
+    def lose_tabs(self):
+        self.tabs, self.arrivals, self.names = {}, [], {}
+
+    def viewers(self):
+        return [self.viewer(user) for user in self.arrivals]
+
+    def viewer(self, user):
+        tabs = [tab for tab in self.tabs.values() if tab.user == user and type(tab.user) is type(user)]
+        return {
+            "id": user,
+            "name": self.names[user],
+            "tabs": len(tabs),
+            "mode": "edit" if any(tab.mode == "edit" for tab in tabs) else "view",
+            "has_dirty_tab": any(tab.dirty for tab in tabs),
+            "active_fields": sorted({tab.active_field for tab in tabs if tab.active_field}),
+        }
+
+
+def by_user(viewers):
+    return {user_key(viewer["id"]): viewer for viewer in viewers}
+
+
+class PresenceMachine(RuleBasedStateMachine):
+    def __init__(self, redis):
+        super().__init__()
+        redis.flushall()
+        self.redis = redis
+        self.service = RecordPresenceService(redis, 1, ttl_seconds=LEASE_MS / 1000)
+        self.listener = Listener(redis, RECORD).__enter__()
+        self.model = Model()
+        self.shown = {}  # the viewers as a stream's client knows them
+        self.strayed = False  # a field stands in the hash that has no lease
+
+    def teardown(self):
+        self.listener.__exit__()
+
+    # What people do
+
+    @rule(
+        tab_id=st.sampled_from(TABS),
+        user=st.sampled_from(USERS),
+        name=st.sampled_from(NAMES),
+        mode=st.sampled_from(["view", "edit"]),
+        dirty=st.booleans(),
+        active_field=st.sampled_from(FIELDS),
+        visible=st.booleans(),
+        lease_ms=st.sampled_from([LEASE_MS, LEASE_MS, SHORT_LEASE_MS]),
+    )
+    def beat(self, tab_id, user, name, mode, dirty, active_field, visible, lease_ms):
+        self.heartbeat(tab_id, Tab(user, name, mode, dirty, active_field, self.model.now + lease_ms), visible)
+
+    @rule(tab_id=st.sampled_from(TABS), ask=st.booleans())
+    def beat_again(self, tab_id, ask):
+        """Most heartbeats: nothing has changed."""
+        held = self.model.tabs.get(tab_id)
+        if held:
+            tab = Tab(
+                held.user, held.name, held.mode, held.dirty, held.active_field, self.model.now + LEASE_MS
+            )
+            self.heartbeat(tab_id, tab, True, ask)
+
+    def heartbeat(self, tab_id, tab, visible, ask=False):
+        owner = self.model.owner(tab_id)
+        arguments = ("flow", 12, tab_id, tab.user, tab.name, tab.mode, tab.dirty)
+        options = {
+            "active_field": tab.active_field,
+            "visible": visible,
+            "list_viewers": ask,
+            "known_version": self.model.version,
+            "lease_seconds": (tab.lease_end - self.model.now) / 1000,
+        }
+        if owner is not None and user_key(owner) != user_key(tab.user):
+            before = contents(self.redis)
+            with pytest.raises(TabOwnedByAnotherUser):
+                self.service.update_presence(*arguments, **options)
+            assert contents(self.redis) == before
+            return
+        answer = self.service.update_presence(*arguments, **options)
+        self.model.put(tab_id, tab)
+        self.settled(by_heartbeat=True)
+        assert answer.version == self.model.version
+        if answer.viewers is not None:
+            others = [
+                viewer for viewer in self.model.viewers() if user_key(viewer["id"]) != user_key(tab.user)
+            ]
+            assert by_user(answer.viewers) == by_user(others)
+            assert answer.total == len(others)
+
+    @rule(tab_id=st.sampled_from(TABS), user=st.sampled_from([*USERS, None]))
+    def leave(self, tab_id, user):
+        owner = self.model.owner(tab_id)
+        if user is not None and owner is not None and user_key(owner) != user_key(user):
+            before = contents(self.redis)
+            with pytest.raises(TabOwnedByAnotherUser):
+                self.service.remove_presence("flow", 12, tab_id, user)
+            assert contents(self.redis) == before
+            return
+        assert self.service.remove_presence("flow", 12, tab_id, user) == (owner is not None)
+        if owner is not None:
+            del self.model.tabs[tab_id]
+        self.settled()
+
+    @rule()
+    def read_viewers(self):
+        answer = self.service.list_viewers("flow", 12)
+        self.settled()
+        assert answer.version == self.model.version
+        assert answer.total == len(answer.viewers)
+        assert by_user(answer.viewers) == by_user(self.model.viewers())
+        if self.model.ordered:
+            assert answer.viewers == self.model.viewers()
+        assert self.service.list_viewers("flow", 12, known_version=answer.version).viewers is None
+
+    @rule()
+    def read_tabs(self):
+        tabs = self.service.get_presence("flow", 12)
+        self.settled()
+        assert {
+            tab_id: (
+                user_key(tab["user_id"]),
+                tab["user_name"],
+                tab["mode"],
+                tab["dirty"],
+                tab["active_field"],
+            )
+            for tab_id, tab in tabs.items()
+        } == {
+            tab_id: (user_key(tab.user), tab.name, tab.mode, tab.dirty, tab.active_field)
+            for tab_id, tab in self.model.tabs.items()
+        }
+
+    # What time and Redis do
+
+    @rule(step_ms=st.sampled_from(STEPS_MS))
+    def time_passes(self, step_ms):
+        self.shift(-step_ms)
+        self.model.now += step_ms
+        if not self.redis.exists(*RECORD.keys):
+            assert not any(self.model.is_live(tab_id) for tab_id in self.model.tabs)
+            self.forget()
+
+    @precondition(lambda self: self.model.tabs)
+    @rule()
+    def clock_is_set_back(self):
+        self.shift(HOUR_MS)
+        for tab in self.model.tabs.values():
+            tab.lease_end += HOUR_MS
+
+    @rule(lost=st.sampled_from(["tabs", "seen", "viewers"]))
+    def key_is_evicted(self, lost):
+        if not self.redis.delete(getattr(RECORD, f"{lost}_key")):
+            return
+        self.model.damaged = True
+        if lost == "viewers":
+            self.model.version, self.model.ordered = "0", False
+        else:
+            self.model.lose_tabs()
+            if lost == "tabs":
+                self.strayed = False  # went with the rest
+            if not self.redis.exists(RECORD.tabs_key, RECORD.seen_key):
+                # Both gone, and the viewers left, are what leases leave behind that have ended.
+                self.model.damaged = False
+        if not self.redis.exists(*RECORD.keys):
+            self.forget()
+
+    @precondition(lambda self: self.model.tabs and not self.model.damaged)
+    @rule(state=st.sampled_from(["no JSON", "[]", '["7","Ghost","view",false,""]']))
+    def somebody_writes_a_field_without_a_lease(self, state):
+        self.redis.hset(RECORD.tabs_key, "by hand", state)
+        self.strayed = True
+
+    def shift(self, by_ms):
+        """Let leases and expiries be so much nearer or farther."""
+        for tab_id in self.redis.zrange(RECORD.seen_key, 0, -1):
+            self.redis.zincrby(RECORD.seen_key, by_ms, tab_id)
+        for key in RECORD.keys:
+            left_ms = self.redis.pttl(key)
+            if left_ms > 0:
+                # Not to the millisecond: this history takes time of its own.
+                self.redis.pexpire(key, left_ms + by_ms) if left_ms + by_ms > 0 else self.redis.delete(key)
+
+    def forget(self):
+        """The record is gone without a word: nobody asked while it ended."""
+        self.model.lose_tabs()
+        self.model.version, self.model.damaged, self.model.ordered = "0", False, True
+        self.shown, self.strayed = {}, False
+
+    # What must be true
+
+    def settled(self, by_heartbeat=False):
+        """A script has run through: hold what it announced against what changed."""
+        model, heard = self.model, self.listener.messages()
+        # Without a change, one only says when the next lease ends.
+        messages = [message for message in heard if "previous" in message]
+        assert len(heard) <= 1
+        strayed, self.strayed = self.strayed, bool(self.redis.hexists(RECORD.tabs_key, "by hand"))
+        assert by_heartbeat or not self.strayed  # an unchanged one looks at nothing but its own tab
+        was_damaged = model.damaged or (strayed and not self.strayed)
+        model.settle()
+        model.damaged = False
+        if was_damaged:
+            self.adopt_names()
+        viewers = by_user(model.viewers())
+        if was_damaged:
+            assert len(messages) <= 1
+            assert all(message["reset"] for message in messages)
+            assert messages or viewers == {}
+            assert [message["previous"] for message in messages] in ([], [model.version])
+        elif viewers == self.shown:
+            assert messages == []
+        else:
+            [message] = messages
+            assert message["previous"] == model.version
+            assert message["version"] != model.version
+            assert self.applied(message["changes"]) == viewers
+        if messages:
+            model.version = messages[-1]["version"]
+        assert all(message["version"] == model.version for message in heard)
+        self.shown = viewers
+        assert (model.version == "0") == (not viewers)
+        self.look()
+
+    def applied(self, changes):
+        """What a client makes of `changes`: each user once, and nothing that was so before."""
+        shown = dict(self.shown)
+        assert len({user for _, user, _ in changes}) == len(changes)
+        for kind, user, what in changes:
+            assert (user in shown) == (kind != "join")
+            if kind == "leave":
+                assert what in ("left", "expired")
+                del shown[user]
+                continue
+            after = {
+                "id": json.loads(user),
+                "name": what[0],
+                "tabs": what[2],
+                "mode": "edit" if what[3] else "view",
+                "has_dirty_tab": what[4] > 0,
+                "active_fields": what[5::2],
+            }
+            assert shown.get(user) != after
+            shown[user] = after
+        return shown
+
+    def adopt_names(self):
+        """Which of her names a rebuilt seat has is open; it must be one of them."""
+        for viewer in self.service.get_unique_viewers("flow", 12):
+            own = [
+                tab.name for tab in self.model.tabs.values() if user_key(tab.user) == user_key(viewer["id"])
+            ]
+            assert viewer["name"] in own
+            self.model.names[viewer["id"]] = viewer["name"]
+
+    def look(self):
+        """Right after a script, without asking another one."""
+        assert set(self.redis.zrange(RECORD.seen_key, 0, -1)) == set(self.model.tabs)
+        assert set(self.redis.hkeys(RECORD.tabs_key)) - {"by hand"} == set(self.model.tabs)
+        seats = self.redis.hkeys(RECORD.viewers_key)
+        assert sorted(seats) == (sorted([*self.shown, "#"]) if self.shown else [])
+        for key in RECORD.keys:
+            assert left_ms(self.redis, key) <= LEASE_MS
+            assert self.redis.pttl(key) != -1
+        if not self.model.tabs:
+            assert self.redis.keys("*") == []
+        else:
+            ends = max(tab.lease_end for tab in self.model.tabs.values()) - self.model.now
+            for key in (RECORD.tabs_key, RECORD.seen_key, RECORD.viewers_key):
+                assert self.redis.pttl(key) > ends - 4_000, key
+
+
+def test_every_history_agrees_with_the_model(redis):
+    run_state_machine_as_test(lambda: PresenceMachine(redis), settings=PROFILE)
+
+
+def test_every_history_agrees_with_the_model_on_a_cluster():
+    cluster = RedisCluster()
+    try:
+        with redis_py.RedisCluster(host="127.0.0.1", port=cluster.ports[0], decode_responses=True) as redis:
+            run_state_machine_as_test(lambda: PresenceMachine(redis), settings=CLUSTER_PROFILE)
+    finally:
+        cluster.close()
+
+
+CLIENTS, TABS_EACH, BEATS_EACH = 8, 5, 60
+
+
+def test_many_clients_at_once_leave_exact_counts_and_an_unbroken_chain(redis_server, real_redis):
+    failures, kept = [], {}
+
+    def client(number):
+        random = Random(number)
+        mine = {}
+        with redis_server.client() as redis:
+            service = RecordPresenceService(redis, 1)
+            for _ in range(BEATS_EACH):
+                tab_id = f"t{number}-{random.randrange(TABS_EACH)}"
+                if random.random() < 0.3:
+                    if service.remove_presence("flow", 12, tab_id, number % 4) != (tab_id in mine):
+                        failures.append(tab_id)
+                    mine.pop(tab_id, None)
+                else:
+                    mode, dirty = random.choice(["view", "edit"]), random.random() < 0.5
+                    active_field = random.choice(FIELDS)
+                    service.update_presence(
+                        "flow", 12, tab_id, number % 4, "n", mode, dirty, active_field=active_field
+                    )
+                    mine[tab_id] = (number % 4, mode, dirty, active_field)
+                if random.random() < 0.1:
+                    service.list_viewers("flow", 12)
+        kept.update(mine)
+
+    with Listener(real_redis, RECORD) as listener:
+        threads = [Thread(target=client, args=(number,)) for number in range(CLIENTS)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        messages = listener.messages()
+
+    service = RecordPresenceService(real_redis, 1)
+    viewers = {viewer["id"]: viewer for viewer in service.get_unique_viewers("flow", 12)}
+    expected = {}
+    for user in {tab[0] for tab in kept.values()}:
+        tabs = [tab for tab in kept.values() if tab[0] == user]
+        expected[user] = {
+            "id": user,
+            "name": "n",
+            "tabs": len(tabs),
+            "mode": "edit" if any(tab[1] == "edit" for tab in tabs) else "view",
+            "has_dirty_tab": any(tab[2] for tab in tabs),
+            "active_fields": sorted({tab[3] for tab in tabs if tab[3]}),
+        }
+    assert failures == []
+    assert viewers == expected
+    assert set(service.get_presence("flow", 12)) == set(kept)
+    assert assert_chained(messages, "0") == service.list_viewers("flow", 12).version
+    assert len({message["version"] for message in messages} - {"0"}) == sum(
+        message["version"] != "0" for message in messages
+    )

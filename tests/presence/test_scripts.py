@@ -1,0 +1,375 @@
+"""The loader: what it refuses, where it says an error is, and what it survives."""
+
+import os
+
+import fakeredis
+import pytest
+
+from app.presence.errors import ScriptFault, ScriptInvalid, StoreUnavailable
+from app.presence.scripts import LUA_DIRECTORY, Scripts, compose
+
+GOOD = """\
+-- touch - Mark a viewer.
+--
+-- KEYS[1]  tabs    hash    tab_id -> state
+-- ARGV[1]  tab_id  string
+-- ARGV[2]  ttl_ms  int     > 0
+--
+-- Returns  {"OK", tab_id}
+--          | {"ABSENT"}
+-- Writes   tabs
+-- Cost     O(1)
+local words = require("lib.words")
+
+local tabs = KEYS[1]
+local tab_id, ttl_ms = ARGV[1], tonumber(ARGV[2])
+
+if ttl_ms < 0 then
+  return { "ABSENT" }
+end
+redis.call("HSET", tabs, tab_id, words.hello())
+return { "OK", words.hello() }
+"""
+
+WORDS = """\
+-- lib.words - What to say.
+local words = {}
+
+function words.hello()
+  return "hello"
+end
+
+return words
+"""
+
+
+@pytest.fixture
+def lua(tmp_path):
+    """A directory of Lua files, good until a test changes one."""
+    directory = tmp_path / "lua"
+    (directory / "lib").mkdir(parents=True)
+    (directory / "touch.lua").write_text(GOOD)
+    (directory / "lib" / "words.lua").write_text(WORDS)
+    return directory
+
+
+def edit(path, old, new):
+    """Replace text in a file, which is then newer than all the others."""
+    text = path.read_text()
+    assert text.count(old) == 1, old
+    path.write_text(text.replace(old, new))
+    newest = max(other.stat().st_mtime_ns for other in path.parents[1].rglob("*.lua"))
+    os.utime(path, ns=(newest + 1_000_000, newest + 1_000_000))
+
+
+def touch(redis, scripts, ttl_ms=1):
+    return scripts.run(redis, "touch", ("record",), ("t1", ttl_ms))
+
+
+# What is refused when the process starts
+
+
+def test_good_script_has_the_signature_of_its_header(lua):
+    script = Scripts(lua)["touch"]
+
+    assert script.keys == ("tabs",)
+    assert script.args == ("tab_id", "ttl_ms")
+    assert script.returns == {"OK", "ABSENT"}
+
+
+def test_every_script_of_the_project_is_good():
+    names = {script.name for script in Scripts()}
+
+    assert {"heartbeat", "leave", "viewers", "tabs", "throttle"} <= names
+    assert names == {path.stem for path in LUA_DIRECTORY.glob("*.lua")}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "complaint"),
+    [
+        ("-- touch - Mark a viewer.", "-- tuch - Mark a viewer.", "lua/touch.lua:1: must read `-- touch - "),
+        ("-- touch - Mark a viewer.", "-- touch - Mark a viewer", "lua/touch.lua:1: must read"),
+        ("-- touch - Mark a viewer.", "local x = 1", "lua/touch.lua:1: must read"),
+        ("KEYS[1]  tabs", "KEYS[2]  tabs", "lua/touch.lua:3: KEYS rows must count from 1"),
+        ("ARGV[2]  ttl_ms", "ARGV[3]  ttl_ms", "lua/touch.lua:5: ARGV rows must count from 1"),
+        ("ARGV[2]  ttl_ms  int     > 0", "", "has 1 ARGV rows, the code unpacks 2"),
+        ("ARGV[1]  tab_id", "ARGV[1]  tab", "ARGV[1] is tab in the header, tab_id in the code"),
+        ("KEYS[1]  tabs", "KEYS[1]  seen", "Writes names tabs, which no KEYS row has"),
+        ("ttl_ms  int ", "ttl_ms  string ", "ARGV[2] ttl_ms: an int, and only an int, takes tonumber()"),
+        ("tab_id  string", "tab_id  int", "ARGV[1] tab_id: an int, and only an int, takes tonumber()"),
+        ('-- Returns  {"OK", tab_id}\n--          | {"ABSENT"}\n', "", "header has no Returns row"),
+        ("-- Writes   tabs\n", "", "lua/touch.lua: the header has no Writes row"),
+        ("-- Cost     O(1)\n", "", "lua/touch.lua: the header has no Cost row"),
+        ("-- Writes   tabs", "-- Writes   tabs, seen", "lua/touch.lua: Writes names seen, which no KEYS row"),
+        ("--          | {\"ABSENT\"}\n", "", "declares ['OK'], the code returns ['ABSENT', 'OK']"),
+        ('return { "ABSENT" }', "return nil", "declares ['ABSENT', 'OK'], the code returns ['OK']"),
+        ('{ "OK", words.hello() }', '{ "FINE" }', "the code returns ['ABSENT', 'FINE']"),
+        ("local tabs = KEYS[1]", "local tabs = KEYS[2]", "lua/touch.lua:13: KEYS[2] is out of order"),
+        ("ARGV[1], tonumber(ARGV[2])", "ARGV[2], tonumber(ARGV[1])", "touch.lua:14: ARGV[2] is out of order"),
+        ('"HSET", tabs,', '"HSET", KEYS[1],', "lua/touch.lua:19: KEYS and ARGV may only be unpacked"),
+        ("if ttl_ms < 0", "if #ARGV < 0", "lua/touch.lua:16: KEYS and ARGV may only be unpacked"),
+        ("local tabs = KEYS[1]", "local tabs, seen = KEYS[1]", "lua/touch.lua:13: KEYS and ARGV may only"),
+        ('require("lib.words")', "require('lib.words')", "lua/touch.lua:11: "),
+        ('require("lib.words")', 'require("socket")', "lua/touch.lua:11: "),
+        ('require("lib.words")', 'require("lib.gone")', "lua/touch.lua:11: "),
+        ("local words = require", "words = require", "lua/touch.lua:11: "),
+    ],
+)  # fmt: skip
+def test_script_that_breaks_a_rule_is_refused_with_its_place(lua, old, new, complaint):
+    edit(lua / "touch.lua", old, new)
+
+    with pytest.raises(ScriptInvalid) as refusal:
+        Scripts(lua)
+    assert complaint in str(refusal.value)
+
+
+def test_status_that_python_does_not_know_is_refused(lua):
+    edit(lua / "touch.lua", '| {"ABSENT"}', '| {"GONE"}')
+    edit(lua / "touch.lua", 'return { "ABSENT" }', 'return { "GONE" }')
+
+    with pytest.raises(ScriptInvalid, match=r"touch\.lua: Python does not know the status GONE"):
+        Scripts(lua)
+
+
+@pytest.mark.parametrize("line", ["local tabs = KEYS[1]", "local a = ARGV"])
+def test_library_does_not_know_the_keys(lua, line):
+    edit(lua / "lib" / "words.lua", "local words = {}", line)
+
+    with pytest.raises(ScriptInvalid, match=r"lua/lib/words\.lua:2: a library has no KEYS or ARGV"):
+        Scripts(lua)
+
+
+def test_library_may_include_another_and_an_error_there_names_its_line(lua, redis):
+    (lua / "lib" / "other.lua").write_text("local other = {}\nerror('spilt')\nreturn other\n")
+    edit(lua / "lib" / "words.lua", "local words = {}", 'local other = require("lib.other")')
+
+    with pytest.raises(ScriptFault, match=r"lua/lib/other\.lua:2: spilt"):
+        touch(redis, Scripts(lua))
+
+
+@pytest.mark.parametrize("library", ["words", "missing"])
+def test_library_may_not_include_itself_nor_what_is_not_there(lua, library):
+    edit(lua / "lib" / "words.lua", "local words = {}", f'local {library} = require("lib.{library}")')
+
+    with pytest.raises(ScriptInvalid, match=rf"lua/lib/words\.lua:2: .*lua/lib/{library}\.lua"):
+        Scripts(lua)
+
+
+def test_comment_may_speak_of_anything(lua):
+    edit(lua / "lib" / "words.lua", "local words = {}", "local words = {} -- not KEYS, ARGV or require")
+    edit(
+        lua / "touch.lua",
+        "if ttl_ms < 0 then",
+        "-- KEYS[9] and require are only words here\nif ttl_ms < 0 then",
+    )
+
+    assert Scripts(lua)["touch"].keys == ("tabs",)
+
+
+def test_directory_without_scripts_is_refused(tmp_path):
+    with pytest.raises(ScriptInvalid, match="no Lua scripts found"):
+        Scripts(tmp_path)
+
+
+# Where an error is
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "place"),
+    [
+        ("touch.lua", "if ttl_ms < 0 then", 'error("boom")\nif ttl_ms < 0 then', "lua/touch.lua:16"),
+        ("touch.lua", "if ttl_ms < 0 then", "if ttl_ms < nil then", "lua/touch.lua:16"),
+        ("touch.lua", '{ "OK", words.hello() }', '{ "OK", tabs.x.y }', "lua/touch.lua:20"),
+        ("lib/words.lua", 'return "hello"', 'return nil .. "hello"', "lua/lib/words.lua:5"),
+        ("lib/words.lua", "local words = {}", 'local words = {}\nerror("boom")', "lua/lib/words.lua:3"),
+    ],
+)
+def test_error_names_the_file_and_line_as_they_were_written(redis, lua, file, old, new, place):
+    edit(lua / file, old, new)
+
+    with pytest.raises(ScriptFault) as fault:
+        touch(redis, Scripts(lua))
+    assert place in str(fault.value)
+    assert "touch (keys record)" in str(fault.value)
+
+
+def test_error_of_a_redis_command_names_the_line_too(real_redis, lua):
+    real_redis.set("record", "a string")
+
+    with pytest.raises(ScriptFault, match=r"lua/touch\.lua:19"):
+        touch(real_redis, Scripts(lua))
+
+
+def test_text_that_is_no_lua_names_the_file_and_line(redis, lua):
+    edit(lua / "touch.lua", "if ttl_ms < 0 then", "if ttl_ms < 0 do")
+
+    with pytest.raises(ScriptFault, match=r"lua/touch\.lua:1[67]"):
+        touch(redis, Scripts(lua))
+
+
+def test_answer_that_the_header_does_not_declare_is_a_fault(redis, lua):
+    edit(
+        lua / "touch.lua",
+        'return { "OK", words.hello() }',
+        'local reply = { "OK" }\nreply[1] = "ODD"\nreturn reply',
+    )
+
+    with pytest.raises(ScriptFault, match="touch answered"):
+        touch(redis, Scripts(lua))
+
+
+def test_origin_of_every_composed_line_is_known(lua):
+    script = compose(lua / "touch.lua")
+
+    composed = script.text.split("\n")
+    sources = {"lua/touch.lua": GOOD.splitlines(), "lua/lib/words.lua": WORDS.splitlines()}
+    for line, (file, number) in zip(composed, script.origins, strict=True):
+        assert line == sources[file][number - 1] or "function()" in line or "end)()" in line
+
+
+# Redis forgets scripts
+
+
+def test_forgotten_script_is_sent_again(redis, lua):
+    scripts = Scripts(lua)
+    assert touch(redis, scripts) == ["OK", "hello"]
+    redis.script_flush()
+
+    assert touch(redis, scripts) == ["OK", "hello"]
+
+
+def test_script_that_redis_knows_is_not_sent_again(real_redis, lua):
+    scripts = Scripts(lua)
+    touch(real_redis, scripts)
+    real_redis.config_resetstat()
+    touch(real_redis, scripts)
+
+    calls = real_redis.info("commandstats")
+    assert calls["cmdstat_evalsha"]["calls"] == 1
+    assert "cmdstat_eval" not in calls
+
+
+def test_many_calls_survive_a_forgotten_script(redis, lua):
+    scripts = Scripts(lua)
+    calls = [((f"record {number}",), ("t1", 1)) for number in range(5)]
+    expected = [["OK", "hello"]] * 5
+    assert scripts.run_many(redis, "touch", calls) == expected
+    redis.script_flush()
+
+    assert scripts.run_many(redis, "touch", calls) == expected
+    assert len(redis.keys("record *")) == 5
+
+
+def test_fault_in_one_of_many_calls_is_a_fault(redis, lua):
+    redis.set("wrong", "a string")
+
+    with pytest.raises(ScriptFault, match="wrong"):
+        Scripts(lua).run_many(redis, "touch", [(("right",), ("t1", 1)), (("wrong",), ("t1", 1))])
+
+
+def test_nested_connection_is_usable_after_a_fault(redis, lua):
+    scripts = Scripts(lua)
+    redis.set("wrong", "a string")
+    for _ in range(3):
+        with pytest.raises(ScriptFault):
+            scripts.run(redis, "touch", ("wrong",), ("t1", 1))
+        assert touch(redis, scripts) == ["OK", "hello"]
+
+
+def test_every_call_is_observed_with_its_outcome(lua):
+    server = fakeredis.FakeServer()
+    redis = fakeredis.FakeRedis(server=server)
+    seen = []
+    scripts = Scripts(lua, observe=lambda name, seconds, outcome: seen.append((name, seconds >= 0, outcome)))
+
+    touch(redis, scripts)
+    touch(redis, scripts, ttl_ms=-1)
+    redis.set("wrong", "a string")
+    with pytest.raises(ScriptFault):
+        scripts.run(redis, "touch", ("wrong",), ("t1", 1))
+    scripts.run_many(redis, "touch", [(("record",), ("t1", 1))] * 2)
+    server.connected = False
+    with pytest.raises(StoreUnavailable):
+        touch(redis, scripts)
+    with pytest.raises(StoreUnavailable):
+        scripts.run_many(redis, "touch", [(("record",), ("t1", 1))])
+
+    assert seen == [
+        ("touch", True, outcome)
+        for outcome in ("OK", "ABSENT", "fault", "OK", "OK", "unavailable", "unavailable")
+    ]
+
+
+# A maintainer edits
+
+
+def test_edit_of_a_script_runs_with_the_next_call(redis, lua):
+    scripts = Scripts(lua, reload=True)
+    touch(redis, scripts)
+
+    edit(lua / "touch.lua", 'return { "OK", words.hello() }', 'return { "OK", "good morning" }')
+
+    assert touch(redis, scripts) == ["OK", "good morning"]
+
+
+def test_edit_of_a_library_runs_with_the_next_call(redis, lua):
+    scripts = Scripts(lua, reload=True)
+    touch(redis, scripts)
+
+    edit(lua / "lib" / "words.lua", '"hello"', '"good morning"')
+
+    assert touch(redis, scripts) == ["OK", "good morning"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "error", "place"),
+    [
+        ("-- Cost     O(1)\n", "", ScriptInvalid, "lua/touch.lua: the header has no Cost row"),
+        ("local tabs = KEYS[1]", "local tabs = KEYS[2]", ScriptInvalid, "lua/touch.lua:13"),
+        ("if ttl_ms < 0 then", "if ttl_ms < 0 do", ScriptFault, "lua/touch.lua:1"),
+    ],
+)
+def test_broken_edit_says_so_until_the_next_good_one(redis, lua, old, new, error, place):
+    scripts = Scripts(lua, reload=True)
+    touch(redis, scripts)
+
+    edit(lua / "touch.lua", old, new)
+    for _ in range(2):
+        with pytest.raises(error) as complaint:
+            touch(redis, scripts)
+        assert place in str(complaint.value)
+
+    (lua / "touch.lua").write_text(GOOD)
+    edit(lua / "touch.lua", '{ "OK", words.hello() }', '{ "OK", "good again" }')
+    assert touch(redis, scripts) == ["OK", "good again"]
+
+
+def test_edit_that_is_older_than_what_runs_counts_too(redis, lua):
+    """`git checkout` or a copy may bring back a file with an older time."""
+    scripts = Scripts(lua, reload=True)
+    touch(redis, scripts)
+
+    edit(lua / "touch.lua", '{ "OK", words.hello() }', '{ "OK", "from the archive" }')
+    os.utime(lua / "touch.lua", (1_000_000_000, 1_000_000_000))
+
+    assert touch(redis, scripts) == ["OK", "from the archive"]
+
+
+def test_edit_waits_for_the_next_start_where_nobody_asked_for_reloading(redis, lua):
+    scripts = Scripts(lua)
+    touch(redis, scripts)
+
+    edit(lua / "lib" / "words.lua", '"hello"', '"good morning"')
+
+    assert touch(redis, scripts) == ["OK", "hello"]
+
+
+def test_composed_text_can_be_printed_with_its_origins(capsys, monkeypatch):
+    from app.presence import scripts
+
+    monkeypatch.setattr("sys.argv", ["scripts", "heartbeat", "--origins"])
+    scripts.main()
+
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0].startswith("lua/heartbeat.lua:1: -- heartbeat - ")
+    assert any(line.startswith("lua/lib/clock.lua:") for line in printed)

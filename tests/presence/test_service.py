@@ -1,0 +1,448 @@
+"""The Python contract, on the embedded and on a real Redis, with both kinds of client."""
+
+from datetime import UTC, datetime, timedelta
+
+import fakeredis
+import pytest
+from redis import Redis
+
+from app.presence.conflicts import Notes
+from app.presence.errors import InvalidPresence, StoreUnavailable, TabOwnedByAnotherUser, TooManyCalls
+from app.presence.records import Record
+from app.presence.scripts import Scripts
+from app.presence.service import Quota, RecordPresenceService, ViewerList
+from tests.presence.test_records import HOSTILE_TENANTS
+
+RECORD = Record("1", "flow", "12")
+
+
+@pytest.fixture(
+    params=[("fakeredis", True), ("fakeredis", False), ("redis-server", True), ("redis-server", False)],
+    ids=lambda param: f"{param[0]}-{'str' if param[1] else 'bytes'}",
+)
+def client(request):
+    backend, decodes = request.param
+    if backend == "fakeredis":
+        with fakeredis.FakeRedis(server=fakeredis.FakeServer(), decode_responses=decodes) as client:
+            yield client
+        return
+    request.getfixturevalue("real_redis")
+    with request.getfixturevalue("redis_server").client(decode_responses=decodes) as client:
+        yield client
+
+
+@pytest.fixture
+def service(client):
+    return RecordPresenceService(client, 1)
+
+
+def expire(client, tab_id):
+    client.zincrby(RECORD.seen_key, -90_001, tab_id)
+
+
+def ids(viewers):
+    return [viewer["id"] for viewer in viewers]
+
+
+# Reading what was written
+
+
+def test_viewer_has_the_shape_of_the_contract(service):
+    service.update_presence(
+        "flow", 12, "t1", 42, "Alice", mode="edit", dirty=True, active_field="description"
+    )
+    service.update_presence("flow", 12, "t2", 42, "Alice")
+
+    assert service.get_unique_viewers("flow", 12) == [
+        {
+            "id": 42,
+            "name": "Alice",
+            "tabs": 2,
+            "mode": "edit",
+            "has_dirty_tab": True,
+            "active_fields": ["description"],
+        }
+    ]
+
+
+def test_presence_has_every_tab_by_its_id(service):
+    service.update_presence("flow", "12", "t1", 42, "Alice", mode="edit", dirty=True, active_field="title")
+    service.update_presence("flow", "12", "t2", "u-7", "Zoë", visible=False)
+
+    tabs = service.get_presence("flow", "12")
+    seen_at = [datetime.fromisoformat(tab.pop("last_seen_at")) for tab in tabs.values()]
+
+    assert tabs == {
+        "t1": {"user_id": 42, "user_name": "Alice", "mode": "edit", "dirty": True, "active_field": "title"},
+        "t2": {"user_id": "u-7", "user_name": "Zoë", "mode": "view", "dirty": False, "active_field": None},
+    }
+    assert all(abs(datetime.now(UTC) - moment) < timedelta(seconds=5) for moment in seen_at)
+
+
+def test_last_heartbeat_of_a_shortened_lease_is_told_right(service):
+    service.update_presence("flow", 12, "t1", 42, "Alice", lease_seconds=10)
+
+    seen_at = datetime.fromisoformat(service.get_presence("flow", 12)["t1"]["last_seen_at"])
+
+    assert abs(datetime.now(UTC) - seen_at) < timedelta(seconds=5)
+
+
+def test_nobody_is_an_empty_list_and_an_empty_dict(service, client):
+    assert service.get_unique_viewers("flow", 12) == []
+    assert service.get_presence("flow", 12) == {}
+    assert service.list_viewers("flow", 12) == ViewerList("0", [], 0, Notes())
+    assert client.keys("*") == []
+
+
+def test_stale_tab_is_gone_from_both(service, client):
+    service.update_presence("flow", 12, "t1", 42, "Alice")
+    service.update_presence("flow", 12, "t2", 43, "Bob")
+    expire(client, "t1")
+
+    assert list(service.get_presence("flow", 12)) == ["t2"]
+    assert ids(service.get_unique_viewers("flow", 12)) == [43]
+
+
+def test_removed_tab_is_gone_and_the_second_removal_says_so(service, client):
+    service.update_presence("flow", 12, "t1", 42, "Alice")
+
+    assert service.remove_presence("flow", 12, "t1", 42) is True
+    assert service.remove_presence("flow", 12, "t1", 42) is False
+    assert client.keys("*") == []
+
+
+def test_removal_without_a_user_removes_anybodys_tab(service, client):
+    service.update_presence("flow", 12, "t1", 42, "Alice")
+
+    assert service.remove_presence("flow", 12, "t1") is True
+    assert client.keys("*") == []
+
+
+def test_tab_of_another_user_is_neither_renewed_nor_removed(service):
+    service.update_presence("flow", 12, "t1", 42, "Alice")
+
+    with pytest.raises(TabOwnedByAnotherUser):
+        service.update_presence("flow", 12, "t1", 43, "Bob")
+    with pytest.raises(TabOwnedByAnotherUser):
+        service.remove_presence("flow", 12, "t1", 43)
+    with pytest.raises(TabOwnedByAnotherUser):
+        service.remove_presence("flow", 12, "t1", "42")
+    assert ids(service.get_unique_viewers("flow", 12)) == [42]
+
+
+def test_records_of_the_same_id_are_apart(service):
+    service.update_presence("flow", 12, "t1", 42, "Alice")
+
+    assert service.get_unique_viewers("form", 12) == []
+    assert service.get_unique_viewers("flow", 1) == []
+    assert service.get_unique_viewers("flow", "012") == []
+
+
+def test_number_and_text_name_the_same_record(service):
+    service.update_presence("flow", 12, "t1", 42, "Alice")
+
+    assert ids(service.get_unique_viewers("flow", "12")) == [42]
+
+
+def test_lease_follows_the_setting(client):
+    RecordPresenceService(client, 1, ttl_seconds=7).update_presence("flow", 12, "t1", 42, "Alice")
+
+    assert 6_000 < client.pttl(RECORD.tabs_key) <= 7_000
+
+
+@pytest.mark.parametrize(("lease_seconds", "lease_ms"), [(10, 10_000), (500, 90_000), (0, 1), (-5, 1)])
+def test_lease_of_one_heartbeat_may_be_shorter_and_never_longer(service, client, lease_seconds, lease_ms):
+    before = client.time()
+    service.update_presence("flow", 12, "t1", 42, "Alice", lease_seconds=lease_seconds)
+    end = client.zscore(RECORD.seen_key, "t1")
+
+    if end is not None:  # a lease of a millisecond may be over by now
+        assert lease_ms <= end - (before[0] * 1000 + before[1] // 1000) < lease_ms + 2_000
+
+
+@pytest.mark.parametrize("ttl_seconds", [0, -1])
+def test_lease_must_last(client, ttl_seconds):
+    with pytest.raises(InvalidPresence):
+        RecordPresenceService(client, 1, ttl_seconds=ttl_seconds)
+
+
+def test_control_characters_and_emoji_survive(service):
+    name = "Zoë\x00\x1b\u2028😀\"\\'</script>"
+    service.update_presence("flow", 12, "t1", name, name, active_field="日本 😀")
+
+    [viewer] = service.get_unique_viewers("flow", 12)
+
+    assert viewer["id"] == viewer["name"] == name
+    assert viewer["active_fields"] == ["日本 😀"]
+    assert service.get_presence("flow", 12)["t1"]["user_name"] == name
+
+
+def test_lone_surrogate_is_stored_as_a_question_mark(service):
+    service.update_presence("flow", 12, "t1", 42, "Zo\ud83d")
+
+    assert service.get_unique_viewers("flow", 12)[0]["name"] == "Zo?"
+
+
+@pytest.mark.parametrize("data", [float("inf"), float("nan"), {1}, b"x"], ids=str)
+def test_signal_that_is_no_json_is_refused(service, data):
+    service.update_presence("flow", 12, "t1", 42, "Alice")
+
+    with pytest.raises(InvalidPresence) as refusal:
+        service.send_signal("flow", 12, "t1", 42, "Alice", "cursor", data)
+    assert list(refusal.value.errors) == ["data"]
+
+
+def test_bytes_that_are_no_text_break_nothing(service, client):
+    service.update_presence("flow", 12, "t1", 42, "Alice")
+    client.hset(RECORD.tabs_key, b"\xff", b'["43","\xff\xfe","view",false,""]')
+    client.zadd(RECORD.seen_key, {b"\xff": client.zscore(RECORD.seen_key, "t1")})
+
+    assert 42 in ids(service.get_unique_viewers("flow", 12))
+    assert 42 in ids(service.list_viewers_of([("flow", 12)])[0].viewers)
+    assert "t1" in service.get_presence("flow", 12)
+    assert service.update_presence("flow", 12, "t1", 42, "Alice", mode="edit", list_viewers=True)
+
+
+# Versions and lists
+
+
+def test_current_version_is_answered_without_viewers(service):
+    first = service.update_presence("flow", 12, "t1", 42, "Alice")
+
+    assert first.viewers is None
+    assert service.list_viewers("flow", 12, known_version=first.version) == ViewerList(first.version)
+    assert service.update_presence(
+        "flow", 12, "t1", 42, "Alice", list_viewers=True, known_version=first.version
+    ) == ViewerList(first.version)
+
+
+def test_heartbeat_lists_the_others_to_who_asks(service):
+    service.update_presence("flow", 12, "t2", 43, "Bob")
+
+    answer = service.update_presence("flow", 12, "t1", 42, "Alice", list_viewers=True)
+
+    assert ids(answer.viewers) == [43]
+    assert answer.total == 1
+    assert answer.version == service.list_viewers("flow", 12).version
+
+
+@pytest.mark.parametrize("version", ["", "?", "1-gone", "0", "x" * 200, "Ünï", "\ud800"])
+def test_unknown_version_of_any_kind_gets_the_list(service, version):
+    service.update_presence("flow", 12, "t1", 42, "Alice")
+
+    assert ids(service.list_viewers("flow", 12, known_version=version).viewers) == [42]
+    answer = service.update_presence("flow", 12, "t1", 42, "Alice", list_viewers=True, known_version=version)
+    assert (answer.viewers, answer.total) == ([], 0)
+
+
+def test_user_may_be_left_out_of_the_list(service):
+    for user in (1, 2, 3):
+        service.update_presence("flow", 12, f"t{user}", user, "somebody")
+
+    without = service.list_viewers("flow", 12, without_user=2)
+    without_nobody = service.list_viewers("flow", 12, without_user="2")
+
+    assert (ids(without.viewers), without.total) == ([1, 3], 2)
+    assert (ids(without_nobody.viewers), without_nobody.total) == ([1, 2, 3], 3)
+
+
+@pytest.mark.parametrize("size", [12, 131])
+def test_limit_counts_the_others_whether_or_not_the_asker_is_among_the_first(service, size):
+    for user in range(size):
+        service.update_presence("flow", 12, f"t{user}", user, "somebody")
+
+    assert ids(service.list_viewers("flow", 12, limit=3).viewers) == [0, 1, 2]
+    assert ids(service.list_viewers("flow", 12, limit=3, without_user=1).viewers) == [0, 2, 3]
+    assert ids(service.list_viewers("flow", 12, limit=3, without_user=9).viewers) == [0, 1, 2]
+    assert service.list_viewers("flow", 12, limit=3, without_user=9).total == size - 1
+    beat = service.update_presence("flow", 12, "t1", 1, "somebody", list_viewers=True, limit=3)
+    assert (ids(beat.viewers), beat.total) == ([0, 2, 3], size - 1)
+    assert ids(service.get_unique_viewers("flow", 12)) == list(range(size))
+
+
+def test_many_records_are_read_in_one_call_in_the_order_asked_for(service):
+    service.update_presence("flow", 1, "t1", 42, "Alice")
+    service.update_presence("form", "a", "t2", 43, "Bob")
+
+    answers = service.list_viewers_of([("form", "a"), ("flow", 9), ("flow", 1), ("flow", 1)], without_user=43)
+
+    assert [answer.viewers and ids(answer.viewers) for answer in answers] == [[], [], [42], [42]]
+    assert [answer.total for answer in answers] == [0, 0, 1, 1]
+    assert service.list_viewers_of([]) == []
+
+
+# Quotas
+
+
+def test_call_over_the_quota_is_refused_with_the_time_to_wait(service):
+    quota = Quota("tenant_1_presence_calls:42", 2, 60_000)
+    for _ in range(2):
+        service.update_presence("flow", 12, "t1", 42, "Alice", quota=quota)
+
+    with pytest.raises(TooManyCalls) as refusal:
+        service.update_presence("flow", 12, "t1", 42, "Alice", mode="edit", quota=quota)
+    assert 55 < refusal.value.retry_after_seconds <= 60
+    assert service.get_unique_viewers("flow", 12)[0]["mode"] == "view"
+
+
+# Tenants
+
+
+@pytest.mark.parametrize("tenant", HOSTILE_TENANTS)
+def test_no_tenant_sees_or_touches_another_ones_record(service, client, tenant):
+    service.update_presence("flow", 12, "t1", 42, "Alice")
+    other = RecordPresenceService(client, tenant)
+
+    assert other.get_presence("flow", 12) == {}
+    assert other.remove_presence("flow", 12, "t1") is False
+    other.update_presence("flow", 12, "t1", 43, "Mallory")
+    assert ids(other.get_unique_viewers("flow", 12)) == [43]
+    assert ids(service.get_unique_viewers("flow", 12)) == [42]
+
+
+def test_tenant_may_be_a_number_or_a_text(client):
+    RecordPresenceService(client, 1).update_presence("flow", 12, "t1", 42, "Alice")
+
+    assert ids(RecordPresenceService(client, "1").get_unique_viewers("flow", 12)) == [42]
+
+
+def test_tenant_must_have_a_name(client):
+    with pytest.raises(InvalidPresence):
+        RecordPresenceService(client, "")
+
+
+# What the contract does not allow
+
+VALID = {
+    "record_type": "flow",
+    "record_id": "12",
+    "tab_id": "t1",
+    "user_id": 42,
+    "user_name": "Alice",
+    "mode": "view",
+}
+
+
+class Untouchable:
+    """A Redis that must not be asked."""
+
+    def __getattr__(self, name):
+        raise AssertionError(f"Redis was asked for {name}")
+
+
+@pytest.mark.parametrize(
+    ("argument", "value", "field"),
+    [
+        *(("record_type", value, "type") for value in ("", "Flow", "a" * 65, "flow:1", "flow\n", None, 7)),
+        *(
+            ("record_id", value, "id")
+            for value in ("", "a b", "}", "x" * 65, "1\n", None, True, 1.5, b"12", [12])
+        ),
+        *(
+            ("tab_id", value, "tab_id")
+            for value in ("", "a b", "t{1}", "x" * 129, "t1\n", "ü", None, 7, b"t1")
+        ),
+        *(("user_id", value, "user_id") for value in (None, True, "", 4.2, [1])),
+        *(("user_name", value, "user_name") for value in (None, 7, b"Alice", ["Alice"])),
+        *(("mode", value, "mode") for value in ("", "peek", "EDIT", None, 1, ["edit"])),
+        *(
+            ("active_field", value, "active_field")
+            for value in ("", "x" * 129, "a\nb", "\x00", "\ud800", 7, b"a")
+        ),
+    ],
+)
+def test_value_outside_the_contract_is_refused_before_redis_is_asked(argument, value, field):
+    service = RecordPresenceService(Untouchable(), 1)
+
+    with pytest.raises(InvalidPresence) as refusal:
+        service.update_presence(**{**VALID, argument: value})
+
+    assert list(refusal.value.errors) == [field]
+    assert refusal.value.errors[field][0]
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda service: service.remove_presence("Flow", "12", "t1"),
+        lambda service: service.remove_presence("flow", "12", "t 1"),
+        lambda service: service.remove_presence("flow", "12", "t1", ""),
+        lambda service: service.get_presence("flow", "1 2"),
+        lambda service: service.get_unique_viewers("flow", ""),
+        lambda service: service.list_viewers("flow", "12", without_user=True),
+        lambda service: service.list_viewers_of([("flow", "12"), ("flow", "1:2")]),
+    ],
+)
+def test_every_method_refuses_before_redis_is_asked(call):
+    with pytest.raises(InvalidPresence):
+        call(RecordPresenceService(Untouchable(), 1))
+
+
+def test_several_wrong_values_are_named_together():
+    with pytest.raises(InvalidPresence) as refusal:
+        RecordPresenceService(Untouchable(), 1).update_presence(
+            "flow", "12", "t 1", 42, "Alice", mode="peek", active_field=""
+        )
+
+    assert set(refusal.value.errors) == {"tab_id", "mode", "active_field"}
+
+
+# Redis out of reach
+
+CALLS = [
+    lambda service: service.update_presence("flow", 12, "t1", 42, "Alice"),
+    lambda service: service.remove_presence("flow", 12, "t1"),
+    lambda service: service.get_presence("flow", 12),
+    lambda service: service.list_viewers("flow", 12),
+    lambda service: service.list_viewers_of([("flow", 12), ("flow", 13)]),
+]
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_embedded_redis_that_is_down_is_unavailable(call):
+    server = fakeredis.FakeServer()
+    service = RecordPresenceService(fakeredis.FakeRedis(server=server), 1)
+    server.connected = False
+
+    with pytest.raises(StoreUnavailable):
+        call(service)
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_real_redis_that_is_down_is_unavailable(tmp_path, call):
+    with (
+        Redis(unix_socket_path=str(tmp_path / "gone.sock"), retry=None) as client,
+        pytest.raises(StoreUnavailable),
+    ):
+        call(RecordPresenceService(client, 1))
+
+
+def test_full_redis_is_unavailable_for_heartbeats(real_redis):
+    service = RecordPresenceService(real_redis, 1)
+    service.update_presence("flow", 12, "t1", 42, "Alice")
+    real_redis.config_set("maxmemory", "1mb")
+    try:
+        with pytest.raises(StoreUnavailable):
+            service.update_presence("flow", 12, "t2", 43, "Bob")
+        assert ids(service.get_unique_viewers("flow", 12)) == [42]
+    finally:
+        real_redis.config_set("maxmemory", "0")
+
+
+def test_replica_is_unavailable_for_heartbeats(real_redis):
+    service = RecordPresenceService(real_redis, 1)
+    real_redis.replicaof("127.0.0.1", "1")
+    try:
+        with pytest.raises(StoreUnavailable):
+            service.update_presence("flow", 12, "t1", 42, "Alice")
+    finally:
+        real_redis.replicaof("NO", "ONE")
+
+
+def test_services_share_scripts_that_are_handed_in(client):
+    seen = []
+    scripts = Scripts(observe=lambda name, seconds, outcome: seen.append((name, outcome)))
+    for tenant in (1, 2):
+        RecordPresenceService(client, tenant, scripts=scripts).update_presence("flow", 12, "t1", 42, "Alice")
+
+    assert seen == [("heartbeat", "OK"), ("heartbeat", "OK")]

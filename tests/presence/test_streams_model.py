@@ -1,0 +1,234 @@
+"""Random histories with faults: in the end every page shows what GET viewers answers.
+
+The real reader and keeper run as they do in a process, but a history decides
+what the subscription delivers: messages are dropped, doubled and reordered.
+`HYPOTHESIS_PROFILE=long` runs many more histories.
+"""
+
+import contextlib
+import json
+import threading
+import time
+from random import Random
+
+import fakeredis
+import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
+
+from app.presence import broadcast as broadcast_module
+from app.presence import streams as streams_module
+from app.presence.broadcast import Broadcast
+from app.presence.errors import TabOwnedByAnotherUser
+from app.presence.records import Record, user_key
+from app.presence.scripts import Scripts
+from app.presence.service import RecordPresenceService
+from app.redis_client import connect
+from tests.presence.histories import histories
+from tests.presence.streaming import Page, wait_until
+
+LEASE_MS = 90_000
+RECORDS = [Record("1", "flow", "12"), Record("1", "flow", "13")]
+USERS = [42, "42", 7, 8]
+TABS = ["t1", "t2", "t3", "t4", "t5"]
+
+PROFILE = histories(25, 25, long=600)
+scripts = Scripts()
+
+
+class Faults:
+    """Stands between the subscription and the broadcast. `plan` says what befalls the next messages."""
+
+    def __init__(self, broadcast):
+        self._hear = broadcast._hear
+        self._lock = threading.Lock()
+        self.plan = []
+        self._late = []
+        broadcast._hear = self.hear
+
+    def hear(self, message):
+        with self._lock:
+            fault = "" if message["type"] != "message" or not self.plan else self.plan.pop(0)
+            if fault == "drop":
+                return
+            if fault == "late":
+                self._late.append(message)
+                return
+            heard = [message] * (2 if fault == "double" else 1)
+            late, self._late = (self._late, []) if message["type"] == "message" else ([], self._late)
+        for each in (*heard, *late):
+            self._hear(each)
+
+    def end(self):
+        """What is still late never comes."""
+        with self._lock:
+            self.plan, self._late = [], []
+
+
+class Reader:
+    """A page that comes back by itself, to any of the processes."""
+
+    def __init__(self, broadcasts, user, limit, random):
+        self.broadcasts, self.user, self.limit, self.random = broadcasts, user, limit, random
+        self.page = None
+        self.connect()
+
+    def connect(self):
+        if self.page:
+            self.page.stream.close()
+        last_event_id = self.page.last_event_id if self.page else None
+        stream = self.random.choice(self.broadcasts).open(
+            RECORDS, user=self.user, limit=self.limit, seen_version=last_event_id
+        )
+        if self.page:
+            self.page.follow(stream)
+        else:
+            self.page = Page(stream)
+
+
+class StreamsMachine(RuleBasedStateMachine):
+    def __init__(self, redis, another):
+        super().__init__()
+        redis.flushall()
+        self.redis = redis
+        self.service = RecordPresenceService(redis, "1", ttl_seconds=LEASE_MS / 1000, scripts=scripts)
+        self.clients = [another(), another()]
+        self.broadcasts = [Broadcast(client, scripts, LEASE_MS) for client in self.clients]
+        self.faults = [Faults(broadcast) for broadcast in self.broadcasts]
+        random = Random(7)
+        self.readers = [
+            Reader(self.broadcasts, None if user is None else user_key(user), limit, random)
+            for user, limit in ((None, 100), (42, 100), ("42", 2), (99, 1), (None, 3))
+        ]
+
+    def teardown(self):
+        try:
+            self.settle()
+        finally:
+            for broadcast in self.broadcasts:
+                broadcast.close()
+
+    # What people do
+
+    @rule(
+        record=st.sampled_from(RECORDS),
+        tab_id=st.sampled_from(TABS),
+        user=st.sampled_from(USERS),
+        mode=st.sampled_from(["view", "edit"]),
+        name=st.sampled_from(["Alice", "Alicia"]),
+    )
+    def beat(self, record, tab_id, user, mode, name):
+        self.quietly(self.service.update_presence, record, tab_id, user, name, mode)
+
+    @rule(record=st.sampled_from(RECORDS), tab_id=st.sampled_from(TABS))
+    def leave(self, record, tab_id):
+        self.quietly(self.service.remove_presence, record, tab_id)
+
+    @rule(record=st.sampled_from(RECORDS), number=st.integers(4, 15))
+    def many_come(self, record, number):
+        for user in range(100, 100 + number):
+            self.quietly(self.service.update_presence, record, f"m{user}", user, "Many")
+
+    @rule(record=st.sampled_from(RECORDS))
+    def many_leave(self, record):
+        for user in range(100, 115):
+            self.quietly(self.service.remove_presence, record, f"m{user}")
+
+    def quietly(self, function, record, *arguments):
+        with contextlib.suppress(TabOwnedByAnotherUser):
+            function(record.type, record.id, *arguments)
+
+    # What time and Redis do
+
+    @rule(record=st.sampled_from(RECORDS), tab_id=st.sampled_from(TABS))
+    def lease_ends(self, record, tab_id):
+        if self.redis.zscore(record.seen_key, tab_id) is not None:
+            self.redis.zincrby(record.seen_key, -LEASE_MS - 1, tab_id)
+
+    @rule(record=st.sampled_from(RECORDS))
+    def all_leases_end(self, record):
+        self.redis.delete(record.tabs_key, record.seen_key, record.order_key)
+
+    @rule(record=st.sampled_from(RECORDS), lost=st.integers(0, 3))
+    def key_is_evicted(self, record, lost):
+        self.redis.delete(record.keys[lost])
+
+    @rule()
+    def redis_loses_all(self):
+        self.redis.flushall()
+
+    @rule(
+        process=st.integers(0, 1),
+        plan=st.lists(st.sampled_from(["drop", "late", "double", ""]), min_size=1, max_size=4),
+    )
+    def messages_go_astray(self, process, plan):
+        self.faults[process].plan = plan
+
+    @rule(process=st.integers(0, 1))
+    def subscription_is_made_again(self, process):
+        with self.broadcasts[process]._commands:
+            pubsub = self.broadcasts[process]._pubsub
+        if pubsub and pubsub.connection:
+            channels = list(pubsub.channels)
+            pubsub.subscribe(*channels)  # what the library does when it connects again by itself
+
+    # What readers do
+
+    @rule(reader=st.integers(0, 4), at_most=st.sampled_from([None, None, 0, 1, 2]))
+    def read(self, reader, at_most):
+        page = self.readers[reader].page
+        page.take(at_most=at_most)
+        if at_most is not None:
+            self.readers[reader].connect()  # the rest is lost with the connection
+
+    @rule(reader=st.integers(0, 4))
+    def connect_again(self, reader):
+        self.readers[reader].connect()
+
+    @rule()
+    def time_passes(self):
+        time.sleep(0.02)
+
+    # How it ends
+
+    def settle(self):
+        for faults in self.faults:
+            faults.end()
+        for record in RECORDS:
+            for reader in self.readers:
+                self.settled(record, reader)
+
+    def settled(self, record, reader):
+        without_user = {} if reader.user is None else {"without_user": json.loads(reader.user)}
+        page, screen = reader.page, reader.page.screen(record)
+
+        def is_equal():
+            page.take()
+            assert page.ended is None
+            listed = self.service.list_viewers(record.type, record.id, limit=reader.limit, **without_user)
+            return (screen.viewers, screen.total) == (listed.viewers, listed.total)
+
+        try:
+            wait_until(is_equal, seconds=4)
+        except AssertionError:
+            listed = self.service.list_viewers(record.type, record.id, limit=reader.limit, **without_user)
+            raise AssertionError(f"{screen.viewers} {screen.total}\n{listed}\n{page.log}") from None
+
+
+@pytest.fixture
+def _soon(monkeypatch):
+    monkeypatch.setattr(broadcast_module, "AUDIT_SECONDS", 0.3)
+    monkeypatch.setattr(broadcast_module, "CHAIN_SECONDS", 0.02)
+    monkeypatch.setattr(broadcast_module, "OPEN_SECONDS", 10.0)
+    monkeypatch.setattr(streams_module, "MAX_PENDING", 6)
+    monkeypatch.setattr(streams_module, "MAX_EVENTS", 4)
+
+
+@pytest.mark.usefixtures("_soon")
+def test_every_history_ends_with_every_page_showing_what_is_so(redis, request):
+    def another():
+        if isinstance(redis, fakeredis.FakeRedis):
+            return fakeredis.FakeRedis(server=redis.connection_pool.connection_kwargs["server"])
+        return connect(f"unix://{request.getfixturevalue('redis_server').socket}")
+
+    run_state_machine_as_test(lambda: StreamsMachine(redis, another), settings=PROFILE)
