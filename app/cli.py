@@ -1,0 +1,36 @@
+"""Commands of `flask`."""
+
+import json
+
+import click
+from flask import current_app
+from flask.cli import with_appcontext
+
+from app.identity.bearer import issue_token
+
+
+def _user_id(text: str) -> int | str:
+    """An integer where it looks like one; quote it twice ('"42"') for the string."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return text
+    return value if isinstance(value, int | str) and not isinstance(value, bool) else text
+
+
+@click.command("token")
+@click.option("--sub", "user_id", required=True, help="User id: 42, or anything else as a string.")
+@click.option("--name", required=True, help="User name.")
+@click.option("--tenant", default="1", show_default=True)
+@click.option("--records", multiple=True, help="Pattern such as flow:*; may stand many times.")
+@click.option("--hours", default=12.0, show_default=True, type=click.FloatRange(min=0, min_open=True))
+@with_appcontext
+def token_command(user_id: str, name: str, tenant: str, records: tuple[str, ...], hours: float) -> None:
+    """Print a bearer token that this service accepts."""
+    claims = {"sub": _user_id(user_id), "name": name, "tenant": tenant}
+    if records:
+        claims["records"] = list(records)
+    try:
+        click.echo(issue_token(current_app.extensions["presence"].settings, claims, hours * 3600))
+    except ValueError as error:
+        raise click.ClickException(str(error)) from None

@@ -1,0 +1,98 @@
+"""Calls of one person, and what every answer must look like."""
+
+import json
+from typing import Any
+
+from flask import Flask
+from limits import parse
+from werkzeug.test import TestResponse
+
+from app.identity.bearer import issue_token
+from app.settings import Settings
+
+# Not read_settings(): the environment of whoever runs the tests has no say.
+SETTINGS = Settings(secret_key="a secret of the tests", rate_limit=parse("100000/minute"))
+PREFIX = "/api/v1/presence"
+
+
+def token(
+    user_id: Any = 42,
+    name: Any = "Alice",
+    tenant: Any = "1",
+    *,
+    seconds: float = 600,
+    settings: Settings = SETTINGS,
+    **claims: Any,
+) -> str:
+    """A bearer token that an application with these settings accepts."""
+    return issue_token(settings, {"sub": user_id, "name": name, "tenant": tenant, **claims}, seconds)
+
+
+class Person:
+    """A caller with a bearer token."""
+
+    def __init__(self, app: Flask, *args: Any, **claims: Any) -> None:
+        self._client = app.test_client()
+        self.headers = {"Authorization": f"Bearer {token(*args, **claims)}"}
+
+    def call(self, method: str, path: str, *, headers: Any = None, **options: Any) -> TestResponse:
+        return self._client.open(
+            f"{PREFIX}/{path}", method=method, headers={**self.headers, **(headers or {})}, **options
+        )
+
+    def heartbeat(self, record: str = "flow/12", **body: Any) -> TestResponse:
+        body = {"tab_id": "t1", "mode": "view", "dirty": False, **body}
+        return self.call("POST", f"{record}/heartbeat", json=body)
+
+    def viewers(self, record: str = "flow/12", *, etag: str | None = None, **query: Any) -> TestResponse:
+        headers = {"If-None-Match": etag} if etag else {}
+        return self.call("GET", f"{record}/viewers", query_string=query, headers=headers)
+
+    def tabs(self, record: str = "flow/12") -> TestResponse:
+        return self.call("GET", f"{record}/tabs")
+
+    def unregister(self, tab_id: str = "t1", record: str = "flow/12") -> TestResponse:
+        return self.call("DELETE", f"{record}/unregister", json={"tab_id": tab_id})
+
+    def batch(self, *names: str) -> TestResponse:
+        return self.call("GET", "viewers", query_string=[("record", name) for name in names])
+
+
+def data_of(response: TestResponse) -> dict[str, Any]:
+    """What a good answer carries."""
+    body = json.loads(response.data)
+
+    assert (response.status_code, response.content_type) == (200, "application/json"), body
+    assert list(body) == ["success", "data"]
+    assert body["success"] is True
+    assert response.headers["X-Content-Type-Options"] == "nosniff"
+    return body["data"]
+
+
+def failure_of(response: TestResponse, status: int) -> dict[str, Any]:
+    """The envelope of an error of this status."""
+    body = json.loads(response.data)
+
+    assert (response.status_code, response.content_type) == (status, "application/json"), body
+    assert set(body) == {"success", "message"} | ({"errors"} if status == 422 else set())
+    assert body["success"] is False
+    assert isinstance(body["message"], str)
+    assert body["message"]
+    assert response.headers["Cache-Control"] == "no-store"
+    assert ("Retry-After" in response.headers) == (status in {429, 503})
+    for messages in body.get("errors", {}).values():
+        assert messages
+        assert all(isinstance(message, str) and message for message in messages)
+    return body
+
+
+def contents(redis: Any) -> dict[Any, Any]:
+    """All that Redis holds, but for the counts of calls, and the timelines, which outlive the viewers."""
+    passing = ("_presence_calls:", "}:timeline")
+    return {
+        key: redis.dump(key) for key in redis.scan_iter() if not any(part in _text(key) for part in passing)
+    }
+
+
+def _text(key: bytes | str) -> str:
+    return key.decode() if isinstance(key, bytes) else key

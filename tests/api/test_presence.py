@@ -1,0 +1,419 @@
+"""The contract, call by call: what comes back, under which status, and what was written."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from app import create_app
+from app.presence.records import Record
+from app.redis_client import connect
+from tests.api.client import SETTINGS, Person, contents, data_of, failure_of
+
+RECORD = Record("1", "flow", "12")
+
+ALICE = {
+    "id": 42,
+    "name": "Alice",
+    "tabs": 1,
+    "mode": "view",
+    "has_dirty_tab": False,
+    "active_fields": [],
+}
+
+
+# heartbeat
+
+
+def test_heartbeat_registers_a_tab_and_says_when_to_beat_next(alice):
+    data = data_of(alice.heartbeat())
+
+    assert list(data) == ["registered", "version", "heartbeat_seconds"]
+    assert data["registered"] is True
+    assert data["heartbeat_seconds"] == 30
+    assert data["version"]
+
+
+def test_heartbeat_lists_the_others_when_asked_with_null(alice, bob):
+    bob.heartbeat(tab_id="t2", mode="edit", dirty=True, active_field="title")
+    data = data_of(alice.heartbeat(version=None))
+
+    assert data["total"] == 1
+    assert data["viewers"] == [
+        {
+            "id": 43,
+            "name": "Bob",
+            "tabs": 1,
+            "mode": "edit",
+            "has_dirty_tab": True,
+            "active_fields": ["title"],
+        }
+    ]
+
+
+def test_heartbeat_lists_nobody_to_one_who_is_alone(alice):
+    data = data_of(alice.heartbeat(version=None))
+
+    assert (data["viewers"], data["total"]) == ([], 0)
+
+
+def test_heartbeat_lists_no_viewers_when_the_version_sent_is_current(alice):
+    version = data_of(alice.heartbeat())["version"]
+
+    assert list(data_of(alice.heartbeat(version=version))) == ["registered", "version", "heartbeat_seconds"]
+
+
+@pytest.mark.parametrize("version", ["0", "", "?", "not ours", "1700000000000000-deadbeef", "日本"])
+def test_heartbeat_lists_viewers_when_the_version_sent_is_another(alice, bob, version):
+    bob.heartbeat(tab_id="t2")
+    data = data_of(alice.heartbeat(version=version))
+
+    assert [viewer["name"] for viewer in data["viewers"]] == ["Bob"]
+
+
+def test_version_changes_when_somebody_comes_edits_or_goes_and_not_when_all_stay(alice, bob):
+    versions = [
+        data_of(alice.heartbeat())["version"],
+        data_of(bob.heartbeat(tab_id="t2"))["version"],
+        data_of(bob.heartbeat(tab_id="t2", mode="edit"))["version"],
+        data_of(bob.heartbeat(tab_id="t2", mode="edit", dirty=True))["version"],
+        data_of(bob.heartbeat(tab_id="t2", mode="edit", dirty=True, active_field="title"))["version"],
+    ]
+    bob.unregister("t2")
+    versions.append(data_of(alice.heartbeat())["version"])
+
+    assert len(set(versions)) == 6
+    assert data_of(alice.heartbeat())["version"] == versions[-1]
+
+
+def test_viewers_come_in_the_order_of_their_arrival(app, alice):
+    for user_id, name in ((9, "Zoë"), ("u-1", "Ada"), (1, "Mia")):
+        Person(app, user_id, name).heartbeat(tab_id=f"tab-{user_id}")
+    Person(app, 9, "Zoë").heartbeat(tab_id="another")
+
+    assert [viewer["name"] for viewer in data_of(alice.viewers())["viewers"]] == ["Zoë", "Ada", "Mia"]
+
+
+def test_lease_ends_with_the_token_that_it_was_given_for(app, redis):
+    Person(app, seconds=20).heartbeat()
+
+    assert 0 < redis.pttl(RECORD.tabs_key) <= 20_000
+
+
+def test_tab_without_a_heartbeat_is_gone_when_its_lease_is_over(alice, bob, redis):
+    alice.heartbeat()
+    redis.zincrby(RECORD.seen_key, -90_001, "t1")
+
+    assert data_of(bob.viewers())["viewers"] == []
+    assert data_of(bob.tabs())["tabs"] == {}
+
+
+def test_field_written_by_hand_without_a_lease_never_shows(alice, bob, redis):
+    redis.hset(RECORD.tabs_key, "ghost", '["9","Ghost","edit",true,""]')
+
+    assert data_of(alice.viewers())["viewers"] == []
+    assert data_of(alice.tabs())["tabs"] == {}
+    assert data_of(bob.heartbeat(version=None))["viewers"] == []
+
+
+# viewers
+
+
+def test_viewers_leave_oneself_out(alice, bob):
+    alice.heartbeat()
+    bob.heartbeat(tab_id="t2")
+
+    data = data_of(alice.viewers())
+
+    assert [viewer["name"] for viewer in data["viewers"]] == ["Bob"]
+    assert data["total"] == 1
+
+
+def test_viewers_include_oneself_when_asked(alice):
+    version = data_of(alice.heartbeat())["version"]
+
+    assert data_of(alice.viewers(include_self="true")) == {"viewers": [ALICE], "total": 1, "version": version}
+    assert data_of(alice.viewers(include_self="false"))["viewers"] == []
+
+
+def test_viewers_are_cut_at_the_limit_and_counted_whole(app, alice):
+    for user_id in range(5):
+        Person(app, f"u{user_id}", f"User {user_id}").heartbeat(tab_id=f"t{user_id}")
+
+    data = data_of(alice.viewers(limit=2))
+
+    assert [viewer["name"] for viewer in data["viewers"]] == ["User 0", "User 1"]
+    assert data["total"] == 5
+
+
+@pytest.mark.parametrize("user_id", [42, "42", "u-7", 0, -3, 2**63, 10**30, "Zoë 😀", '"><script>'])
+def test_user_id_comes_back_with_the_type_it_came_with(app, alice, user_id):
+    person = Person(app, user_id, "X", tenant="2")
+    person.heartbeat()
+
+    [viewer] = data_of(person.viewers(include_self="true"))["viewers"]
+
+    assert viewer["id"] == user_id
+    assert type(viewer["id"]) is type(user_id)
+    assert data_of(person.tabs())["tabs"]["t1"]["user_id"] == user_id
+
+
+def test_name_of_html_comes_back_verbatim_as_json(app, bob):
+    name = '<img src=x onerror=alert(1)>"&amp;\u2028</script>'
+    Person(app, 7, name).heartbeat()
+    response = bob.viewers()
+
+    assert data_of(response)["viewers"][0]["name"] == name
+    assert response.headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_viewers_answer_304_while_nothing_changes(alice, bob):
+    bob.heartbeat(tab_id="t2")
+    first = alice.viewers()
+    second = alice.viewers(etag=first.headers["ETag"])
+
+    assert (second.status_code, second.data) == (304, b"")
+    assert second.headers["ETag"] == first.headers["ETag"]
+    assert first.headers["Cache-Control"] == second.headers["Cache-Control"] == "private, no-cache"
+    assert first.headers["Vary"] == "Authorization, Cookie"
+    assert "Content-Type" not in second.headers
+
+    bob.heartbeat(tab_id="t2", mode="edit")
+    third = alice.viewers(etag=first.headers["ETag"])
+
+    assert data_of(third)["viewers"][0]["mode"] == "edit"
+    assert third.headers["ETag"] != first.headers["ETag"]
+
+
+def test_viewers_know_their_etag_among_others(alice):
+    etag = alice.viewers().headers["ETag"]
+
+    assert alice.viewers(etag=f'"other", {etag}').status_code == 304
+
+
+def test_etag_of_another_caller_is_not_honoured(app, alice, bob):
+    alice.heartbeat()
+    etag = alice.viewers().headers["ETag"]
+
+    assert len(data_of(bob.viewers(etag=etag))["viewers"]) == 1
+    assert Person(app, "42", "Alice").viewers(etag=etag).status_code == 200
+
+
+@pytest.mark.parametrize("query", [{"include_self": "true"}, {"limit": 1}])
+def test_etag_of_another_question_is_not_honoured(alice, query):
+    alice.heartbeat()
+    etag = alice.viewers().headers["ETag"]
+
+    assert alice.viewers(etag=etag, **query).status_code == 200
+
+
+@pytest.mark.parametrize("etag", ["*", '"', "W/", '"-"', '""', "0", 'W/"0-00000000"', "é"])
+def test_etag_that_we_never_gave_counts_as_none(alice, etag):
+    assert alice.viewers(etag=etag).status_code == 200
+
+
+def test_viewers_of_an_empty_record_are_nobody(alice, redis):
+    assert data_of(alice.viewers()) == {"viewers": [], "total": 0, "version": "0"}
+    assert contents(redis) == {}
+
+
+def test_head_of_viewers_has_the_headers_alone(alice):
+    head = alice.call("HEAD", "flow/12/viewers")
+
+    assert (head.status_code, head.data) == (200, b"")
+    assert head.headers["ETag"] == alice.viewers().headers["ETag"]
+
+
+# tabs
+
+
+def test_tabs_show_what_each_tab_does(alice, bob):
+    alice.heartbeat(mode="edit", dirty=True, active_field="description", visible=False)
+    bob.heartbeat(tab_id="a:b.c-d_E")
+
+    tabs = data_of(alice.tabs())["tabs"]
+    moments = [datetime.fromisoformat(tab.pop("last_seen_at")) for tab in tabs.values()]
+
+    assert tabs == {
+        "t1": {
+            "user_id": 42,
+            "user_name": "Alice",
+            "mode": "edit",
+            "dirty": True,
+            "active_field": "description",
+        },
+        "a:b.c-d_E": {
+            "user_id": 43,
+            "user_name": "Bob",
+            "mode": "view",
+            "dirty": False,
+            "active_field": None,
+        },
+    }
+    assert all(moment.tzinfo == UTC for moment in moments)
+    assert all(abs(datetime.now(UTC) - moment) < timedelta(seconds=5) for moment in moments)
+
+
+# unregister
+
+
+def test_unregister_removes_the_tab_at_once(alice, bob, redis):
+    alice.heartbeat()
+
+    assert data_of(alice.unregister()) == {"unregistered": True}
+    assert data_of(bob.viewers())["viewers"] == []
+    assert contents(redis) == {}
+
+
+def test_unregister_takes_the_tab_id_from_the_query_as_well(alice, redis):
+    alice.heartbeat()
+    response = alice.call("DELETE", "flow/12/unregister", query_string={"tab_id": "t1", "_": 1})
+
+    assert data_of(response) == {"unregistered": True}
+    assert contents(redis) == {}
+
+
+def test_unregister_reads_the_query_when_a_proxy_has_dropped_the_body_and_left_its_type(alice, redis):
+    alice.heartbeat()
+    response = alice.call(
+        "DELETE", "flow/12/unregister", query_string={"tab_id": "t1"}, content_type="application/json"
+    )
+
+    assert data_of(response) == {"unregistered": True}
+    assert contents(redis) == {}
+
+
+def test_unregister_of_a_tab_that_is_already_gone_is_no_error(alice):
+    assert data_of(alice.unregister("never-was")) == {"unregistered": True}
+
+
+def test_unregister_keeps_the_users_other_tab(alice, bob):
+    alice.heartbeat(tab_id="t1", mode="edit")
+    alice.heartbeat(tab_id="t2")
+    alice.unregister("t1")
+
+    assert data_of(bob.viewers())["viewers"] == [ALICE]
+
+
+# batch
+
+
+def test_batch_lists_the_viewers_of_every_record(alice, bob):
+    bob.heartbeat("flow/1", tab_id="t2")
+    bob.heartbeat("form/a-b_C", tab_id="t3", mode="edit")
+    alice.heartbeat("flow/1")
+
+    records = data_of(alice.batch("flow:1", "form:a-b_C", "flow:3"))["records"]
+
+    assert list(records) == ["flow:1", "form:a-b_C", "flow:3"]
+    assert [viewer["name"] for viewer in records["flow:1"]["viewers"]] == ["Bob"]
+    assert records["flow:1"]["total"] == 1
+    assert records["form:a-b_C"]["viewers"][0]["mode"] == "edit"
+    assert records["flow:3"] == {"viewers": [], "total": 0, "version": "0"}
+
+
+def test_batch_has_the_same_versions_as_the_single_call(alice, bob):
+    bob.heartbeat("flow/1", tab_id="t2")
+
+    assert data_of(alice.batch("flow:1"))["records"]["flow:1"] == data_of(alice.viewers("flow/1"))
+
+
+def test_batch_takes_a_hundred_records_and_not_one_more(alice):
+    names = [f"flow:{number}" for number in range(101)]
+
+    assert len(data_of(alice.batch(*names[:100]))["records"]) == 100
+    assert "record" in failure_of(alice.batch(*names), 422)["errors"]
+
+
+def test_batch_answers_a_record_asked_for_twice_once(alice):
+    assert list(data_of(alice.batch("flow:1", "flow:1"))["records"]) == ["flow:1"]
+
+
+@pytest.mark.parametrize("name", ["flow", "flow:", ":1", "Flow:1", "flow:1:2", "flow:a b", "", "flow:1\n"])
+def test_batch_refuses_a_name_that_names_no_record(alice, name):
+    errors = failure_of(alice.batch("flow:1", name), 422)["errors"]
+
+    assert errors == {"record": ["1: Must read type:id."]}
+
+
+def test_batch_needs_a_record(alice):
+    assert "record" in failure_of(alice.batch(), 422)["errors"]
+
+
+# Whose is it
+
+
+def test_tab_of_another_user_is_neither_renewed_nor_removed(alice, bob, redis):
+    alice.heartbeat()
+    before = contents(redis)
+
+    failure_of(bob.heartbeat(), 409)
+    failure_of(bob.unregister(), 409)
+    assert contents(redis) == before
+
+
+def test_same_number_of_another_type_is_another_user(app, alice, redis):
+    alice.heartbeat()
+    before = contents(redis)
+
+    failure_of(Person(app, "42", "Alice").heartbeat(), 409)
+    assert contents(redis) == before
+
+
+def test_tenants_do_not_see_each_other(app, alice):
+    alice.heartbeat()
+    stranger = Person(app, 43, "Eve", tenant="2")
+
+    assert data_of(stranger.viewers())["viewers"] == []
+    assert data_of(stranger.tabs())["tabs"] == {}
+    assert data_of(stranger.batch("flow:12"))["records"]["flow:12"]["viewers"] == []
+    assert data_of(stranger.unregister())["unregistered"] is True
+    assert data_of(stranger.heartbeat(version=None))["viewers"] == []
+    assert data_of(alice.viewers(include_self="true"))["viewers"] == [ALICE]
+
+
+@pytest.mark.parametrize(
+    "tenant", ["1_record_presence:flow:12", "{1}", "*", "1}:seen", "a b\n", "日本", "\ud800", "1/../2"]
+)
+def test_tenant_of_any_text_has_keys_of_its_own(app, alice, tenant):
+    alice.heartbeat()
+    stranger = Person(app, 43, "Eve", tenant=tenant)
+
+    assert data_of(stranger.viewers())["viewers"] == []
+    assert data_of(stranger.heartbeat())["registered"] is True
+    assert data_of(alice.viewers())["viewers"] == []
+
+
+def test_record_that_no_pattern_lists_is_forbidden_to_every_call(app, alice, redis):
+    alice.heartbeat()
+    before = contents(redis)
+    stranger = Person(app, 43, "Eve", records=["flow:13", "form:*"])
+
+    for response in (
+        stranger.heartbeat(tab_id="t2"),
+        stranger.viewers(),
+        stranger.tabs(),
+        stranger.unregister(),
+        stranger.batch("flow:13", "flow:12"),
+    ):
+        failure_of(response, 403)
+    assert contents(redis) == before
+    assert "records" in data_of(stranger.batch("flow:13", "form:any"))
+
+
+# Redis away
+
+
+def test_every_call_answers_503_with_retry_after_while_redis_is_away():
+    alice = Person(create_app(SETTINGS, redis=connect("redis://127.0.0.1:1")))
+
+    for response in (
+        alice.heartbeat(),
+        alice.viewers(),
+        alice.tabs(),
+        alice.unregister(),
+        alice.batch("flow:1"),
+        alice.call("GET", "events?record=flow:1"),
+        alice.call("POST", "flow/12/signal", json={"tab_id": "t1", "kind": "typing"}),
+    ):
+        failure_of(response, 503)
+        assert 1 <= int(response.headers["Retry-After"]) <= 5

@@ -1,0 +1,330 @@
+"""The service as it is run: gunicorn's own errors, Redis that goes and comes back, many processes."""
+
+import json
+import re
+import shutil
+import signal
+import socket
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import requests
+
+from tests.api.client import PREFIX, token
+from tests.gunicorn_server import ROOT, GunicornServer
+from tests.redis_server import RedisServer
+from tests.waiting import wait_until
+
+IN_TIME_SECONDS = 2.0
+SECRET_TOKEN = "eyJhbGciOiJIUzI1NiJ9.c2VjcmV0.c2lnbmF0dXJl"
+
+
+@pytest.fixture(scope="module")
+def server():
+    """Embedded, one process, with an access log."""
+    server = GunicornServer(PRESENCE_ACCESS_LOG="true")
+    yield server
+    server.close()
+
+
+def request(path, *headers, method="GET", version="HTTP/1.1", body=b""):
+    lines = [f"{method} {path} {version}", "Host: localhost", *headers]
+    return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
+
+
+def in_envelope(answer, status):
+    code, headers, body = answer
+    envelope = json.loads(body)
+
+    assert code == status, envelope
+    assert headers["content-type"] == "application/json"
+    assert headers["content-length"] == str(len(body))
+    assert envelope["success"] is False
+    assert envelope["message"]
+    assert b"Traceback" not in body
+
+
+# What gunicorn answers by itself
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        (b"nonsense\r\n\r\n", 400),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", 400),  # TLS where there is none
+        (request("/", version="HTTP/9.9"), 400),
+        (request("/", "Broken header"), 400),
+        (request("/", "Bro ken: header"), 400),
+        (request("/", "A: b\rc"), 400),
+        (request("/", "Content-Length: many"), 400),
+        (request("/", "Content-Length: -1"), 400),
+        (request("/", "Content-Length: 1", "Transfer-Encoding: chunked"), 400),
+        (request("/", "Transfer-Encoding: gzip"), 400),
+        (request("/" + "x" * 9_000), 414),
+        (request("/", "A: " + "x" * 9_000), 431),
+        (request("/", *(f"A{number}: x" for number in range(101))), 431),
+    ],
+    ids=range(13),
+)
+def test_request_that_gunicorn_refuses_is_answered_in_the_envelope(server, data, status):
+    in_envelope(server.send(data), status)
+
+
+@pytest.mark.parametrize(
+    "chunks", [b"zz\r\n{}\r\n0\r\n\r\n", b"-2\r\n{}\r\n", b"2\r\n{}xx0\r\n\r\n", b"ffff\r\n{"]
+)
+def test_body_in_bad_chunks_is_400_in_the_envelope(server, chunks):
+    headers = [f"Authorization: Bearer {token()}", "Content-Type: application/json", "Connection: close"]
+    head = request(f"{PREFIX}/flow/12/heartbeat", *headers, "Transfer-Encoding: chunked", method="POST")
+
+    in_envelope(server.send(head + chunks), 400)
+
+
+def test_body_in_good_chunks_is_read(server):
+    body = b'{"tab_id": "chunked", "mode": "view", "dirty": false}'
+    response = server.call(
+        "POST",
+        "flow/1/heartbeat",
+        data=iter([body[:9], body[9:]]),
+        headers={"Content-Type": "application/json"},
+    )
+
+    assert response.json()["data"]["registered"] is True
+
+
+def test_body_without_a_length_that_never_stops_is_413(server):
+    response = server.call(
+        "POST",
+        "flow/1/heartbeat",
+        data=(b"x" * 8_192 for _ in range(20)),
+        headers={"Content-Type": "application/json"},
+    )
+
+    assert (response.status_code, response.json()["success"]) == (413, False)
+
+
+def test_tab_id_of_ten_megabytes_is_413(server):
+    response = server.heartbeat("x" * 10_000_000)
+
+    assert (response.status_code, response.json()["success"]) == (413, False)
+
+
+def test_body_shorter_than_it_says_is_400(server):
+    headers = [f"Authorization: Bearer {token()}", "Content-Type: application/json", "Content-Length: 500"]
+    head = request(f"{PREFIX}/flow/12/heartbeat", *headers, method="POST")
+
+    in_envelope(server.send(head + b'{"tab_id"'), 400)
+
+
+def test_batch_of_a_hundred_uuids_fits_into_a_request_line(server):
+    names = [f"flow:00000000-0000-4000-8000-{number:012}" for number in range(100)]
+
+    assert len(server.call("GET", "viewers", params={"record": names}).json()["data"]["records"]) == 100
+
+
+@pytest.mark.parametrize(
+    ("method", "status"), [("HEAD", 200), ("OPTIONS", 200), ("TRACE", 405), ("BREW", 405)]
+)
+def test_every_method_is_answered(server, method, status):
+    assert server.call(method, "flow/12/viewers").status_code == status
+
+
+def test_connection_is_kept_for_the_next_heartbeat(server):
+    with requests.Session() as session:
+        answers = [session.get(f"{server.url}/health/live") for _ in range(2)]
+
+    assert all("close" not in answer.headers.get("Connection", "") for answer in answers)
+
+
+def test_error_does_not_end_the_connection_or_shift_its_answers(server):
+    headers = {"Authorization": f"Bearer {token()}"}
+    with requests.Session() as session:
+        for path, status in (("nowhere", 404), ("Flow/1/viewers", 422), ("flow/1/tabs", 200)):
+            answer = session.get(f"{server.url}{PREFIX}/{path}", headers=headers)
+            assert answer.status_code == status
+
+
+# Logs
+
+
+def test_every_line_of_the_log_is_json_and_tells_no_secret(server):
+    secrets = {"authorization": SECRET_TOKEN, "query": "q-secret", "cookie": "c-secret", "csrf": "x-secret"}
+    path = f"{PREFIX}/flow/12/viewers?token={secrets['query']}&access_token={SECRET_TOKEN}"
+    everything = [
+        f"Authorization: Bearer {SECRET_TOKEN}",
+        f"Cookie: session={secrets['cookie']}",
+        f"X-CSRF-TOKEN: {secrets['csrf']}",
+    ]
+    for data in (
+        request(path, *everything),
+        request(path, *everything, version="HTTP/9.9"),
+        request(path, version="nonsense"),
+        request(f"{path} more"),
+        request("/", f"Authorization Bearer {SECRET_TOKEN}"),
+        request("/", f"Authorization : Bearer {SECRET_TOKEN}"),
+        request("/", f"Authorization: Bearer {SECRET_TOKEN}\x00"),
+        request("/", f"Cookie session={secrets['cookie']}"),
+        request("/", f"Cookie : session={secrets['cookie']}"),
+        request("/", f"Cookie: session={secrets['cookie']}\x01"),
+        request("/", "A: b", f" session={secrets['cookie']}"),
+        request("/", f"X-CSRF-TOKEN {secrets['csrf']}"),
+        request("/", f"Content-Length: {secrets['csrf']}"),
+        request("/", f"Transfer-Encoding: {secrets['csrf']}"),
+        request("/", f"Expect: {secrets['csrf']}"),
+        f"{secrets['query']} {path}\r\n\r\n".encode(),
+        request(path + "x" * 9_000),
+    ):
+        server.send(data)
+    entries = server.entries()
+    text = "\n".join(server.logs())
+
+    assert all({"time", "level", "logger", "message"} <= set(entry) for entry in entries)
+    for secret in secrets.values():
+        assert secret not in text
+    assert any(entry["level"] == "warning" and "Invalid request" in entry["message"] for entry in entries)
+
+
+def test_request_is_logged_with_its_path_status_and_time(server):
+    server.call("GET", "flow/logged/viewers", params={"limit": 5})
+    [entry] = wait_until(
+        # logged once it is answered
+        lambda: [entry for entry in server.entries() if "logged" in (entry.get("path") or "")]
+    )
+
+    assert entry["path"] == f"{PREFIX}/flow/logged/viewers"
+    assert (entry["method"], entry["status"]) == ("GET", 200)
+    assert entry["ms"] > 0
+    assert entry["bytes"] > 0
+    assert entry["remote"] == "127.0.0.1"
+
+
+# Redis goes and comes back
+
+
+def test_process_starts_without_redis_and_heals_by_itself():
+    redis = RedisServer()
+    redis.kill()
+    server = GunicornServer(REDIS_URL=f"unix://{redis.socket}", WEB_CONCURRENCY="1")
+    try:
+        unavailable_in_time(server)
+        assert requests.get(f"{server.url}/health/live", timeout=5).status_code == 200
+
+        redis.start()
+        assert server.heartbeat().status_code == 200
+        assert requests.get(f"{server.url}/health/ready", timeout=5).status_code == 200
+
+        redis.kill()
+        unavailable_in_time(server)
+
+        redis.start()
+        assert server.heartbeat().status_code == 200
+
+        redis.signal(signal.SIGSTOP)
+        with ThreadPoolExecutor(20) as pool:  # callers do not queue behind each other
+            answers = list(pool.map(lambda user: server.heartbeat(user=user), range(20)))
+        assert {answer.status_code for answer in answers} == {503}
+        assert max(answer.elapsed.total_seconds() for answer in answers) < IN_TIME_SECONDS
+
+        redis.signal(signal.SIGCONT)
+        assert server.heartbeat().status_code == 200
+        assert any(entry["message"] == "store unavailable" for entry in server.entries())
+    finally:
+        redis.signal(signal.SIGCONT)
+        server.close()
+        redis.close()
+
+
+def unavailable_in_time(server):
+    for answer in (server.heartbeat(), server.call("GET", "viewers?record=flow:1"), ready(server)):
+        assert (answer.status_code, answer.json()["success"]) == (503, False)
+        assert int(answer.headers["Retry-After"]) >= 1
+        assert answer.elapsed.total_seconds() < IN_TIME_SECONDS
+
+
+def ready(server):
+    return requests.get(f"{server.url}/health/ready", timeout=5)
+
+
+# Many processes
+
+
+@pytest.fixture(scope="module")
+def pair():
+    """Two workers on one Redis, ten calls a minute for a user."""
+    redis = RedisServer()
+    server = GunicornServer(
+        REDIS_URL=f"unix://{redis.socket}", WEB_CONCURRENCY="2", PRESENCE_RATE_LIMIT="10/minute"
+    )
+    yield server
+    server.close()
+    redis.close()
+
+
+def test_workers_share_the_throttle_and_the_metrics(pair):
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda number: pair.heartbeat(f"t{number}"), range(30)))
+    statuses = [answer.status_code for answer in answers]
+    scrapes = [requests.get(f"{pair.url}/metrics", timeout=5).text for _ in range(4)]
+
+    assert (statuses.count(200), statuses.count(429)) == (10, 20)
+    for text in scrapes:
+        assert counted(text, 'presence_script_seconds_count{outcome="OK",script="heartbeat"}') == 10
+        assert counted(text, 'presence_script_seconds_count{outcome="THROTTLED",script="heartbeat"}') == 20
+        assert (
+            counted(text, 'presence_request_seconds_count{endpoint="presence.heartbeat",status="429"}') == 20
+        )
+
+
+def counted(text, sample):
+    [value] = [line.rpartition(" ")[2] for line in text.splitlines() if line.startswith(sample)]
+    return float(value)
+
+
+def test_terminated_server_ends_cleanly_though_tabs_keep_their_connections(pair):
+    address = pair.url.removeprefix("http://").split(":")
+    with socket.create_connection((address[0], int(address[1])), timeout=5) as idle:
+        idle.sendall(request("/health/live"))
+        assert idle.recv(12) == b"HTTP/1.1 200"
+        code, seconds = pair.stop()
+
+    assert code == 0
+    assert seconds < 5
+    assert not [entry for entry in pair.entries() if entry["level"] in {"error", "critical"}]
+
+
+# Editing a script
+
+
+def test_edited_script_is_used_on_the_next_request_and_an_error_names_its_line(tmp_path):
+    for name in ("app", "lua"):
+        ignored = shutil.ignore_patterns("node_modules", "__pycache__", "tools")
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=ignored)
+    shutil.copy(ROOT / "wsgi.py", tmp_path)
+    server = GunicornServer(tmp_path, FLASK_DEBUG="1")
+    tabs, roster = tmp_path / "lua/tabs.lua", tmp_path / "lua/lib/roster.lua"
+    original = tabs.read_text()
+    try:
+        server.heartbeat()
+        assert list(server.call("GET", "flow/12/tabs").json()["data"]["tabs"]) == ["t1"]
+
+        tabs.write_text(original.replace('local reply = { "OK" }', 'local reply = { "OK" }\nerror("broken")'))
+        line = tabs.read_text().splitlines().index('error("broken")') + 1
+        broken = server.call("GET", "flow/12/tabs")
+        assert (broken.status_code, broken.json()["success"]) == (500, False)
+        assert "lua" not in broken.text
+        assert f"lua/tabs.lua:{line}" in server.entries()[-1]["exception"]
+
+        tabs.write_text(original + "\nthis is no Lua")
+        assert server.call("GET", "flow/12/tabs").status_code == 500
+        assert re.search(rf"lua/tabs.lua:{len(original.splitlines()) + 2}\b", server.logs()[-1])
+
+        tabs.write_text(original.replace("-- tabs -", "-- taps -"))
+        assert server.call("GET", "flow/12/tabs").status_code == 500
+        assert "lua/tabs.lua:1:" in server.logs()[-1]
+
+        tabs.write_text(original)
+        roster.write_text(roster.read_text() + "\n)")
+        assert server.call("GET", "flow/12/tabs").status_code == 500
+        assert "lua/lib/roster.lua:" in server.logs()[-1]
+    finally:
+        server.close()

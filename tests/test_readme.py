@@ -1,0 +1,128 @@
+"""The README's examples are carried out, so that they can't rot."""
+
+import doctest
+import json
+import re
+import shlex
+import subprocess
+import sys
+
+import fakeredis
+import pytest
+
+from app import factory
+from tests.api.client import PREFIX, SETTINGS
+from tests.gunicorn_server import ROOT, GunicornServer
+
+README = (ROOT / "README.md").read_text("utf-8")
+MARK = "--- end of a command ---"
+STREAM = "curl -N"  # goes on while the commands after it are carried out
+CHANGING = [
+    (re.compile(r"\b\d{16}-[0-9a-f]{8}\b"), "VERSION"),
+    (re.compile(r"^retry: \d+$", re.MULTILINE), "retry: MS"),
+    (re.compile(r'"(last_seen_at|saved_at|remembered_since)":"[^"]+"'), r'"\1":"TIME"'),
+]
+
+
+def blocks(language):
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+
+
+def commands_and_outputs():
+    """Every `$ command` of the console blocks, with the lines that follow it."""
+    text = "".join(blocks("console"))
+    for command in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]:
+        source, output = re.match(r"((?:[^\n]*\\\n)*[^\n]*\n)(.*)", command, re.DOTALL).groups()
+        yield source, output.strip()
+
+
+def steady(text):
+    for pattern, word in CHANGING:
+        text = pattern.sub(word, text)
+    return text
+
+
+def test_curl_walk_answers_as_it_says(tmp_path):
+    walk = list(commands_and_outputs())
+    script = "".join(steps(source) for source, _ in walk)
+    run = carry_out(f"{script}kill $!; cat stream", tmp_path)
+    *answers, streamed = [answer.strip() for answer in run.stdout.split(MARK)]
+    expected = [output for source, output in walk if STREAM not in source]
+    [expected_stream] = [output for source, output in walk if STREAM in source]
+
+    assert len(walk) > 15
+    assert [steady(answer) for answer in answers] == [steady(output) for output in expected], run.stderr
+    assert steady(streamed) == steady(expected_stream)
+
+
+def steps(source):
+    """What a shell does for one command of the walk."""
+    if STREAM not in source:
+        # Events are gathered that come faster than people type.
+        return f"{source}[ -e stream ] && sleep 0.3; echo; echo '{MARK}'\n"
+    listen = source.replace(STREAM, f"{STREAM} -s").rstrip("\n")
+    return f"{listen} > stream &\nuntil grep -q ^data stream; do sleep 0.05; done\n"
+
+
+def carry_out(script, directory):
+    server = GunicornServer()
+    flask = f"{shlex.quote(sys.executable)} -m flask --app {shlex.quote(str(ROOT / 'wsgi.py'))}"
+    script = script.replace("http://127.0.0.1:8000", server.url).replace(".venv/bin/flask", flask)
+    try:
+        return subprocess.run(
+            ["bash", "-c", script],
+            cwd=directory,
+            env={"PATH": "/usr/local/bin:/usr/bin:/bin", "SECRET_KEY": SETTINGS.secret_key},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+    finally:
+        server.close()
+
+
+@pytest.mark.parametrize("example", blocks("pycon"))
+def test_python_session_answers_as_it_says(example):
+    parsed = doctest.DocTestParser().get_doctest(example, {}, "README.md", "README.md", 0)
+    report = []
+    doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(parsed, out=report.append)
+
+    assert report == []
+    assert len(parsed.examples) > 5
+
+
+def test_host_application_shows_who_has_an_order_open(monkeypatch, tmp_path):
+    [source] = blocks("python")
+    redis = fakeredis.FakeRedis(server=fakeredis.FakeServer())
+    monkeypatch.setattr(factory, "read_settings", lambda: SETTINGS)
+    monkeypatch.setattr(factory, "connect", lambda url: redis)
+    module = {"__name__": "host"}
+    exec(compile(source, "README.md", "exec"), module)
+    alice, bob = module["host"].test_client(), module["host"].test_client()
+
+    for client, name in ((alice, "Alice"), (bob, "Bob")):
+        page = client.get(f"/sign-in/{name}", follow_redirects=True).text
+        csrf = re.search(r'name="csrf-token" content="([^"]+)"', page).group(1)
+        answer = client.post(
+            f"{PREFIX}/order/7/heartbeat",
+            json={"tab_id": name, "mode": "edit", "dirty": False},
+            headers={"X-CSRF-TOKEN": csrf},
+        )
+        assert answer.status_code == 200, answer.text
+    viewers = bob.get(f"{PREFIX}/order/7/viewers").get_json()["data"]["viewers"]
+    assets = re.findall(r"'(/presence/\w+\.js)'|href=\"(/presence/\w+\.css)\"", page)
+
+    assert [viewer["name"] for viewer in viewers] == ["Alice"]
+    assert len(assets) == 3
+    for script, style in assets:
+        with bob.get(script or style) as file:
+            assert file.status_code == 200
+
+
+def test_answers_of_the_readme_are_json():
+    for source, output in commands_and_outputs():
+        if STREAM in source:
+            for data in re.findall(r"^data: (.*)$", output, re.MULTILINE):
+                assert json.loads(data)["record"] == "flow:12"
+        elif output:
+            assert json.loads(output)["success"] in (True, False)
