@@ -1,0 +1,47 @@
+import type { PresenceState } from './presence.js';
+
+export interface AvatarLabels {
+  /** Names the row for screen readers. */
+  group: string;
+  /** Somebody without a name. */
+  unknown: string;
+  viewing: string;
+  editing: string;
+  unsaved: string;
+  connecting: string;
+  retrying: string;
+  stale(time: string): string;
+  more(count: number): string;
+  arrived(names: string, count: number): string;
+  others(count: number): string;
+}
+
+export interface AvatarOptions {
+  /** Avatars before the "+N". Default: 3. */
+  max?: number;
+  /** How long somebody who left stays drawn, so that a reload doesn't flicker. Default: 3000. */
+  graceMs?: number;
+  /** Tell screen readers who arrives. Default: true; turn it off where a page has many rows. */
+  announce?: boolean;
+  /** BCP 47; default: the browser's. */
+  locale?: string;
+  /** Words in place of the English ones. */
+  labels?: Partial<AvatarLabels>;
+  /** The words for a form field's name; "" to leave it out. */
+  fieldLabel?(name: string): string;
+}
+
+/**
+ * Draws who is here into an element, which it then owns. Call it with each new snapshot; only what differs
+ * is touched. Styles: avatars.css.
+ */
+export function renderAvatars(
+  element: Element,
+  state: Pick<PresenceState, 'viewers' | 'total' | 'fresh' | 'staleSince' | 'status'>,
+  options?: AvatarOptions,
+): void;
+
+/** Empties the element and ends its timers. */
+export function clearAvatars(element: Element): void;
+
+export const LABELS: Readonly<AvatarLabels>;

@@ -1,0 +1,76 @@
+// React over the core: a hook, and the avatars as a component.
+
+import { createElement, useEffect, useMemo, useRef, useSyncExternalStore } from 'react';
+
+import { clearAvatars, renderAvatars } from './avatars.js';
+import { createPresence } from './presence.js';
+import { NOTHING_KNOWN } from './store.js';
+
+const nothingKnown = () => NOTHING_KNOWN;
+
+/**
+ * Keeps this component's tab on a record for as long as it is mounted. Another record is another
+ * presence: its first render says "don't know", never the viewers of the record before.
+ *
+ * `options` are createPresence's. `mode`, `activeField` and the functions may change at any time;
+ * `base` and `credentials` are read when the record changes.
+ */
+export function useRecordPresence(recordType, recordId, isDirty = false, options = {}) {
+  const latest = useRef(options);
+  const presence = useMemo(
+    () =>
+      createPresence({
+        ...options,
+        // Functions are usually written inline, so the newest is asked each time.
+        token: options.token && (() => callOrGet(latest.current.token)),
+        csrfToken: options.csrfToken && (() => callOrGet(latest.current.csrfToken)),
+        type: recordType,
+        id: recordId,
+        autoStart: false, // rendering has no effects
+      }),
+    [recordType, recordId],
+  );
+
+  const { mode = 'view', activeField = null } = options;
+  useEffect(() => {
+    latest.current = options;
+  });
+  useEffect(() => {
+    presence.setDirty(isDirty);
+    presence.setMode(mode);
+    presence.setActiveField(activeField);
+  }, [presence, isDirty, mode, activeField]);
+
+  useEffect(() => {
+    if (recordId == null) return undefined; // not saved yet: nobody else can have it open
+    const offs = [
+      presence.on('change', (difference) => latest.current.onChange?.(difference)),
+      presence.on('unauthorized', (error) => latest.current.onUnauthorized?.(error)),
+      presence.on('error', (error) => latest.current.onError?.(error)),
+      presence.on('signal', (signal) => latest.current.onSignal?.(signal)),
+    ];
+    presence.resume();
+    return () => {
+      presence.stop();
+      for (const off of offs) off();
+    };
+  }, [presence, recordId]);
+
+  const state = useSyncExternalStore(presence.subscribe, presence.getSnapshot, nothingKnown);
+  return useMemo(() => ({ ...state, state, resume: presence.resume, signal: presence.signal }), [state, presence]);
+}
+
+const callOrGet = (value) => (typeof value === 'function' ? value() : value);
+
+/** `state` is the hook's; the other props are renderAvatars' options. */
+export function PresenceAvatars({ state, ...options }) {
+  const element = useRef(null);
+  useEffect(() => {
+    renderAvatars(element.current, state, options);
+  });
+  useEffect(() => {
+    const { current } = element;
+    return () => clearAvatars(current);
+  }, []);
+  return createElement('div', { ref: element });
+}

@@ -1,0 +1,27 @@
+import type { Browser } from './browser.js';
+import type { PresenceError, PresenceOptions, Viewer } from './presence.js';
+
+/** The viewers of one record, oneself left out. */
+export interface ViewerList {
+  readonly viewers: readonly Viewer[];
+  readonly total: number;
+  readonly version: string;
+}
+
+export interface WatchOptions
+  extends Pick<PresenceOptions, 'base' | 'token' | 'csrfToken' | 'credentials' | 'share' | 'shareKey'> {
+  /** Up to 100, such as "flow:12". */
+  records: readonly string[];
+  /** A record's list, each time it changes or is confirmed. */
+  onList(record: string, list: ViewerList): void;
+  /** Nothing is confirmed any more since `goodUntil` (on browser.now()'s clock); goes on by itself. */
+  onLost?(goodUntil: number): void;
+  /** 401 or 403; asked again by itself, more and more rarely. */
+  onRefused?(error: PresenceError): void;
+  /** Other events of the record, such as `signal`. */
+  onEvent?(kind: string, data: any): void;
+  browser?: Partial<Browser>;
+}
+
+/** Watch records without being there, as a list of records does. */
+export function watch(options: WatchOptions): { close(): void };

@@ -1,0 +1,177 @@
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
+import Alpine from 'alpinejs';
+import presence from 'presence/alpine.js';
+import 'presence/stream.js'; // so that the late import is there at once
+import { alice, bob, createService, createStreams, failure, page, pass, viewer } from './world.js';
+
+let service;
+
+beforeAll(() => {
+  Alpine.plugin(presence);
+  Alpine.magic('options', () => (more) => ({ browser: { fetch: service.fetch, random: () => 0.5 }, ...more }));
+  Alpine.start();
+});
+beforeEach(() => {
+  vi.useFakeTimers();
+  page.reset();
+  service = createService();
+});
+afterEach(async () => {
+  await unmount();
+  vi.useRealTimers();
+});
+
+async function mount(html) {
+  document.body.innerHTML = html;
+  await pass(0);
+  await pass(0);
+}
+
+async function unmount() {
+  document.body.replaceChildren();
+  await pass(0);
+}
+
+const text = (selector) => document.querySelector(selector).textContent;
+
+test('the component shows viewers and follows them', async () => {
+  service.show(alice);
+  await mount(`
+    <div x-data="recordPresence('flow', 12, $options({ mode: 'edit' }))">
+      <p x-text="viewers === null ? 'not known' : viewers.map((v) => v.name).join()"></p>
+      <i x-text="status + ' ' + fresh + ' ' + total"></i>
+    </div>`);
+  expect(text('p')).toBe('Alice');
+  expect(text('i')).toBe('live true 1');
+  expect(service.last.body.mode).toBe('edit');
+  service.show(alice, bob);
+  await pass(30_000);
+  expect(text('p')).toBe('Alice,Bob');
+});
+
+test('before the first answer it says "not known"', async () => {
+  const release = service.hold();
+  await mount(`<div x-data="recordPresence('flow', 12, $options())"><p x-text="viewers === null"></p></div>`);
+  expect(text('p')).toBe('true');
+  await release();
+  expect(text('p')).toBe('false');
+});
+
+test('taken out of the page it unregisters', async () => {
+  await mount(`<div x-data="recordPresence('flow', 12, $options())"></div>`);
+  expect(service.tabs.size).toBe(1);
+  await unmount();
+  expect(service.tabs.size).toBe(0);
+  await pass(120_000);
+  expect(service.beats).toHaveLength(1);
+});
+
+test('two components are two tabs', async () => {
+  await mount(`
+    <div x-data="recordPresence('flow', 12, $options())"></div>
+    <div x-data="recordPresence('flow', 13, $options())"></div>`);
+  expect(service.beats.map(({ url }) => url.split('/').at(-2))).toEqual(['12', '13']);
+  expect(service.tabs.size).toBe(2);
+});
+
+test('x-presence-avatars draws and follows', async () => {
+  service.show(alice, bob);
+  await mount(`
+    <div x-data="recordPresence('flow', 12, $options())">
+      <section x-data="{ other: true }"><div id="row" x-presence-avatars="{ max: 1 }"></div></section>
+    </div>`);
+  expect(text('#row .presence-list')).toMatch(/^A.*\+1/);
+  service.show(viewer(9, '<img src=x onerror=alert(1)>'));
+  await pass(30_000);
+  await pass(3500);
+  expect(document.querySelector('img')).toBeNull();
+  expect(text('#row .presence-tip-name')).toBe('<img src=x onerror=alert(1)>');
+});
+
+test('x-presence-form tells unsaved changes and the field, and a save makes it clean', async () => {
+  await mount(`
+    <div x-data="recordPresence('flow', 12, $options())">
+      <form x-data="{ changed: [] }" x-presence-form="changed = $fields">
+        <input name="title" value="Old"><b x-text="changed.join()"></b>
+      </form>
+    </div>`);
+  await pass(1000);
+  const input = document.querySelector('input');
+  input.focus();
+  input.value = 'New';
+  input.dispatchEvent(new Event('input', { bubbles: true }));
+  await pass(600);
+  expect(service.last.body).toMatchObject({ dirty: true, active_field: 'title' });
+  expect(text('b')).toBe('title');
+  document.querySelector('form').dispatchEvent(new CustomEvent('presence:saved'));
+  await pass(600);
+  expect(service.last.body.dirty).toBe(false);
+  expect(text('b')).toBe('');
+});
+
+test('events bubble from the component, and resume goes on', async () => {
+  service.failing = () => failure(401);
+  await mount(`
+    <main x-data="{ seen: 0 }" @presence:unauthorized="seen = $event.detail.status">
+      <div x-data="recordPresence('flow', 12, $options())">
+        <p x-text="seen"></p><button @click="resume()">Again</button><i x-text="status"></i>
+      </div>
+    </main>`);
+  expect(text('p')).toBe('401');
+  expect(text('i')).toBe('stopped');
+  service.failing = null;
+  document.querySelector('button').click();
+  await pass(1000);
+  expect(text('i')).toBe('live');
+});
+
+describe('with a stream', () => {
+  const fromBob = (data) => ({ tab_id: 'b', user: { id: 2, name: 'Bob' }, kind: 'typing', data });
+
+  async function mountLive(html) {
+    service.streams = createStreams();
+    service.show(bob);
+    await mount(html);
+    await pass(100);
+    await service.streams.last.write('retry: 1000\n\n');
+    await service.streams.last.snapshot('flow:12', '1', { ...bob, active_fields: ['title'] });
+  }
+
+  test('who is in a field and who types in it are shown', async () => {
+    await mountLive(`
+      <div x-data="recordPresence('flow', 12, $options())">
+        <p x-text="$whoIsIn(viewers, 'title').map((v) => v.name).join()"></p>
+        <i x-text="$whoIsTyping(typing, 'title').map((v) => v.name).join()"></i>
+      </div>`);
+    expect(text('p')).toBe('Bob');
+    expect(text('i')).toBe('');
+    await service.streams.last.send('signal', 'flow:12', fromBob({ field: 'title' }));
+    await pass(0);
+    expect(text('i')).toBe('Bob');
+    await pass(3100);
+    expect(text('i')).toBe('');
+  });
+
+  test('signals of others are events, and signal() tells one’s own', async () => {
+    const seen = vi.fn();
+    document.addEventListener('presence:signal', ({ detail }) => seen(detail.data), { once: true });
+    await mountLive(`<div x-data="recordPresence('flow', 12, $options())" @click="signal('cursor', { x: 1 })"></div>`);
+    await service.streams.last.send('signal', 'flow:12', fromBob({ field: 'title' }));
+    expect(seen).toHaveBeenCalledWith({ field: 'title' });
+    document.querySelector('div').click();
+    await pass(0);
+    expect(service.calls.at(-1)).toMatchObject({ url: '/api/v1/presence/flow/12/signal', body: { kind: 'cursor', data: { x: 1 } } });
+  });
+
+  test('a script that fills the form is not typing', async () => {
+    await mountLive(`
+      <div x-data="recordPresence('flow', 12, $options())">
+        <form x-presence-form><input name="title"></form>
+      </div>`);
+    const input = document.querySelector('input');
+    input.value = 'x';
+    input.dispatchEvent(new Event('input', { bubbles: true }));
+    await pass(3000);
+    expect(service.calls.some(({ url }) => url.endsWith('/signal'))).toBe(false);
+  });
+});

@@ -1,0 +1,188 @@
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import { trackDirty } from 'presence/dirty.js';
+
+let form;
+let tracker;
+let seen;
+let focused;
+
+beforeEach(() => {
+  document.body.innerHTML = `
+    <form id="flow">
+      <input name="title" value="Old">
+      <textarea name="text">Text</textarea>
+      <input type="checkbox" name="active" value="1" checked>
+      <input type="radio" name="size" value="s" checked><input type="radio" name="size" value="l">
+      <select name="tags" multiple><option selected>a</option><option>b</option></select>
+      <select name="state"><option>open</option><option>done</option></select>
+      <input type="file" name="file">
+      <input name="token" value="t">
+      <input value="no name"><button name="go" value="1">Go</button>
+    </form>
+    <input name="outside" value="x" form="flow">
+    <input name="stranger" value="x">`;
+  form = document.forms[0];
+  seen = [];
+  focused = [];
+  tracker = trackDirty(form, {
+    ignore: ['token'],
+    onChange: ({ dirty, fields }) => seen.push([dirty, ...fields]),
+    onFocus: (name) => focused.push(name),
+  });
+});
+afterEach(() => tracker.stop());
+
+const control = (name, i = 0) => document.querySelectorAll(`[name=${name}]`)[i];
+
+function type(name, value) {
+  control(name).value = value;
+  control(name).dispatchEvent(new Event('input', { bubbles: true }));
+}
+
+function change(element, changes) {
+  Object.assign(element, changes);
+  element.dispatchEvent(new Event('change', { bubbles: true }));
+}
+
+test('a loaded form is clean', () => {
+  expect(tracker.isDirty()).toBe(false);
+  expect(tracker.dirtyFields()).toEqual([]);
+  expect(seen).toEqual([]);
+});
+
+test('a change is dirty and changing back is clean', () => {
+  type('title', 'New');
+  type('title', 'Newer');
+  expect(tracker.dirtyFields()).toEqual(['title']);
+  type('title', 'Old');
+  expect(tracker.isDirty()).toBe(false);
+  expect(seen).toEqual([[true, 'title'], [false]]);
+});
+
+test.each([
+  ['active', () => change(control('active'), { checked: false }), () => change(control('active'), { checked: true })],
+  ['size', () => change(control('size', 1), { checked: true }), () => change(control('size', 0), { checked: true })],
+  ['tags', () => change(control('tags').options[1], { selected: true }), () => change(control('tags').options[1], { selected: false })],
+  ['state', () => change(control('state'), { value: 'done' }), () => change(control('state'), { value: 'open' })],
+  ['text', () => type('text', 'x'), () => type('text', 'Text')],
+  ['outside', () => type('outside', 'y'), () => type('outside', 'x')],
+])('%s', (name, there, back) => {
+  there();
+  tracker.refresh(); // events of an <option> have no form
+  expect(tracker.dirtyFields()).toEqual([name]);
+  back();
+  tracker.refresh();
+  expect(tracker.dirtyFields()).toEqual([]);
+});
+
+test('a chosen file', () => {
+  const file = new File(['abc'], 'a.txt', { lastModified: 1 });
+  Object.defineProperty(control('file'), 'files', { value: [file], configurable: true });
+  control('file').dispatchEvent(new Event('change', { bubbles: true }));
+  expect(tracker.dirtyFields()).toEqual(['file']);
+});
+
+test('what is ignored, unnamed, a button or of another form does not count', () => {
+  type('token', 'u');
+  type('stranger', 'u');
+  tracker.refresh();
+  expect(tracker.isDirty()).toBe(false);
+});
+
+test('reset is clean again', async () => {
+  type('title', 'New');
+  form.reset();
+  await vi.waitFor(() => expect(tracker.isDirty()).toBe(false));
+  expect(seen.at(-1)).toEqual([false]);
+});
+
+test('a script’s change shows at refresh', () => {
+  control('title').value = 'By script';
+  expect(tracker.isDirty()).toBe(false);
+  tracker.refresh();
+  expect(tracker.isDirty()).toBe(true);
+});
+
+describe('after a save', () => {
+  test('what the form holds is what is loaded', () => {
+    type('title', 'New');
+    tracker.rebase();
+    expect(tracker.isDirty()).toBe(false);
+    type('title', 'Old');
+    expect(tracker.dirtyFields()).toEqual(['title']);
+  });
+
+  test('what was typed while it was under way stays unsaved', () => {
+    type('title', 'New');
+    const sent = tracker.take();
+    type('text', 'Typed meanwhile');
+    tracker.rebase(sent);
+    expect(tracker.dirtyFields()).toEqual(['text']);
+  });
+});
+
+describe('fields that come and go', () => {
+  const add = (name, value) => {
+    const input = Object.assign(document.createElement('input'), { name, value });
+    form.append(input);
+    return input;
+  };
+  const observed = () => new Promise((resolve) => setTimeout(resolve));
+
+  test('an added field is a difference until it is gone', async () => {
+    const input = add('step_2', 'x');
+    await observed();
+    expect(tracker.dirtyFields()).toEqual(['step_2']);
+    input.remove();
+    await observed();
+    expect(tracker.isDirty()).toBe(false);
+  });
+
+  test('a removed field is a difference until it is back', async () => {
+    const input = control('title');
+    input.remove();
+    await observed();
+    expect(tracker.dirtyFields()).toEqual(['title']);
+    form.append(input);
+    await observed();
+    expect(tracker.isDirty()).toBe(false);
+  });
+
+  test('a panel that was loaded later is adopted', async () => {
+    add('late', 'x');
+    tracker.adopt(['late']);
+    await observed();
+    expect(tracker.isDirty()).toBe(false);
+    type('late', 'y');
+    expect(tracker.dirtyFields()).toEqual(['late']);
+  });
+});
+
+test('the field that has the focus, straight to the next', () => {
+  control('title').focus();
+  control('text').focus();
+  document.querySelector('button').focus();
+  control('outside').focus();
+  control('stranger').focus();
+  expect(focused).toEqual(['title', 'text', null, 'outside', null]);
+});
+
+test('a window that loses the focus keeps its field: the cursor is still there', () => {
+  control('title').focus();
+  // What browsers do then: the element is told, and stays the active one.
+  control('title').dispatchEvent(new FocusEvent('focusout', { bubbles: true }));
+  expect(document.activeElement).toBe(control('title'));
+  expect(focused).toEqual(['title']);
+  control('title').blur();
+  expect(focused).toEqual(['title', null]);
+});
+
+test('stopped, it hears nothing', async () => {
+  tracker.stop();
+  type('title', 'New');
+  control('title').focus();
+  form.append(document.createElement('input'));
+  await new Promise((resolve) => setTimeout(resolve));
+  expect(seen).toEqual([]);
+  expect(focused).toEqual([]);
+});

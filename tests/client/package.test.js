@@ -1,0 +1,73 @@
+// @vitest-environment node
+import { readFileSync, readdirSync } from 'node:fs';
+import { build } from 'esbuild';
+import { expect, test } from 'vitest';
+import manifest from 'presence/package.json';
+import { BUDGET_BYTES, sizes } from 'presence/tools/size.js';
+
+const root = new URL('../../app/static/presence/', import.meta.url);
+const read = (name) => readFileSync(new URL(name, root), 'utf8');
+const sources = readdirSync(root).filter((name) => name.endsWith('.js') && !name.startsWith('vitest'));
+
+test('the core fits its budget', async () => {
+  const { core, stream } = await sizes();
+  expect(Math.min(core, stream)).toBeGreaterThan(1000); // it did measure something
+  expect(core).toBeLessThanOrEqual(BUDGET_BYTES);
+});
+
+test.each([true, false])('the stream comes along in a bundle (split: %s)', async (splitting) => {
+  const { outputFiles } = await build({
+    entryPoints: [new URL('presence.js', root).pathname],
+    bundle: true,
+    splitting,
+    format: 'esm',
+    write: false,
+    outdir: 'out',
+  });
+  expect(outputFiles.length > 1).toBe(splitting);
+  const late = outputFiles.flatMap(({ text }) => [...text.matchAll(/import\("(.+?)"\)/g)].map(([, path]) => path));
+  const written = outputFiles.map(({ path }) => path.split('/').at(-1));
+  for (const path of late) expect(written).toContain(path.slice(2));
+  expect(late).toHaveLength(splitting ? 1 : 0);
+  expect(outputFiles.some(({ text }) => text.includes('text/event-stream'))).toBe(true);
+});
+
+test('the core imports nothing from outside, nothing of a framework, and the stream only late', () => {
+  const seen = new Set();
+  const follow = (name) => {
+    if (seen.has(name)) return;
+    seen.add(name);
+    for (const [, path] of read(name).matchAll(/(?:from|import) '([^']+)'/g)) {
+      expect(path).toMatch(/^\.\//);
+      follow(path.slice(2));
+    }
+  };
+  follow('presence.js');
+  expect([...seen].sort()).toEqual(['browser.js', 'presence.js', 'schedule.js', 'store.js', 'transport.js']);
+});
+
+test('everything that the package exports exists', () => {
+  for (const target of Object.values(manifest.exports)) {
+    for (const path of typeof target === 'string' ? [target] : Object.values(target)) {
+      expect(() => read(path), path).not.toThrow();
+    }
+  }
+});
+
+test('only browser.js touches the page, and never unload or beforeunload', () => {
+  const others = ['presence', 'schedule', 'store', 'transport', 'stream', 'line', 'share', 'signals', 'sse', 'roster'];
+  for (const name of others.map((other) => `${other}.js`)) {
+    expect(read(name), name).not.toMatch(/\b(window|document|navigator|setTimeout|setInterval|Date\.now|performance)\b[.(]/);
+  }
+  for (const name of sources) expect(read(name), name).not.toMatch(/['"](before)?unload['"]/);
+});
+
+test('text goes into the page as text, and styles as no attribute', () => {
+  for (const name of sources) {
+    expect(read(name), name).not.toMatch(/innerHTML|outerHTML|insertAdjacentHTML|cssText|setAttribute\('style'/);
+  }
+});
+
+test('nothing is stored', () => {
+  for (const name of sources) expect(read(name), name).not.toMatch(/localStorage|sessionStorage|\.cookie\b/);
+});

@@ -1,0 +1,191 @@
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { act, cleanup, render, renderHook } from '@testing-library/react';
+import { StrictMode, createElement as h } from 'react';
+import { renderToString } from 'react-dom/server';
+import 'presence/stream.js'; // so that the late import is there at once
+import { PresenceAvatars, useRecordPresence } from 'presence/react.js';
+import { alice, bob, createService, createStreams, failure, page, pass } from './world.js';
+
+let service;
+
+beforeEach(() => {
+  vi.useFakeTimers();
+  page.reset();
+  service = createService();
+});
+afterEach(() => {
+  cleanup();
+  vi.useRealTimers();
+});
+
+const wait = (ms = 0) => act(() => pass(ms));
+const options = (more) => ({ browser: { fetch: service.fetch, random: () => 0.5 }, ...more });
+
+function mount(props = {}, { strict = false, more } = {}) {
+  const renders = [];
+  const hook = renderHook(
+    ({ type = 'flow', id = 12, isDirty = false, ...rest }) => {
+      const result = useRecordPresence(type, id, isDirty, options({ ...more, ...rest }));
+      renders.push({ id, ...result });
+      return result;
+    },
+    { initialProps: props, wrapper: strict ? StrictMode : undefined },
+  );
+  return { ...hook, renders };
+}
+
+test('gives the viewers and the tab id', async () => {
+  service.show(alice);
+  const { result } = mount();
+  expect(result.current.viewers).toBeNull();
+  await wait();
+  expect(result.current).toMatchObject({ viewers: [alice], total: 1, status: 'live', fresh: true });
+  expect(service.tabs.has(result.current.tabId)).toBe(true);
+});
+
+test('StrictMode mounts twice and beats once', async () => {
+  const { result, unmount } = mount({}, { strict: true });
+  await wait();
+  expect(service.calls).toHaveLength(1);
+  expect([...service.tabs]).toEqual([result.current.tabId]);
+  unmount();
+  await wait();
+  expect(service.tabs.size).toBe(0);
+  await wait(120_000);
+  expect(service.calls).toHaveLength(2);
+});
+
+test.each([true, false])('another record: left, entered, and never shown with the viewers before (strict: %s)', async (strict) => {
+  service.show(alice);
+  const { result, rerender, renders } = mount({ id: 12 }, { strict });
+  await wait();
+  const first = result.current.tabId;
+  service.show(bob);
+  rerender({ id: 13 });
+  await wait();
+  expect(result.current.viewers).toEqual([bob]);
+  expect(service.goodbyes).toHaveLength(1);
+  expect(service.goodbyes[0]).toMatchObject({ url: '/api/v1/presence/flow/12/unregister', body: { tab_id: first } });
+  for (const { id, viewers } of renders) {
+    if (id === 13) expect(viewers === null || viewers[0].name === 'Bob').toBe(true);
+  }
+  expect([...service.tabs]).toEqual([result.current.tabId]);
+});
+
+test('an unrelated rerender keeps the presence', async () => {
+  const { result, rerender } = mount();
+  await wait();
+  const before = result.current;
+  rerender({});
+  await wait(5000);
+  expect(service.calls).toHaveLength(1);
+  expect(result.current).toBe(before);
+});
+
+test('an idle component does not render', async () => {
+  const { renders } = mount();
+  await wait();
+  const count = renders.length;
+  await wait(95_000);
+  expect(service.beats.length).toBeGreaterThan(3);
+  expect(renders).toHaveLength(count);
+});
+
+test('dirty, mode and field are told, the first ones with the first beat', async () => {
+  const { rerender } = mount({ isDirty: true, mode: 'edit' });
+  await wait();
+  expect(service.beats).toHaveLength(1);
+  expect(service.last.body).toMatchObject({ dirty: true, mode: 'edit' });
+  rerender({ isDirty: false, mode: 'view', activeField: 'title' });
+  await wait(1000);
+  expect(service.beats).toHaveLength(2);
+  expect(service.last.body).toMatchObject({ dirty: false, mode: 'view', active_field: 'title' });
+});
+
+test('the newest functions are called, though they change at every render', async () => {
+  const seen = [];
+  const { rerender } = mount({ token: () => 'one', onUnauthorized: () => seen.push('old') });
+  await wait();
+  rerender({ token: () => 'two', onUnauthorized: ({ status }) => seen.push(status) });
+  service.failing = () => failure(401);
+  await wait(30_000);
+  expect(service.beats.map(({ headers }) => headers.Authorization)).toEqual(['Bearer one', 'Bearer two']);
+  expect(seen).toEqual([401]);
+});
+
+test('the options of the render that changes the record are the ones used', async () => {
+  const { rerender } = mount({ id: 12, base: '/a' });
+  await wait();
+  rerender({ id: 13, base: '/b' });
+  await wait();
+  expect(service.last.url).toBe('/b/flow/13/heartbeat');
+});
+
+test('a record that is not saved yet has no presence, until it has an id', async () => {
+  const { result, rerender } = mount({ id: null });
+  await wait(60_000);
+  expect(service.calls).toHaveLength(0);
+  expect(result.current).toMatchObject({ status: 'idle', viewers: null });
+  rerender({ id: 12 });
+  await wait();
+  expect(result.current.status).toBe('live');
+  expect(service.last.url).toContain('/flow/12/');
+});
+
+test('resume after a 401', async () => {
+  service.failing = () => failure(401);
+  const { result } = mount();
+  await wait();
+  expect(result.current).toMatchObject({ status: 'stopped', error: { kind: 'unauthorized' } });
+  service.failing = null;
+  act(() => result.current.resume());
+  await wait(1000);
+  expect(result.current.status).toBe('live');
+});
+
+test('renders on a server, where nothing is known', () => {
+  const Page = () => h('p', null, String(useRecordPresence('flow', 12, false, options()).viewers));
+  expect(renderToString(h(Page))).toBe('<p>null</p>');
+  expect(service.calls).toHaveLength(0);
+});
+
+test('PresenceAvatars draws and clears', async () => {
+  service.show(alice, bob);
+  function Page() {
+    return h(PresenceAvatars, { state: useRecordPresence('flow', 12, false, options()).state, max: 1 });
+  }
+  const { container, unmount } = render(h(Page), { wrapper: StrictMode });
+  await wait();
+  const initials = [...container.querySelectorAll('.presence-initials')].map((node) => node.textContent);
+  expect(initials).toEqual(['A', '+1']);
+  unmount();
+  await wait(5000);
+  expect(vi.getTimerCount()).toBe(0);
+});
+
+test('the stream: pushed viewers, typing, signals, and a stream of its own for another record', async () => {
+  const streams = (service.streams = createStreams());
+  const onSignal = vi.fn();
+  service.show(bob);
+  const { result, rerender, unmount } = mount({ id: 12, onSignal }, { strict: true });
+  await wait(100);
+  await act(() => streams.last.write('retry: 1000\n\n'));
+  await act(() => streams.last.snapshot('flow:12', '1', alice, bob));
+  expect(result.current.viewers).toEqual([alice, bob]);
+
+  const typing = { tab_id: 'b', user: { id: 2, name: 'Bob' }, kind: 'typing', data: { field: 'title' } };
+  await act(() => streams.last.send('signal', 'flow:12', typing));
+  expect(result.current.typing).toMatchObject([typing]);
+  expect(onSignal.mock.lastCall[0]).toMatchObject(typing);
+  result.current.signal('cursor', { x: 1 });
+  await wait();
+  expect(service.calls.at(-1)).toMatchObject({ url: '/api/v1/presence/flow/12/signal', body: { kind: 'cursor' } });
+
+  rerender({ id: 13, onSignal });
+  expect(result.current.typing).toEqual([]);
+  await wait(100);
+  expect(streams.open.map(({ records }) => records)).toEqual([['flow:13']]);
+  unmount();
+  await wait();
+  expect(streams.open).toEqual([]);
+});

@@ -1,0 +1,64 @@
+import { expect, test } from 'vitest';
+import { applyEvent } from 'presence/roster.js';
+import { whoIsIn, whoIsTyping } from 'presence/who.js';
+import { alice, bob, viewer } from './world.js';
+
+const roster = { viewers: [alice, bob], total: 2, version: '1' };
+const carol = viewer(3, 'Carol');
+
+test('a snapshot replaces whatever was there', () => {
+  expect(applyEvent(roster, 'snapshot', { viewers: [carol], total: 1, version: '2' })).toEqual({
+    viewers: [carol],
+    total: 1,
+    version: '2',
+  });
+});
+
+test('before the snapshot nothing can be applied', () => {
+  expect(applyEvent(undefined, 'join', { viewer: carol, total: 1, version: '2' })).toBe(null);
+});
+
+test('who joins comes last, once', () => {
+  const joined = applyEvent(roster, 'join', { viewer: carol, total: 3, version: '2' });
+  expect(joined.viewers).toEqual([alice, bob, carol]);
+  expect(applyEvent(joined, 'join', { viewer: carol, total: 3, version: '2' }).viewers).toEqual([alice, bob, carol]);
+});
+
+test('who joins beyond the limit of the list only counts', () => {
+  const cut = { viewers: [alice, bob], total: 5, version: '1' };
+  expect(applyEvent(cut, 'join', { viewer: carol, total: 6, version: '2' })).toEqual({ ...cut, total: 6, version: '2' });
+});
+
+test('an update keeps the place, and of somebody beyond the limit changes nothing', () => {
+  const edits = { ...alice, mode: 'edit' };
+  expect(applyEvent(roster, 'update', { viewer: edits, total: 2, version: '2' }).viewers).toEqual([edits, bob]);
+  expect(applyEvent(roster, 'update', { viewer: carol, total: 2, version: '2' }).viewers).toEqual([alice, bob]);
+});
+
+test('who leaves is gone; who was not listed only counts', () => {
+  expect(applyEvent(roster, 'leave', { viewer: alice, total: 1, version: '2' }).viewers).toEqual([bob]);
+  expect(applyEvent(roster, 'leave', { viewer: carol, total: 2, version: '2' }).viewers).toEqual([alice, bob]);
+});
+
+test('42 and "42" are two people', () => {
+  const other = viewer('1', 'Other');
+  const joined = applyEvent(roster, 'join', { viewer: other, total: 3, version: '2' });
+  expect(applyEvent(joined, 'leave', { viewer: other, total: 2, version: '3' }).viewers).toEqual([alice, bob]);
+});
+
+test('whoIsIn names those in a field, nobody where nothing is known', () => {
+  const here = { ...bob, active_fields: ['title'] };
+  expect(whoIsIn([alice, here], 'title')).toEqual([here]);
+  expect(whoIsIn(null, 'title')).toEqual([]);
+});
+
+test('whoIsTyping names each person once', () => {
+  const user = { id: 2, name: 'Bob' };
+  const typing = [
+    { user, tab_id: 'a', kind: 'typing', data: { field: 'title' } },
+    { user, tab_id: 'b', kind: 'typing', data: { field: 'title' } },
+  ];
+  expect(whoIsTyping(typing, 'title')).toEqual([user]);
+  expect(whoIsTyping(typing)).toEqual([user]);
+  expect(whoIsTyping(typing, 'description')).toEqual([]);
+});
