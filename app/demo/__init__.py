@@ -1,0 +1,45 @@
+"""The demo: a flow editor that shows presence at work."""
+
+from typing import Any
+
+from flask import Blueprint, abort, request
+from flask.blueprints import BlueprintSetupState
+from werkzeug.exceptions import HTTPException
+
+from app.api.responses import failure_of
+from app.demo import api, pages
+from app.demo.flows import Flows
+
+__all__ = ["blueprint"]
+
+blueprint = Blueprint("demo", __name__, template_folder="templates")
+blueprint.register_blueprint(pages.blueprint)
+blueprint.register_blueprint(api.blueprint)
+
+
+@blueprint.app_errorhandler(HTTPException)
+def _answer_error(error: HTTPException) -> Any:
+    """For paths that no route has taken; those of the presence API are answered before."""
+    if request.path.startswith(f"{api.PREFIX}/"):
+        return failure_of(error)
+    return pages.not_found(error) if error.code == 404 else error
+
+
+@blueprint.record_once
+def _keep_tools_private(state: BlueprintSetupState) -> None:
+    """npm puts the tools below the static files, beside the package that they are for."""
+    serve = state.app.view_functions["static"]
+
+    def static(filename: str) -> Any:
+        if "node_modules" in filename.lower():
+            abort(404)
+        return serve(filename=filename)
+
+    state.app.view_functions["static"] = static
+
+
+@blueprint.record_once
+def _open_flows(state: BlueprintSetupState) -> None:
+    """Raises SettingError when DATABASE_URL can't be used; connects later."""
+    database_url = state.app.extensions["presence"].settings.database_url
+    state.app.extensions["demo_flows"] = Flows(database_url)

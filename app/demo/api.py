@@ -1,0 +1,103 @@
+"""The demo's own calls: read and save a flow, and fetch a window's next token."""
+
+from typing import Any
+
+from flask import Blueprint, Response, current_app
+from marshmallow import fields, validate
+from werkzeug.exceptions import HTTPException
+
+from app.api.extension import presence
+from app.api.requests import check_access, read_body, read_caller
+from app.api.responses import BadRequest, failure, failure_of, success
+from app.api.schemas import Body
+from app.demo.flows import STATUSES, FlowChanged, FlowNotFound, Flows
+from app.demo.people import PEOPLE, TENANT, TOKEN_SECONDS, person_by_handle, window_token
+from app.identity.caller import Caller, Forbidden, Unauthenticated
+from app.presence.errors import InvalidPresence
+
+PREFIX = "/api/v1/flows"
+FLOW_ID = "<int:flow_id>"
+
+blueprint = Blueprint("api", __name__)
+
+
+# No database keeps NUL or half a surrogate pair.
+_PRINTABLE = validate.Regexp(
+    r"[^\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff]*\Z", error="Must not have control characters."
+)
+
+
+def _text(longest: int, *more: Any) -> fields.String:
+    return fields.String(
+        required=True,
+        validate=[validate.Length(max=longest, error=f"At most {longest} characters."), _PRINTABLE, *more],
+    )
+
+
+class SaveFlow(Body):
+    """A whole flow, and the version that it was loaded with."""
+
+    lock_version = fields.Integer(required=True, strict=True, validate=validate.Range(min=1))
+    name = _text(120, validate.Regexp(r".*\S", error="Give the flow a name."))
+    status = fields.String(required=True, validate=validate.OneOf(STATUSES))
+    owner = fields.String(required=True, validate=validate.OneOf([person.handle for person in PEOPLE]))
+    description = _text(4000)
+    steps = _text(4000)
+
+
+_SAVE_FLOW = SaveFlow()
+
+
+def flows() -> Flows:
+    """The flows of the application that serves this request."""
+    return current_app.extensions["demo_flows"]
+
+
+@blueprint.get(f"{PREFIX}/{FLOW_ID}")
+def read_flow(flow_id: int) -> Response:
+    """One flow."""
+    _flow_caller(flow_id)
+    return success({"flow": flows().get(flow_id).as_data()})
+
+
+@blueprint.put(f"{PREFIX}/{FLOW_ID}")
+def save_flow(flow_id: int) -> Response:
+    """Save a flow; refused when somebody else saved since `lock_version` was loaded."""
+    caller = _flow_caller(flow_id)
+    values: dict[str, Any] = read_body(_SAVE_FLOW)
+    lock_version = values.pop("lock_version")
+    flow = flows().save(flow_id, lock_version, values, by=caller.user_name)
+    return success({"flow": flow.as_data()})
+
+
+@blueprint.get("/demo/people/<handle>/token")
+def next_token(handle: str) -> Response:
+    """A fresh token for a window of one of the demo's people, and of nobody else."""
+    person = person_by_handle(handle)
+    token = person and window_token(presence().settings, person)
+    if token is None:
+        return failure(404, "There is no such person in the demo, or tokens are signed elsewhere.")
+    return success({"token": token, "token_seconds": TOKEN_SECONDS})
+
+
+def _flow_caller(flow_id: int) -> Caller:
+    """Not throttled by Redis: a save must not depend on presence."""
+    caller = read_caller()
+    if caller.tenant != TENANT:
+        raise Forbidden("The flows belong to the demo's people.")
+    check_access(caller, f"flow:{flow_id}")
+    return caller
+
+
+@blueprint.errorhandler(FlowNotFound)
+def _not_found(error: FlowNotFound) -> Response:
+    return failure(404, str(error))
+
+
+@blueprint.errorhandler(FlowChanged)
+def _changed(error: FlowChanged) -> Response:
+    return failure(409, str(error))
+
+
+for _error_type in (BadRequest, Forbidden, HTTPException, InvalidPresence, Unauthenticated):
+    blueprint.register_error_handler(_error_type, failure_of)

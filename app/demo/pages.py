@@ -1,0 +1,188 @@
+"""The pages of the demo, and the two forms by which a browser signs in and out.
+
+A cookie is one person for the whole browser. `?as=bob` makes a single window
+Bob's: it gets a bearer token of its own, and every link in it keeps the `as`.
+"""
+
+import random
+import re
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from flask import (
+    Blueprint,
+    Response,
+    abort,
+    make_response,
+    redirect,
+    render_template,
+    request,
+    session,
+    url_for,
+)
+from werkzeug.exceptions import NotFound
+from werkzeug.wrappers import Response as AnyResponse
+
+from app.api.extension import presence
+from app.demo.api import FLOW_ID, flows
+from app.demo.flows import STATUSES, FlowNotFound
+from app.demo.people import PEOPLE, TOKEN_SECONDS, Person, person_by_handle, person_of, window_token
+from app.identity.caller import Forbidden
+from app.identity.session import caller_of, check_csrf_token, csrf_token, sign_in
+
+LIST_REFRESH_SECONDS = 5  # at most; sooner where heartbeats are quicker
+
+_OUR_PAGE = re.compile(r"/((react/)?flows/\d{1,10})?\Z")
+
+blueprint = Blueprint("pages", __name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Who looks at a page, and by which proof: a token of this window, or the browser's cookie."""
+
+    me: Person
+    token: str | None = None
+
+    @property
+    def own_person(self) -> str | None:
+        """What every link of this window carries as `as`."""
+        return self.me.handle if self.token else None
+
+    def url(self, endpoint: str, **values: Any) -> str:
+        """A page, seen by the same person."""
+        return url_for(f"demo.pages.{endpoint}", **values, **{"as": self.own_person})
+
+
+@blueprint.get("/")
+def index() -> Response:
+    """The flows, and who has each of them open."""
+    window = _window()
+    return _page("demo/list.html", window, flows=flows().all(), data={"refresh_seconds": _refresh_seconds()})
+
+
+@blueprint.get(f"/flows/{FLOW_ID}")
+def editor(flow_id: int) -> Response:
+    """The editor, in Alpine."""
+    return _editor_page("demo/editor.html", flow_id)
+
+
+@blueprint.get(f"/react/flows/{FLOW_ID}")
+def react_editor(flow_id: int) -> Response:
+    """The same editor, in React."""
+    return _editor_page("demo/react_editor.html", flow_id)
+
+
+@blueprint.get("/sign-in")
+def choose_person() -> Response:
+    """Whom to be."""
+    return _sign_in_page()
+
+
+@blueprint.post("/sign-in")
+def start_session() -> AnyResponse:
+    """Be somebody, with one click."""
+    person = person_by_handle(request.form.get("person"))
+    if person is None:
+        return _sign_in_page(422, "There is no such person in the demo.")
+    try:
+        check_csrf_token(session, request.form.get("csrf_token"))
+    except Forbidden:
+        return _sign_in_page(403, "That page was from an earlier session. Choose once more.")
+    sign_in(session, person.caller)
+    next_page = request.form.get("next", "")
+    return redirect(next_page if _OUR_PAGE.match(next_page) else url_for(".index"), 303)
+
+
+@blueprint.post("/sign-out")
+def end_session() -> AnyResponse:
+    """Be nobody."""
+    try:
+        check_csrf_token(session, request.form.get("csrf_token"))
+    except Forbidden:
+        return _sign_in_page(403, "That page was from an earlier session. Nobody was signed out.")
+    session.clear()
+    return redirect(url_for(".choose_person"), 303)
+
+
+@blueprint.errorhandler(NotFound)
+@blueprint.errorhandler(FlowNotFound)
+def not_found(error: Exception) -> tuple[str, int]:
+    """A page for people."""
+    return render_template("demo/not_found.html"), 404
+
+
+def _window() -> Window:
+    """Who looks. A newcomer is signed in as anybody: two of them most likely meet as two."""
+    if (handle := request.args.get("as")) is not None:
+        person = person_by_handle(handle) or abort(404)
+        if token := window_token(presence().settings, person):
+            return Window(person, token)
+    person = person_of(caller_of(session))
+    if person is None:
+        person = random.choice(PEOPLE)  # noqa: S311
+        sign_in(session, person.caller)
+    return Window(person)
+
+
+def _editor_page(template: str, flow_id: int) -> Response:
+    flow = flows().get(flow_id)
+    return _page(
+        template, _window(), flow=flow, statuses=STATUSES, data={"flow": flow.as_data(), "statuses": STATUSES}
+    )
+
+
+def _page(template: str, window: Window, *, data: dict[str, Any], **context: Any) -> Response:
+    """A page; `data` is for its scripts, which find it in the body's data-page."""
+    others = [person for person in PEOPLE if person != window.me]
+    # A window that can't have a token of its own would be the same person again.
+    has_windows = window_token(presence().settings, window.me) is not None
+    data = {
+        "me": asdict(window.me),
+        "people": [asdict(person) for person in PEOPLE],
+        "others": [
+            {**asdict(person), "url": f"{request.path}?as={person.handle}"}
+            for person in others
+            if has_windows
+        ],
+        "token": window.token,
+        "token_seconds": TOKEN_SECONDS,
+        "token_url": window.token and url_for("demo.api.next_token", handle=window.me.handle),
+        **data,
+    }
+    return _kept_private(
+        render_template(
+            template,
+            window=window,
+            me=window.me,
+            people=PEOPLE,
+            others=others,
+            has_windows=has_windows,
+            csrf_token=csrf_token(session),
+            here=request.path,
+            data=data,
+            **context,
+        )
+    )
+
+
+def _sign_in_page(status: int = 200, message: str = "") -> Response:
+    page = render_template(
+        "demo/sign_in.html",
+        people=PEOPLE,
+        current=person_of(caller_of(session)),
+        csrf_token=csrf_token(session),
+        message=message,
+    )
+    return _kept_private(page, status)
+
+
+def _kept_private(page: str, status: int = 200) -> Response:
+    response = make_response(page, status)
+    # Not no-store, which would keep the page out of the back/forward cache.
+    response.headers["Cache-Control"] = "private, no-cache"
+    return response
+
+
+def _refresh_seconds() -> float:
+    return min(LIST_REFRESH_SECONDS, presence().settings.heartbeat_seconds)

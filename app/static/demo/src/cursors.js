@@ -1,0 +1,86 @@
+// The others' pointers over the form. A place is told as a share of a field, so that it is the same place in a
+// window of another width. Decoration only: what it says is said in words beside the fields.
+
+import { colorsOf } from './chrome.js';
+
+const ARROW = 'M1 1v13.5l3.6-3.4 2.3 5.4 2.6-1.1-2.3-5.3h5z';
+
+/**
+ * `layer` covers the form and shows the pointers; `signal` is the presence's. Gives `receive(signal)` for what
+ * the presence tells, and `stop()`.
+ */
+export function shareCursors(layer, signal) {
+  const area = layer.parentElement;
+  const drawn = new Map(); // tab id -> element
+
+  const onMove = (event) => {
+    // A finger hides what it points at, and is gone in between.
+    if (event.pointerType !== 'touch') signal('cursor', placeOf(event, area));
+  };
+  const onLeave = () => signal('cursor', null);
+  area.addEventListener('pointermove', onMove);
+  area.addEventListener('pointerleave', onLeave);
+
+  function receive({ kind, tab_id: tab, user, data }) {
+    if (kind !== 'cursor') return;
+    const point = data && pointOf(data, area, layer);
+    if (!point) {
+      drawn.get(tab)?.remove();
+      drawn.delete(tab);
+      return;
+    }
+    let cursor = drawn.get(tab);
+    if (!cursor) {
+      cursor = createCursor(user);
+      drawn.set(tab, cursor);
+      layer.append(cursor);
+    }
+    cursor.style.translate = `${point.x}px ${point.y}px`;
+  }
+
+  function stop() {
+    area.removeEventListener('pointermove', onMove);
+    area.removeEventListener('pointerleave', onLeave);
+    layer.replaceChildren();
+    drawn.clear();
+  }
+
+  return { receive, stop };
+}
+
+function placeOf({ target, clientX, clientY }, area) {
+  const control = target.closest('.field')?.querySelector('[name]');
+  const box = boxOf(control?.name, area).getBoundingClientRect();
+  const share = (part, whole) => Math.round((1000 * part) / whole) / 1000;
+  return {
+    field: control?.name,
+    x: share(clientX - box.left, box.width),
+    y: share(clientY - box.top, box.height),
+  };
+}
+
+/** Where that is here; null for what is no place: it comes from another browser. */
+function pointOf({ field, x, y }, area, layer) {
+  if (![x, y].every((share) => share >= 0 && share <= 1)) return null;
+  const box = boxOf(field, area).getBoundingClientRect();
+  const origin = layer.getBoundingClientRect();
+  return { x: Math.round(box.left - origin.left + x * box.width), y: Math.round(box.top - origin.top + y * box.height) };
+}
+
+const boxOf = (field, area) =>
+  [...area.querySelectorAll('.field [name]')].find(({ name }) => name === field)?.closest('.field') ?? area;
+
+function createCursor({ id, name }) {
+  const cursor = document.createElement('div');
+  cursor.className = 'cursor';
+  for (const [property, value] of Object.entries(colorsOf(id))) cursor.style.setProperty(property, value);
+  const arrow = document.createElementNS('http://www.w3.org/2000/svg', 'svg');
+  arrow.setAttribute('viewBox', '0 0 14 18');
+  const shape = document.createElementNS(arrow.namespaceURI, 'path');
+  shape.setAttribute('d', ARROW);
+  arrow.append(shape);
+  const label = document.createElement('bdi');
+  label.textContent = name.trim() || 'Someone';
+  cursor.append(arrow, label);
+  return cursor;
+}

@@ -1,0 +1,36 @@
+/**
+ * Keeps who left in the list for a moment, so that a reload over there doesn't flicker here. Gives a
+ * function from the viewers to those to show; `onGone` is called when a moment is over.
+ */
+export function createLinger(onGone, graceMs = 3000) {
+  const leaving = new Map(); // key -> { viewer, place, timer }
+  let present = [];
+
+  function follow(viewers) {
+    const keys = new Set(viewers.map(keyOf));
+    for (const key of keys) {
+      clearTimeout(leaving.get(key)?.timer);
+      leaving.delete(key);
+    }
+    present.forEach((viewer, place) => {
+      const key = keyOf(viewer);
+      if (keys.has(key)) return;
+      const timer = setTimeout(() => {
+        leaving.delete(key);
+        onGone();
+      }, graceMs);
+      leaving.set(key, { viewer, place, timer });
+    });
+    present = viewers;
+  }
+
+  return (viewers) => {
+    if (!viewers) return viewers;
+    if (viewers !== present) follow(viewers);
+    const shown = [...present];
+    for (const { viewer, place } of leaving.values()) shown.splice(place, 0, viewer);
+    return shown;
+  };
+}
+
+const keyOf = ({ id }) => `${typeof id} ${id}`;

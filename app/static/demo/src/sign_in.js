@@ -1,0 +1,3 @@
+import { dressPage } from './chrome.js';
+
+dressPage();

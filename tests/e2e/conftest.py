@@ -1,0 +1,75 @@
+"""A server, a browser, and people in it."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.e2e.chromium import ARGUMENTS, CHROMIUM, MISSING
+from tests.e2e.people import Person
+from tests.e2e.server import ApiUser, Server
+from tests.redis_server import RedisServer
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if CHROMIUM is None:
+        for item in items:
+            if item.path.is_relative_to(__file__.rpartition("/")[0]):
+                item.add_marker(pytest.mark.skip(reason=MISSING))
+
+
+@pytest.fixture(scope="session")
+def server(redis_server: RedisServer) -> Iterator[Server]:
+    """Heartbeats each second, leases of 5 s."""
+    server = Server(redis_server)
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright  # late: pages' tests run where it isn't installed
+
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def person(browser: Any, server: Server) -> Iterator[Callable[..., Person]]:
+    """`person("bob")` is Bob with a browser of his own; options are Playwright's, for the context.
+
+    An error on one of the pages fails the test.
+    """
+    people: list[Person] = []
+
+    def create(handle: str, *, at: Server = server, **options: Any) -> Person:
+        people.append(Person(browser.new_context(**options), at, handle))
+        return people[-1]
+
+    yield create
+    for somebody in people:
+        somebody.close()
+    assert [error for somebody in people for error in somebody.errors] == []
+
+
+@pytest.fixture
+def witness(server: Server) -> Iterator[ApiUser]:
+    """Sees who is there without being there."""
+    with server.as_user(99, "Witness") as user:
+        yield user
+
+
+_flow_ids = iter(range(1, 1_000_000))
+
+
+@pytest.fixture
+def flow_id(server: Server) -> int:
+    """A flow where nobody is; those of an earlier test may not have left yet."""
+    with server.as_user(99, "Witness") as user:
+        for _ in range(7):
+            candidate = next(_flow_ids) % 6 + 1
+            if not user.names(candidate):
+                return candidate
+    raise AssertionError("somebody is in every flow")

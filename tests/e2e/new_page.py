@@ -1,0 +1,46 @@
+"""A host application with pages that know nothing of presence but what its README says: see test_readme.py.
+
+It serves the client as the service itself does, signs anybody in, and wraps a file of the folder NEW_PAGES
+into a page.
+"""
+
+import os
+from pathlib import Path
+
+from flask import Flask, redirect, render_template_string, send_from_directory, session
+
+from app import init_app
+from app.identity.caller import Caller
+from app.identity.session import csrf_token, sign_in
+from tests.e2e.server import ROOT
+
+FOLDER = Path(os.environ["NEW_PAGES"])
+PAGE = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="csrf-token" content="{{ csrf_token }}">
+<title>A new page</title>
+{{ body | safe }}
+</html>
+"""
+
+app = Flask("new_page", static_folder=ROOT / "app/static", static_url_path="/static")
+app.secret_key = os.environ["SECRET_KEY"]
+init_app(app)
+
+
+@app.get("/be/<name>/<page>")
+def be(name, page):
+    sign_in(session, Caller(name.lower(), name, tenant="1"))
+    return redirect(f"/pages/{page}")
+
+
+@app.get("/pages/<page>")
+def show(page):
+    body = (FOLDER / page).read_text("utf-8")
+    return render_template_string(PAGE, body=body, csrf_token=csrf_token(session))
+
+
+@app.get("/built/<path:name>")
+def built(name):
+    return send_from_directory(FOLDER, name)

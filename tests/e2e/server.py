@@ -1,0 +1,123 @@
+"""The service as an operator runs it: gunicorn on a port, a real redis-server, a database file."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import requests
+
+from app.identity.bearer import issue_token
+from app.settings import Settings
+from tests.redis_server import RedisServer
+
+ROOT = Path(__file__).parents[2]
+START_SECONDS = 30.0
+SECRET = "a secret of the end-to-end tests"
+
+
+class Server:
+    """One gunicorn with two workers; `environment` are settings by their names outside."""
+
+    def __init__(self, redis: RedisServer, *, wsgi: str = "wsgi:app", **environment: str) -> None:
+        self._directory = tempfile.TemporaryDirectory(prefix="presence-e2e-")
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.log = Path(self._directory.name, "gunicorn.log")
+        self._wsgi = wsgi
+        self._environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("PRESENCE_")},
+            "REDIS_URL": f"unix://{redis.socket}",
+            "SECRET_KEY": SECRET,
+            "DATABASE_URL": f"sqlite:///{self._directory.name}/flows.sqlite3",
+            "PORT": str(self.port),
+            "WEB_CONCURRENCY": "2",
+            "PRESENCE_HEARTBEAT_SECONDS": "1",
+            "PRESENCE_TTL_SECONDS": "5",
+            "PRESENCE_RATE_LIMIT": "100000/minute",
+            **environment,
+        }
+        self._process: subprocess.Popen[bytes] | None = None
+        self.start()
+
+    def start(self) -> None:
+        """Start, or start again on the same port; returns when it answers."""
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "gunicorn", "-c", "python:app.gunicorn", self._wsgi],
+                cwd=ROOT,
+                env=self._environment,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # so that kill() reaches the workers too
+            )
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                if requests.get(f"{self.url}/health/ready", timeout=2).ok:
+                    return
+            except (requests.ConnectionError, requests.Timeout):
+                pass
+            if time.monotonic() > deadline or self._process.poll() is not None:
+                said = self.log.read_text()[-2000:]
+                self.close()
+                raise RuntimeError(f"gunicorn did not start: {said}")
+            time.sleep(0.05)
+
+    def kill(self) -> None:
+        """End every process of it as a crash would."""
+        if self._process:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+            self._process = None
+
+    def close(self) -> None:
+        self.kill()
+        self._directory.cleanup()
+
+    def as_user(self, user_id: int, name: str) -> "ApiUser":
+        """Somebody of the demo's tenant without a browser."""
+        return ApiUser(self, user_id, name)
+
+
+class ApiUser:
+    """Calls the API with a bearer token."""
+
+    def __init__(self, server: Server, user_id: int, name: str) -> None:
+        self._url = f"{server.url}/api/v1/presence"
+        self._session = requests.Session()
+        token = issue_token(
+            Settings(secret_key=SECRET), {"sub": user_id, "name": name, "tenant": "demo"}, 3600
+        )
+        self._session.headers["Authorization"] = f"Bearer {token}"
+
+    def __enter__(self) -> "ApiUser":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._session.close()
+
+    def beat(self, flow_id: int, tab_id: str = "api-tab", **body: object) -> None:
+        """Be in the record for a lease."""
+        body = {"tab_id": tab_id, "mode": "view", "dirty": False, **body}
+        self._session.post(f"{self._url}/flow/{flow_id}/heartbeat", json=body, timeout=10).raise_for_status()
+
+    def names(self, flow_id: int) -> list[str]:
+        """Everybody who has the record open, first arrival first."""
+        viewers = self._get(f"flow/{flow_id}/viewers?include_self=true")["viewers"]
+        return [viewer["name"] for viewer in viewers]
+
+    def tabs(self, flow_id: int) -> dict[str, dict[str, object]]:
+        """Every tab of the record, by id."""
+        return self._get(f"flow/{flow_id}/tabs")["tabs"]
+
+    def _get(self, path: str) -> dict:
+        response = self._session.get(f"{self._url}/{path}", timeout=10)
+        response.raise_for_status()
+        return response.json()["data"]

@@ -1,0 +1,153 @@
+"""The client's "In five minutes", followed word for word in new pages."""
+
+import json
+import re
+import subprocess
+import tarfile
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from tests.client.node import CLIENT, MISSING, find_node, is_ready
+from tests.e2e.server import Server
+from tests.waiting import wait_until
+
+FIVE_MINUTES = re.search(
+    r"^## In five minutes$(.*?)^## ", (CLIENT / "README.md").read_text("utf-8"), re.MULTILINE | re.DOTALL
+).group(1)
+LABELS = "[...document.querySelectorAll('.presence-face')].map((face) => face.ariaLabel)"
+
+needs_node = pytest.mark.skipif(not is_ready(), reason=MISSING)
+
+
+def blocks(heading: str) -> list[str]:
+    """The examples of a part, in their order."""
+    part = re.search(rf"^### {heading}$(.*?)(?=^### |\Z)", FIVE_MINUTES, re.MULTILINE | re.DOTALL).group(1)
+    return re.findall(r"^```\w+\n(.*?)^```$", part, re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("new-pages")
+
+
+@pytest.fixture(scope="module")
+def host(redis_server, folder):
+    server = Server(redis_server, wsgi="tests.e2e.new_page:app", NEW_PAGES=str(folder))
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def visit(browser, host):
+    """`visit("Alice", "plain.html")` is the page with Alice signed in."""
+    contexts, errors = [], []
+
+    def open_page(name, page):
+        contexts.append(browser.new_context())
+        tab = contexts[-1].new_page()
+        tab.on("pageerror", lambda error: errors.append(str(error)))
+        tab.goto(f"{host.url}/be/{name}/{page}")
+        return tab
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert errors == []
+
+
+@pytest.fixture(scope="module")
+def bundle(folder):
+    """`bundle("x.js", source)` makes x.built.js, with the packages where npm puts them."""
+    node = find_node()
+    assert node
+    modules = folder / "node_modules"
+    modules.mkdir()
+    packed = subprocess.run(
+        [*node.npm, "pack", "--silent", "--pack-destination", folder],
+        cwd=CLIENT,
+        check=True,
+        text=True,
+        stdout=subprocess.PIPE,
+    )
+    with tarfile.open(folder / packed.stdout.split()[-1]) as archive:
+        archive.extractall(folder, filter="data")
+    (folder / "package").rename(modules / "record-presence")
+    for package in ("alpinejs", "@vue", "react", "react-dom", "scheduler"):
+        (modules / package).symlink_to(CLIENT / "node_modules" / package)
+
+    def build(name, source):
+        (folder / name).write_text(source, "utf-8")
+        options = {
+            "absWorkingDir": str(folder),
+            "entryPoints": [name],
+            "outfile": f"{Path(name).stem}.built.js",
+            "bundle": True,
+            "format": "esm",
+            "jsx": "automatic",
+            "preserveSymlinks": True,
+        }
+        script = f"import {{ build }} from 'esbuild'; await build({json.dumps(options)});"
+        run = node.run("--input-type=module", "--eval", script, folder=CLIENT)
+        assert run.returncode == 0, run.stdout
+
+    return build
+
+
+def check_presence(visit, page):
+    """Two people: they see each other, one edits and takes it back, one leaves."""
+    alice = visit("Alice", page)
+    bob = visit("Bob", page)
+    wait_until(
+        lambda: alice.evaluate(LABELS), lambda seen: [label.split(",")[0] for label in seen] == ["Bob"]
+    )
+    wait_until(
+        lambda: bob.evaluate(LABELS), lambda seen: [label.split(",")[0] for label in seen] == ["Alice"]
+    )
+
+    bob.fill("[name=title]", "Invoices and refunds")
+    wait_until(lambda: alice.evaluate(LABELS), lambda seen: seen[0].endswith("unsaved changes"))
+    bob.fill("[name=title]", "Invoices")
+    wait_until(lambda: alice.evaluate(LABELS), lambda seen: not seen[0].endswith("unsaved changes"))
+
+    bob.close()
+    wait_until(lambda: alice.evaluate(LABELS), lambda seen: seen == [])
+    alice.close()
+
+
+def test_plain_page(folder, visit):
+    [page] = blocks("Plain HTML")
+    (folder / "plain.html").write_text(page, "utf-8")
+
+    check_presence(visit, "plain.html")
+
+
+@needs_node
+def test_alpine_page(folder, bundle, visit):
+    script, page = blocks("Alpine")
+    bundle("alpine.js", script)
+    (folder / "alpine.html").write_text(
+        textwrap.dedent(
+            f"""\
+            <link rel="stylesheet" href="/static/presence/avatars.css">
+            <script type="module" src="/built/alpine.built.js"></script>
+            {page}"""
+        ),
+        "utf-8",
+    )
+
+    check_presence(visit, "alpine.html")
+
+
+@needs_node
+def test_react_page(folder, bundle, visit):
+    [script] = blocks("React")
+    bundle("react.jsx", script)
+    (folder / "react.html").write_text(
+        '<link rel="stylesheet" href="/built/react.built.css">\n<div id="editor"></div>\n'
+        '<script type="module" src="/built/react.built.js"></script>\n',
+        "utf-8",
+    )
+
+    check_presence(visit, "react.html")
