@@ -1,0 +1,25 @@
+"""The service, on a Redis and a database of its own."""
+
+from dataclasses import replace
+
+import fakeredis
+import pytest
+
+from app import create_app
+from tests.api.client import SETTINGS
+
+
+@pytest.fixture
+def make_app():
+    apps = []
+
+    def make(redis=None, **changes):
+        # The embedded one, with a server of its own, unless the test asks for another.
+        redis = redis if redis is not None else fakeredis.FakeRedis(server=fakeredis.FakeServer())
+        settings = replace(SETTINGS, database_url="sqlite://", **changes)
+        apps.append(create_app(settings, redis=redis))
+        return apps[-1]
+
+    yield make
+    for app in apps:
+        app.extensions["presence"].broadcast.close()

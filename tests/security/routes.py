@@ -1,0 +1,136 @@
+"""A call for every route, as a user of any tenant may make it. Whoever adds a route adds a row."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from app.api.presence import API_PREFIX
+from app.identity.caller import Caller
+from app.identity.session import CSRF_HEADER, csrf_token, sign_in
+from tests.api.client import token
+
+MARK = "of-the-others"  # stands in whatever the other tenant's user says
+USER = 42
+TAB = {"tab_id": "t1"}
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call that any user of any tenant may make. `{mark}` in it becomes what she says."""
+
+    method: str
+    path: str
+    json: Any = None
+    query: list[tuple[str, str]] = field(default_factory=list)
+    is_stream: bool = False
+
+
+RECORD = f"{API_PREFIX}/flow/12"
+# In the order of a visit: who makes all these calls has come, done everything, and left.
+CASES = {
+    "presence.heartbeat": Call(
+        "POST",
+        f"{RECORD}/heartbeat",
+        {**TAB, "mode": "edit", "dirty": True, "active_field": "{mark}", "version": None},
+    ),
+    "presence.signal": Call("POST", f"{RECORD}/signal", {**TAB, "kind": "typing", "data": "{mark}"}),
+    "presence.viewers": Call("GET", f"{RECORD}/viewers", query=[("include_self", "true")]),
+    "presence.tabs": Call("GET", f"{RECORD}/tabs"),
+    "presence.batch_viewers": Call(
+        "GET", f"{API_PREFIX}/viewers", query=[("record", "flow:12"), ("record", "flow:13")]
+    ),
+    "events.events": Call(
+        "GET",
+        f"{API_PREFIX}/events",
+        query=[("record", "flow:12"), ("include_self", "true")],
+        is_stream=True,
+    ),
+    "demo.api.read_flow": Call("GET", "/api/v1/flows/1"),
+    "demo.api.save_flow": Call(
+        "PUT",
+        "/api/v1/flows/1",
+        {
+            "lock_version": 1,
+            "name": "{mark}",
+            "status": "draft",
+            "owner": "alice",
+            "description": "{mark}",
+            "steps": "{mark}",
+        },
+    ),
+    "conflicts.saved": Call("POST", f"{RECORD}/saved", {**TAB, "lock_version": 7, "fields": ["{mark}"]}),
+    "conflicts.claim": Call("POST", f"{RECORD}/claim", {**TAB, "field": "{mark}"}),
+    "conflicts.timeline": Call("GET", f"{RECORD}/timeline"),
+    "conflicts.release": Call("DELETE", f"{RECORD}/claim", {**TAB, "field": "{mark}"}),
+    "operators.inspect": Call("GET", f"{RECORD}/inspect"),
+    "operators.evict": Call("POST", f"{RECORD}/evict", TAB),
+    "presence.unregister": Call("DELETE", f"{RECORD}/unregister", TAB),
+}
+GOODBYE = "presence.unregister"
+# Routes that ask nobody who she is, or only which of the demo's people: one call of each.
+OPEN = {
+    "static": "/static/presence/presence.js",
+    "operations.live": "/health/live",
+    "operations.ready": "/health/ready",
+    "operations.metrics": "/metrics",
+    "openapi.static": "/api/docs/static/docs.css",
+    "openapi.docs": "/api/docs",
+    "openapi.openapi_json": "/api/docs/openapi.json",
+    "demo.pages.index": "/",
+    "demo.pages.editor": "/flows/1",
+    "demo.pages.react_editor": "/react/flows/1",
+    "demo.pages.choose_person": "/sign-in",
+    "demo.pages.start_session": "/sign-in",
+    "demo.pages.end_session": "/sign-out",
+    "demo.api.next_token": "/demo/people/alice/token",
+}
+
+
+class Visitor:
+    """A user of a tenant, by a bearer token or by a session."""
+
+    def __init__(self, app, tenant, *, mark="ours", proof="bearer", user_id=USER, **claims):
+        self._client = app.test_client()
+        self._mark = mark
+        self.headers = {}
+        if proof == "bearer":
+            self.headers = {"Authorization": f"Bearer {token(user_id, mark, tenant, **claims)}"}
+        else:
+            with self._client.session_transaction() as session:
+                sign_in(session, Caller(user_id, mark, tenant))
+                self.headers = {CSRF_HEADER: csrf_token(session)}
+
+    def send(self, call, **more):
+        return self._client.open(
+            call.path,
+            method=call.method,
+            json=self._marked(call.json),
+            query_string=[*call.query, *more.pop("query", [])],
+            headers={**self.headers, **more.pop("headers", {})},
+            **more,
+        )
+
+    def answer(self, call, **more):
+        """Status and text; of a stream all that it says before it waits."""
+        response = self.send(call, **more)
+        if not call.is_stream or response.status_code != 200:
+            return response.status_code, response.text
+        chunks = iter(response.response)
+        text = b"".join(next(chunks) for _ in range(2)).decode()
+        response.close()
+        return response.status_code, text
+
+    def visit(self, *, until=None):
+        """Every call in turn; what each was answered."""
+        answers = {}
+        for endpoint, call in CASES.items():
+            if endpoint == until:
+                break
+            answers[endpoint] = self.answer(call)
+        return answers
+
+    def _marked(self, value):
+        if isinstance(value, list):
+            return [self._marked(item) for item in value]
+        if isinstance(value, dict):
+            return {name: self._marked(item) for name, item in value.items()}
+        return value.replace("{mark}", self._mark) if isinstance(value, str) else value

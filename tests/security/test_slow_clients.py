@@ -1,0 +1,182 @@
+"""Clients that take their time, over real sockets: they are given up, and everybody else is served."""
+
+import contextlib
+import json
+import socket
+import time
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.api.client import PREFIX, token
+from tests.gunicorn_server import GunicornServer
+from tests.waiting import wait_until
+
+BEAT = b'{"tab_id": "t1", "mode": "view", "dirty": false}'
+HEAD = f"POST {PREFIX}/flow/1/heartbeat HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+GIVEN_UP_SECONDS = 5.0  # half a second or one, and what a busy machine adds
+
+
+@pytest.fixture(scope="module")
+def server():
+    server = GunicornServer(config="tests.security.impatient")
+    yield server
+    server.close()
+
+
+class Slow:
+    """A client that has sent something and now sends a byte at a time, or nothing."""
+
+    def __init__(self, server, begin, *, drip=b""):
+        address = urlsplit(server.url)
+        self._socket = socket.create_connection((address.hostname, address.port), timeout=10)
+        self._socket.sendall(begin)
+        self._socket.setblocking(False)
+        self._drip = drip
+        self.answer = b""
+        self.is_closed = False
+
+    def look(self):
+        """Send one byte more, and see whether the server has hung up."""
+        try:
+            if self._drip and not self.is_closed:
+                self._socket.send(self._drip)
+            while received := self._socket.recv(65_536):
+                self.answer += received
+            self.is_closed = True
+        except BlockingIOError:
+            pass
+        except OSError:
+            self.is_closed = True
+        return self.is_closed
+
+    def close(self):
+        self._socket.close()
+
+
+@pytest.fixture
+def slow(server):
+    """`slow(begin, drip=b"x")` is one more slow client."""
+    clients = []
+
+    def create(begin, **options):
+        clients.append(Slow(server, begin, **options))
+        return clients[-1]
+
+    yield create
+    for client in clients:
+        client.close()
+
+
+def head(*more):
+    lines = [f"Authorization: Bearer {token()}", *more, "", ""]
+    return (HEAD + "\r\n".join(lines)).encode()
+
+
+WAYS = {
+    "nothing at all": (b"", b""),
+    "half a request line": (b"GET /heal", b""),
+    "a head without an end": (HEAD.encode(), b""),
+    "a head that drips": (f"{HEAD}X-Slow: ".encode(), b"x"),
+    "no body": (head("Content-Length: 500"), b""),
+    "a body that drips": (head("Content-Length: 60000"), b" "),
+    "a chunk that drips": (head("Transfer-Encoding: chunked") + b"ea60\r\n", b" "),
+    "chunks that drip": (head("Transfer-Encoding: chunked"), b"1\r\n \r\n"),
+    "a form that drips": (
+        b"POST /sign-in HTTP/1.1\r\nHost: localhost\r\nContent-Length: 60000\r\n"
+        b"Content-Type: application/x-www-form-urlencoded\r\n\r\nperson=",
+        b"x",
+    ),
+    "a body that nobody asked for": (
+        b"GET /health/live HTTP/1.1\r\nHost: localhost\r\nContent-Length: 60000\r\n\r\n",
+        b"x",
+    ),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_client_that_takes_its_time_is_given_up(slow, way):
+    begin, drip = WAYS[way]
+    client = slow(begin, drip=drip)
+
+    wait_until(client.look, seconds=GIVEN_UP_SECONDS)
+
+
+@pytest.mark.parametrize("way", ["no body", "a body that drips", "chunks that drip"])
+def test_body_that_comes_too_slowly_is_400_in_the_envelope(slow, way):
+    begin, drip = WAYS[way]
+    client = slow(begin, drip=drip)
+    wait_until(lambda: client.look() or client.answer)
+    status, _, rest = client.answer.partition(b"\r\n")
+
+    assert status.split()[1] == b"400"
+    assert json.loads(rest.partition(b"\r\n\r\n")[2])["success"] is False
+
+
+def test_hundreds_of_slow_clients_keep_nobody_else_waiting(server, slow):
+    clients = [slow(begin, drip=drip) for begin, drip in list(WAYS.values()) * 30]
+    for client in clients:
+        client.look()
+    took = []
+    for number in range(20):
+        started = time.monotonic()
+        assert server.heartbeat(f"t{number}").status_code == 200
+        took.append(time.monotonic() - started)
+
+    assert sorted(took)[len(took) // 2] < 1
+    wait_until(lambda: sum(client.look() for client in clients) == len(clients), seconds=2 * GIVEN_UP_SECONDS)
+
+
+def test_slow_heartbeat_that_comes_whole_in_time_is_done(slow):
+    client = slow(head(f"Content-Length: {len(BEAT)}") + BEAT[:-3])
+    client._socket.setblocking(True)
+    client._socket.sendall(BEAT[-3:])
+    client._socket.setblocking(False)
+
+    wait_until(lambda: client.look() or b'"registered":true' in client.answer)
+
+
+def test_connection_is_not_cut_for_what_an_earlier_request_took(slow):
+    request = head(f"Content-Length: {len(BEAT)}") + BEAT
+    client = slow(request)
+    wait_until(lambda: client.look() or client.answer.count(b"registered") == 1)
+    waited = time.monotonic()
+    wait_until(lambda: time.monotonic() - waited > 0.6)  # longer than a body may take
+    client._socket.sendall(request)
+
+    wait_until(lambda: client.look() or client.answer.count(b"registered") == 2)
+    assert client.answer.count(b"registered") == 2
+
+
+def test_client_that_reads_no_answers_is_given_up_and_not_logged(server, slow):
+    ask = b"GET /api/docs/openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    client = slow(ask)
+    sent = 0
+
+    def send_more():
+        nonlocal sent
+        try:
+            for _ in range(100):
+                client._socket.send(ask)
+                sent += 1
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+        return False
+
+    wait_until(send_more, seconds=4 * GIVEN_UP_SECONDS)
+    assert sent > 100
+    assert not [line for line in server.logs() if "Socket error" in line or "Traceback" in line]
+
+
+def test_form_that_is_too_large_is_refused_unread(server):
+    body = b"x" * 70_000
+    start = (
+        "POST /sign-in HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=b\r\n"
+        f"Content-Length: {10**10}\r\n\r\n"
+    )
+    with contextlib.suppress(ConnectionError):
+        status, _, _ = server.send(start.encode() + body)
+
+        assert status == 413
