@@ -1,0 +1,122 @@
+"""Figures measured in rounds, their goals, and the tables that show them."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import median
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Rounds:
+    """One figure, once a round.
+
+    A neighbour on the machine slows some rounds down: the median is what
+    counts, and the spread says how far to trust it.
+    """
+
+    values: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if not self.values:
+            raise ValueError("a figure needs a round")
+
+    @property
+    def median(self) -> float:
+        return median(self.values)
+
+    def over(self, other: "Rounds") -> "Rounds":
+        """The ratio to another figure, round by round: what slows both cancels out."""
+        return Rounds(tuple(mine / theirs for mine, theirs in zip(self.values, other.values, strict=True)))
+
+    def __str__(self) -> str:
+        middle = _short(self.median)
+        low, high = _short(min(self.values)), _short(max(self.values))
+        return middle if low == high else f"{middle} ({low}–{high})"
+
+
+def interleaved(rounds: int, measures: Mapping[str, Callable[[], T]]) -> dict[str, list[T]]:
+    """Run every measure once a round, so that none has the quiet minutes for itself."""
+    results: dict[str, list[T]] = {name: [] for name in measures}
+    for _ in range(rounds):
+        for name, measure in measures.items():
+            results[name].append(measure())
+    return results
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """What a figure should be, and whether it is."""
+
+    text: str
+    is_met: bool
+
+    def __str__(self) -> str:
+        return f"{self.text}: {'met' if self.is_met else 'MISSED'}"
+
+    def __or__(self, other: "Goal") -> "Goal":
+        return Goal(f"{self.text} or {other.text}", self.is_met or other.is_met)
+
+
+def at_most(limit: float, figure: Rounds, unit: str = "") -> Goal:
+    return Goal(f"≤ {_short(limit)}{unit}", figure.median <= limit)
+
+
+def at_least(limit: float, figure: Rounds, unit: str = "") -> Goal:
+    return Goal(f"≥ {_short(limit)}{unit}", figure.median >= limit)
+
+
+@dataclass(slots=True)
+class Table:
+    """Rows under a title; `note` says how they were measured.
+
+    >>> table = Table("Redis", ("call", "µs", "goal"))
+    >>> table.add("heartbeat", Rounds((5.0, 6.0, 7.0)), at_most(8, Rounds((6.0,))))
+    """
+
+    title: str
+    columns: Sequence[str]
+    note: str = ""
+    rows: list[tuple[str, ...]] = field(default_factory=list)
+    goals: list[tuple[str, Goal]] = field(default_factory=list)
+
+    def add(self, name: str, *cells: object) -> None:
+        """One row; None is an empty cell, and a Goal is counted."""
+        if len(cells) + 1 != len(self.columns):
+            raise ValueError(f"{len(cells) + 1} cells for {len(self.columns)} columns")
+        self.goals += [(f"{self.title}, {name}", cell) for cell in cells if isinstance(cell, Goal)]
+        self.rows.append((name, *(_cell(cell) for cell in cells)))
+
+    def markdown(self) -> str:
+        """A table that reads well as text, too."""
+        lines = [tuple(self.columns), *self.rows]
+        widths = [max(len(line[i]) for line in lines) for i in range(len(self.columns))]
+        head, *body = (
+            "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |"
+            for line in lines
+        )
+        rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
+        note = f"{self.note}\n\n" if self.note else ""
+        return f"### {self.title}\n\n{note}" + "\n".join((head, rule, *body)) + "\n"
+
+
+def verdict(tables: Iterable[Table]) -> str:
+    """How many goals were met, and which were not."""
+    goals = [goal for table in tables for goal in table.goals]
+    missed = [f"{name} ({goal.text})" for name, goal in goals if not goal.is_met]
+    text = f"{len(goals) - len(missed)} of {len(goals)} goals met"
+    return f"{text}. Missed: {'; '.join(missed)}." if missed else f"{text}."
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    return _short(value) if isinstance(value, int | float) else str(value)
+
+
+def _short(value: float) -> str:
+    """Three digits; thousands whole."""
+    if abs(value) >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.3g}"

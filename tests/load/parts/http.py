@@ -1,0 +1,265 @@
+"""Throughput and latency of calls over HTTP, beside a route of the same gunicorn that does nothing."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import redis as redis_py
+import requests
+
+from app import create_app
+from app.api.presence import API_PREFIX
+from app.identity.bearer import issue_token
+from app.identity.caller import Caller
+from app.identity.session import CSRF_HEADER, csrf_token, sign_in
+from app.presence.service import RecordPresenceService
+from app.settings import Settings, read_settings
+from tests.load.crowd import RECORD_TYPE, Crowd, OpenTab, User
+from tests.load.figures import Rounds, Table, at_least, at_most, interleaved
+from tests.load.parts import Effort
+from tests.load.servers import CONNECTIONS, PROCESSES, Answered, Generator, Service, http_request
+from tests.redis_server import RedisServer
+
+ENVIRONMENT = {
+    "SECRET_KEY": "a secret of the bench",
+    "WEB_CONCURRENCY": str(PROCESSES),
+    # Counted as ever, but a thousand users beat as often here as a hundred thousand do.
+    "PRESENCE_RATE_LIMIT": "100000000/minute",
+    "PRESENCE_TTL_SECONDS": "3600",  # nobody may expire while others are measured
+    "PRESENCE_ACCESS_LOG": "false",  # it would make the floor slower, and every ratio better
+}
+HALF = 0.5  # of what was answered at full load
+ANSWER_MS = 1  # takes about as long at half load
+TABS = 2_000  # beating in turns, on records of 1 to 10 tabs
+PROOF_SECONDS = 36_000.0
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What is sent in one measurement, and the share of the floor that it should reach."""
+
+    name: str
+    requests: Path
+    goal_share: float | None = None
+    goal_p99_ms: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One round of one load."""
+
+    answered: Answered
+    cpu_us: float  # of gunicorn's workers, a request
+    at_half: Answered  # when half as many are sent
+
+
+def run(effort: Effort) -> list[Table]:
+    redis = RedisServer()
+    try:
+        settings = {**ENVIRONMENT, "REDIS_URL": f"unix://{redis.socket}"}
+        service = Service("tests.load.floor:app", **settings)
+        generator = Generator(service.url)
+        try:
+            with redis.client() as client:
+                loads = _Loads(read_settings(settings), client, service, generator, effort).all()
+            return _tables(loads, service, generator, effort)
+        finally:
+            generator.close()
+            service.close()
+    finally:
+        redis.close()
+
+
+def _tables(loads: list[Load], service: Service, generator: Generator, effort: Effort) -> list[Table]:
+    def measure(load: Load) -> Measured:
+        cpu_seconds = service.cpu_seconds()
+        answered = generator.send(load.requests, effort.seconds)
+        cpu_us = (service.cpu_seconds() - cpu_seconds) / answered.requests * 1e6
+        pause_ms = round(CONNECTIONS / (HALF * answered.a_second) * 1000 - ANSWER_MS)
+        return Measured(answered, cpu_us, generator.send(load.requests, effort.seconds, pause_ms=pause_ms))
+
+    generator.send(loads[0].requests, 1)  # the first second of a process is not like the others
+    measured = interleaved(effort.rounds, {load.name: lambda load=load: measure(load) for load in loads})
+    figures = {name: _Figures(rounds) for name, rounds in measured.items()}
+    floor = figures["floor"]
+
+    table = Table(
+        "Calls over HTTP",
+        ("call", "requests/s", "of the floor", "goal", "p50, ms", "p99, ms", "goal", "CPU, µs", "× floor"),
+        f"{PROCESSES} gevent processes, {CONNECTIONS} connections; generator and Redis on the same machine. "
+        "All is on: identity, validation, metrics, a throttle that counts and never refuses (its limit is "
+        "set high); the access log is off, for the floor as well. Tokens are known to the process, as from "
+        "a user's second beat on. CPU is that of gunicorn's workers, a request.",
+    )
+    for load in loads:
+        figure = figures[load.name]
+        share = figure.a_second.over(floor.a_second)
+        table.add(
+            load.name,
+            figure.a_second,
+            share,
+            load.goal_share and at_least(load.goal_share, share),
+            figure.p50_ms,
+            figure.p99_ms,
+            load.goal_p99_ms and at_most(load.goal_p99_ms, figure.p99_ms, " ms"),
+            figure.cpu_us,
+            figure.cpu_us.over(floor.cpu_us),
+        )
+    crowd, few = figures[_CROWD], figures[_FEW]
+    dearer = few.a_second.over(crowd.a_second)
+    table.add(
+        "room of 10,000: cost over 10",
+        None,
+        dearer,
+        at_most(1.2, dearer, "×"),
+        *(None,) * 4,
+        crowd.cpu_us.over(few.cpu_us),
+    )
+    return [table, _table_at_half(loads, figures)]
+
+
+def _table_at_half(loads: list[Load], figures: dict[str, "_Figures"]) -> Table:
+    table = Table(
+        "Latency at half load",
+        ("call", "requests/s", "of its full load", "p50, ms", "p99, ms", "goal"),
+        "The same calls, but each connection pauses, at random, so that about half as many are sent as were "
+        "answered above. At full load generator, Redis and gunicorn fight for two cores, and the p99 is as "
+        "much the machine's scheduler as the service; this is what a service sees that is not overloaded.",
+    )
+    for load in loads:
+        figure, half = figures[load.name], figures[load.name].at_half
+        table.add(
+            load.name,
+            half.a_second,
+            half.a_second.over(figure.a_second),
+            half.p50_ms,
+            half.p99_ms,
+            load.goal_p99_ms and at_most(load.goal_p99_ms, half.p99_ms, " ms"),
+        )
+    return table
+
+
+_CROWD, _FEW = "heartbeat, one room of 10,000", "heartbeat, rooms of 10"
+
+
+class _Latency:
+    """What the generator counted, round by round."""
+
+    def __init__(self, rounds: list[Answered]) -> None:
+        self.a_second = Rounds(tuple(one.a_second for one in rounds))
+        self.p50_ms = Rounds(tuple(one.p50_ms for one in rounds))
+        self.p99_ms = Rounds(tuple(one.p99_ms for one in rounds))
+
+
+class _Figures(_Latency):
+    def __init__(self, rounds: list[Measured]) -> None:
+        super().__init__([one.answered for one in rounds])
+        self.cpu_us = Rounds(tuple(one.cpu_us for one in rounds))
+        self.at_half = _Latency([one.at_half for one in rounds])
+
+
+class _Loads:
+    """Opens the tabs, and writes down what each load sends."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        client: redis_py.Redis,
+        service: Service,
+        generator: Generator,
+        effort: Effort,
+    ) -> None:
+        self._settings = settings
+        self._presence = RecordPresenceService(client, 1, ttl_seconds=settings.ttl_seconds)
+        self._service = service
+        self._generator = generator
+        self._effort = effort
+        self._crowd = Crowd()
+        self._app = create_app(settings, redis=client)  # to sign sessions as the service does
+
+    def all(self) -> list[Load]:
+        tabs = [tab for size in (1, 1, 2, 3, 10) for room in self._rooms(size) for tab in room]
+        few = [tab for room in self._crowd.rooms(10, min(TABS, self._effort.crowd)) for tab in room]
+        crowd = self._crowd.room(self._effort.crowd)
+        hundred = [tab for room in self._crowd.rooms(100, min(TABS, self._effort.crowd)) for tab in room]
+        versions = self._open([*tabs, *few, *crowd, *hundred])
+        bearer = {tab.user: self._bearer(tab.user) for tab in (*tabs, *few, *crowd, *hundred)}
+        cookies = {tab.user: self._cookie(tab.user) for tab in tabs}
+
+        floor = (http_request("POST", "/floor", bearer[tab.user], _beat(tab, versions)) for tab in tabs)
+        return [
+            self._load("floor", floor),
+            self._load("heartbeat", _beats(tabs, bearer, versions), 0.5, 10),
+            self._load("heartbeat, session and CSRF", _beats(tabs, cookies, versions), 0.4),
+            self._load("viewers, unchanged (304)", self._unchanged(tabs, bearer), 0.6),
+            self._load(
+                "viewers, 50 listed",
+                (http_request("GET", _path(tab, "viewers"), bearer[tab.user]) for tab in hundred),
+                0.4,
+            ),
+            self._load(_FEW, _beats(few, bearer, versions)),
+            self._load(_CROWD, _beats(crowd[:TABS], bearer, versions)),
+        ]
+
+    def _rooms(self, size: int) -> list[list[OpenTab]]:
+        return self._crowd.rooms(size, min(TABS, self._effort.crowd) // 5)
+
+    def _load(self, name: str, lines: Iterable[bytes], *goals: float) -> Load:
+        return Load(name, self._generator.write(name.replace(" ", "-"), lines), *goals)
+
+    def _open(self, tabs: Iterable[OpenTab]) -> dict[str, str]:
+        """Register tabs; the version of each record, as its clients then know it."""
+        return {
+            tab.record_id: self._presence.update_presence(
+                RECORD_TYPE, tab.record_id, tab.id, tab.user.id, tab.user.name
+            ).version
+            for tab in tabs
+        }
+
+    def _bearer(self, user: User) -> dict[str, str]:
+        claims = {"sub": user.id, "name": user.name, "tenant": user.tenant}
+        return {"Authorization": f"Bearer {issue_token(self._settings, claims, PROOF_SECONDS)}"}
+
+    def _cookie(self, user: User) -> dict[str, str]:
+        session: dict[str, Any] = {}
+        sign_in(session, Caller(user_id=user.id, user_name=user.name, tenant=user.tenant))
+        token = csrf_token(session)
+        signed = self._app.session_interface.get_signing_serializer(self._app).dumps(session)
+        return {"Cookie": f"session={signed}", CSRF_HEADER: token}
+
+    def _unchanged(self, tabs: list[OpenTab], bearer: Mapping[User, dict[str, str]]) -> list[bytes]:
+        """Questions with the ETag that was the answer to the question before."""
+        lines = []
+        with requests.Session() as session:
+            for tab in tabs:
+                path = _path(tab, "viewers")
+                answer = session.get(self._service.url + path, headers=bearer[tab.user], timeout=10)
+                headers = {**bearer[tab.user], "If-None-Match": answer.headers["ETag"]}
+                lines.append(http_request("GET", path, headers))
+            again = session.get(self._service.url + path, headers=headers, timeout=10)
+            if again.status_code != 304:
+                raise RuntimeError(f"expected 304, got {again.status_code}")
+        return lines
+
+
+def _beats(
+    tabs: Iterable[OpenTab], proofs: Mapping[User, dict[str, str]], versions: Mapping[str, str]
+) -> Iterable[bytes]:
+    for tab in tabs:
+        yield http_request("POST", _path(tab, "heartbeat"), proofs[tab.user], _beat(tab, versions))
+
+
+def _beat(tab: OpenTab, versions: Mapping[str, str]) -> dict[str, Any]:
+    """A steady beat: the client says what it knows, and it is still so."""
+    return {
+        "tab_id": tab.id,
+        "mode": "view",
+        "dirty": False,
+        "version": versions[tab.record_id],
+        "visible": True,
+    }
+
+
+def _path(tab: OpenTab, call: str) -> str:
+    return f"{API_PREFIX}/{RECORD_TYPE}/{tab.record_id}/{call}"
