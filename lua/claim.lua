@@ -25,7 +25,7 @@ local tab_id, user, field, action = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local lease_ms, nonce, timeline_ms = tonumber(ARGV[5]), ARGV[6], tonumber(ARGV[7])
 
 local keys = { tabs = tabs, seen = seen, viewers = viewers, order = order, timeline = timeline }
-local room = roster.open(keys, clock, lease_ms, timeline_ms)
+local room = roster.open(keys, clock.now_us(), lease_ms, timeline_ms)
 local held, is_live = roster.find(room, tab_id)
 if not is_live then
   return { "ABSENT" }

@@ -13,7 +13,8 @@ local clock = require("lib.clock")
 local tabs, seen, viewers = KEYS[1], KEYS[2], KEYS[3]
 
 local meta, saves, claims = unpack(redis.call("HMGET", viewers, "#", "#saves", "#claims"))
-local reply = { "OK", string.format("%d", clock.now()), meta or "", saves or "", claims or "" }
+local now_ms = string.format("%d", math.floor(clock.now_us() / 1000))
+local reply = { "OK", now_ms, meta or "", saves or "", claims or "" }
 local function append(tab_id, lease_end, state)
   reply[#reply + 1], reply[#reply + 2], reply[#reply + 3] = tab_id, lease_end, state
 end

@@ -23,7 +23,7 @@ local tab_id, user, reason = ARGV[1], ARGV[2], ARGV[3]
 local lease_ms, nonce, timeline_ms = tonumber(ARGV[4]), ARGV[5], tonumber(ARGV[6])
 
 local keys = { tabs = tabs, seen = seen, viewers = viewers, order = order, timeline = timeline }
-local room = roster.open(keys, clock, lease_ms, timeline_ms)
+local room = roster.open(keys, clock.now_us(), lease_ms, timeline_ms)
 local held, is_live = roster.find(room, tab_id)
 if is_live and user ~= "" and held.user ~= user then
   return { "TAB_TAKEN" }

@@ -20,7 +20,7 @@ local tabs, seen, viewers, order, timeline = KEYS[1], KEYS[2], KEYS[3], KEYS[4],
 local row, lease_ms, nonce, timeline_ms = ARGV[1], tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4])
 
 local keys = { tabs = tabs, seen = seen, viewers = viewers, order = order, timeline = timeline }
-local room = roster.open(keys, clock, lease_ms, timeline_ms)
+local room = roster.open(keys, clock.now_us(), lease_ms, timeline_ms)
 local save = cjson.decode(row)
 local lock_version, user, name, tab_id = save[1], save[2], save[3], save[4]
 local held, is_live = roster.find(room, tab_id)

@@ -32,7 +32,7 @@ if retry_after_ms then
 end
 
 local keys = { tabs = tabs, seen = seen, viewers = viewers, order = order, timeline = timeline }
-local room = roster.open(keys, clock, lease_ms, 0)
+local room = roster.open(keys, clock.now_us(), lease_ms, 0)
 local held, is_live = roster.find(room, tab_id)
 if not is_live then
   return { "ABSENT" }

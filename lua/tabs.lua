@@ -19,7 +19,7 @@ local tabs, seen, viewers, order, timeline = KEYS[1], KEYS[2], KEYS[3], KEYS[4],
 local lease_ms, nonce, timeline_ms = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[3])
 
 local keys = { tabs = tabs, seen = seen, viewers = viewers, order = order, timeline = timeline }
-local room = roster.open(keys, clock, lease_ms, timeline_ms)
+local room = roster.open(keys, clock.now_us(), lease_ms, timeline_ms)
 roster.settle(room)
 roster.commit(room, nonce)
 

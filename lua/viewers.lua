@@ -24,7 +24,7 @@ local known_version, limit, user = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 local lease_ms, nonce, timeline_ms = tonumber(ARGV[4]), ARGV[5], tonumber(ARGV[6])
 
 local keys = { tabs = tabs, seen = seen, viewers = viewers, order = order, timeline = timeline }
-local room = roster.open(keys, clock, lease_ms, timeline_ms)
+local room = roster.open(keys, clock.now_us(), lease_ms, timeline_ms)
 roster.settle(room)
 roster.commit(room, nonce)
 if known_version == room.version then

@@ -24,7 +24,7 @@ local known_version, limit = ARGV[1], tonumber(ARGV[2])
 local lease_ms, nonce, timeline_ms = tonumber(ARGV[3]), ARGV[4], tonumber(ARGV[5])
 
 local keys = { tabs = tabs, seen = seen, viewers = viewers, order = order, timeline = timeline }
-local room = roster.open(keys, clock, lease_ms, timeline_ms)
+local room = roster.open(keys, clock.now_us(), lease_ms, timeline_ms)
 roster.settle(room)
 roster.commit(room, nonce)
 local next_ms = roster.next_ms(room) or -1

@@ -20,6 +20,8 @@ MOST_FIELDS = 100  # in a list of names
 
 UserId = int | str
 
+_LEFT_OUT: tuple[Any, ...] = (0, "", {})  # of a state: it views, in no field
+
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
@@ -134,29 +136,35 @@ def user_key(user_id: UserId) -> str:
 def encode_state(
     user: str, name: str, mode: str, dirty: bool, active_field: str | None, extras: dict[str, Any]
 ) -> str:
-    """A tab's field in the hash: `[user, name, mode, dirty, active_field, extras?]`.
+    """A tab's field in the hash: `[user, name, doing?, active_field?, extras?]`.
 
-    A heartbeat whose text equals the stored one has changed nothing: the order
-    is fixed, and `extras` holds only what is out of the ordinary.
+    `doing` is 1 for edit, plus 2 for unsaved changes. What is usual is left out at
+    the end. A heartbeat whose text equals the stored one has changed nothing, so
+    one state has one text, and `extras` holds only what is out of the ordinary.
     """
-    state = [user, name, mode, dirty, active_field or ""]
+    state: list[Any] = [user, name]
+    doing = (mode == "edit") + 2 * dirty
     if extras:
-        state.append(extras)
+        state += (doing, active_field or "", extras)
+    elif active_field:
+        state += (doing, active_field)
+    elif doing:
+        state.append(doing)
     return _encode(state)
 
 
 def decode_tab(state: str, lease_end_ms: int, lease_ms: int) -> Tab:
     """Read a tab's field; `lease_ms` is the usual lease, for tabs that name none."""
-    user, name, mode, dirty, active_field, *rest = json.loads(state)
-    extras = rest[0] if rest else {}
+    user, name, *rest = json.loads(state)
+    doing, active_field, extras = (*rest, *_LEFT_OUT[len(rest) :])[:3]
     own_lease_ms = extras.get("lease_ms") if isinstance(extras, dict) else None
     if isinstance(own_lease_ms, int) and 0 < own_lease_ms < lease_ms:
         lease_ms = own_lease_ms
     tab: Tab = {
         "user_id": json.loads(user),
         "user_name": name,
-        "mode": mode,
-        "dirty": dirty,
+        "mode": MODES[int(doing) & 1],  # somebody else may have written 1.0
+        "dirty": doing >= 2,
         "active_field": active_field or None,
         "last_seen_at": iso_time(lease_end_ms - lease_ms),
     }

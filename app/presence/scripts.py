@@ -178,6 +178,8 @@ class Scripts:
         return replies
 
     def _read(self, script: Script, keys: Sequence[str], raw: Any) -> list[Any]:
+        if isinstance(raw, bytes | str):  # Redis looks through a table for longer than a call takes
+            return ["OK", raw.decode() if isinstance(raw, bytes) else raw]
         reply = [item.decode("utf-8", "replace") if isinstance(item, bytes) else item for item in raw]
         if not reply or reply[0] not in script.returns:
             raise ScriptFault(f"{script.name} answered {reply[:1]} (keys {', '.join(keys)})")

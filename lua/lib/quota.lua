@@ -3,7 +3,11 @@ local quota = {}
 
 -- Count one call. Returns nothing, or how long to wait, ms, when it is one too many.
 function quota.take(calls, limit, window_ms)
-  local made = redis.call("INCR", calls)
+  return quota.judge(calls, redis.call("INCR", calls), limit, window_ms)
+end
+
+-- The same of a call that is counted: `made` are those of this window.
+function quota.judge(calls, made, limit, window_ms)
   if made == 1 then
     redis.call("PEXPIRE", calls, window_ms)
   end

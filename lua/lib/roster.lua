@@ -3,12 +3,14 @@
 -- Three keys describe a record:
 --
 --   tabs     hash  tab_id -> state, the JSON array
---                  [user, name, mode, dirty, active_field, extras?]
+--                  [user, name, doing?, active_field?, extras?];
+--                  doing: 1 edits, plus 2 has unsaved changes
 --   seen     zset  tab_id -> end of lease, ms
 --   viewers  hash  user -> seat, the JSON array
 --                  [name, arrival, tabs, editing, dirty, field, count, ...,
 --                   [dirty_field, count, ...]?]
---                  "#"  -> "version longest_lease_ms tabs arrivals opened_ms"
+--                  "#"  -> "version longest_lease_ms calm_until_s tabs
+--                           arrivals opened_ms", in 64 bytes
 --                  "#saves", "#claims", see lib.notes
 --   order    zset  user -> arrival; an index, kept for crowds only
 --   timeline stream, see lib.timeline
@@ -25,13 +27,15 @@
 --      counts are the sums over her live tabs.
 --   3. The version differs from every earlier one when what a viewer list
 --      shows differs.
---   4. Every key ends with the longest-lived lease, the viewers a little later;
---      an empty record has none but its timeline.
+--   4. Every key outlives the last lease, by the longest one at most, and all
+--      end together; an empty record has none but its timeline.
 --   5. A claim belongs to a live tab.
+--   6. No lease ends before calm_until_s, see lib.calm.
 --
 -- A script opens the roster, changes it, settles it (sweep or repair) and
 -- commits it. Only commit writes seats, so that a change which cancels itself
 -- out costs nothing and is announced to nobody.
+local calm = require("lib.calm")
 local notes = require("lib.notes")
 local timeline = require("lib.timeline")
 
@@ -90,13 +94,12 @@ local function decode_state(text)
   if not is_json or type(state) ~= "table" then
     return nil
   end
-  local user, name, mode, dirty, active_field = state[1], state[2], state[3], state[4], state[5]
-  local extras = type(state[6]) == "table" and state[6] or {}
+  local user, name, doing, active_field = state[1], state[2], state[3] or 0, state[4] or ""
+  local extras = type(state[5]) == "table" and state[5] or {}
   if
     not is_user(user)
     or type(name) ~= "string"
-    or (mode ~= "view" and mode ~= "edit")
-    or type(dirty) ~= "boolean"
+    or (doing ~= 0 and doing ~= 1 and doing ~= 2 and doing ~= 3)
     or type(active_field) ~= "string"
   then
     return nil
@@ -104,8 +107,8 @@ local function decode_state(text)
   return {
     user = user,
     name = name,
-    editing = mode == "edit",
-    dirty = dirty,
+    editing = doing % 2 == 1,
+    dirty = doing >= 2,
     active_field = active_field ~= "" and active_field or nil,
     dirty_fields = names_in(extras.dirty_fields),
   }
@@ -204,10 +207,8 @@ local function add(room, state, is_named)
   local change = change_of(room, state.user)
   local seat = change.seat
   if not seat then
-    if not change.arrival then
-      room.arrivals = room.arrivals + 1
-    end
-    seat = { arrival = change.arrival or room.arrivals, tabs = 0, editing = 0, dirty = 0 }
+    room.arrivals = room.arrivals + 1
+    seat = { arrival = room.arrivals, tabs = 0, editing = 0, dirty = 0 }
     seat.fields, seat.dirty_fields = {}, {}
     change.seat = seat
   end
@@ -257,34 +258,20 @@ local function subtract(room, state, reason)
   change.reason = reason
 end
 
--- Nobody sits here any more; whoever comes back in this very call has not left.
-local function vacate(room)
-  for _, user in ipairs(redis.call("HKEYS", room.viewers)) do
-    if is_user_field(user) then
-      local change = change_of(room, user)
-      change.arrival = change.seat.arrival
-      change.seat, change.reason = nil, "expired"
-    end
-  end
-end
-
--- Read what there is. Writes nothing. `keys` are those of the record by name.
+-- Read what there is. Writes nothing. `keys` are those of the record by name,
+-- `now_us` is the time by lib.clock.
 -- `usual_ms` is how long a lease may be where the record does not say so;
 -- `timeline_ms` how long its timeline is kept, 0 for none.
-function roster.open(keys, clock, usual_ms, timeline_ms)
+function roster.open(keys, now_us, usual_ms, timeline_ms)
   local tabs, seen, viewers = keys.tabs, keys.seen, keys.viewers
-  local now_ms, now_us = clock.now()
   local meta = redis.call("HGET", viewers, META)
-  local version, longest_ms, tab_count, arrivals, opened_ms
+  local version, longest_ms, calm_until_s, tab_count, arrivals, opened_ms
   if meta then
-    version, longest_ms, tab_count, arrivals, opened_ms =
-      string.match(meta, "^(%S+) (%d+) (%d+) (%d+) (%d+)$")
+    version, longest_ms, calm_until_s, tab_count, arrivals, opened_ms =
+      string.match(meta, "^(%S+) (%d+) (%d+) (%d+) (%d+) (%d+)$")
   end
   local seen_count = redis.call("ZCARD", seen)
-  local tab_fields = redis.call("HLEN", tabs)
-  local intact = tab_fields == seen_count and seen_count == (tonumber(tab_count) or 0)
-  -- All leases are over, and Redis has removed the keys that ended with them.
-  local deserted = meta and tab_fields == 0 and seen_count == 0
+  local is_intact = redis.call("HLEN", tabs) == seen_count and seen_count == (tonumber(tab_count) or 0)
   local room = {
     tabs = tabs,
     seen = seen,
@@ -292,24 +279,20 @@ function roster.open(keys, clock, usual_ms, timeline_ms)
     order = keys.order,
     timeline = keys.timeline,
     timeline_ms = timeline_ms,
-    now_ms = now_ms,
     now_us = now_us,
+    now_ms = math.floor(now_us / 1000),
     longest_ms = tonumber(longest_ms) or usual_ms,
+    calm_until_s = tonumber(calm_until_s) or 0,
     meta = meta,
     version = version or EMPTY_VERSION,
     arrivals = tonumber(arrivals) or 0,
-    opened_ms = tonumber(opened_ms) or now_ms,
+    opened_ms = tonumber(opened_ms) or math.floor(now_us / 1000),
     -- Redis may evict one key of a record and keep the others.
-    damaged = not intact and not deserted,
-    deserted = deserted,
-    grace_ms = clock.GRACE_MS,
+    damaged = not is_intact,
     changes = {},
     changed_users = {},
     entries = {},
   }
-  if deserted then
-    vacate(room)
-  end
   return room
 end
 
@@ -333,6 +316,8 @@ function roster.put(room, tab_id, state_text, lease_end)
   redis.call("HSET", room.tabs, tab_id, state_text)
   local lease_ms = lease_end - room.now_ms
   room.is_short = lease_ms < room.longest_ms
+  room.is_longer = lease_ms > room.longest_ms
+  room.ends_before_calm = lease_end / 1000 < room.calm_until_s
   room.longest_ms = math.max(room.longest_ms, lease_ms)
   room.is_renewed = true
   if room.damaged then
@@ -488,19 +473,26 @@ local function write_order(room, events)
   end
 end
 
--- Keys end with the last lease, the viewers a little later. PEXPIREAT, not PEXPIRE: leases may differ in
--- length, and a short one must not take the others with it.
-local function expire_keys(room)
-  local last = redis.call("ZRANGE", room.seen, -1, -1, "WITHSCORES")[2]
-  for _, key in ipairs({ room.tabs, room.seen, room.order }) do
-    redis.call("PEXPIREAT", key, last)
+-- Until when the record is calm from now on. What was said before is kept while
+-- it is true, so that a change need not touch the ends of the keys.
+local function set_calm(room, tab_count)
+  local holds = room.meta
+    and room.now_us / 1000000 < room.calm_until_s
+    and not (room.reset or room.is_reined_in or room.is_longer or room.ends_before_calm)
+  if holds then
+    return
   end
-  redis.call("PEXPIREAT", room.viewers, string.format("%d", last + room.grace_ms))
+  room.calm_until_s = calm.until_s(room.seen)
+  local keys = { room.tabs, room.seen, room.viewers }
+  if tab_count > CROWD / 2 then
+    keys[4] = room.order
+  end
+  room.mortal_keys = keys
 end
 
 -- Milliseconds until the next lease ends; nil when there is none.
 function roster.next_ms(room)
-  local lease_end = redis.call("ZRANGE", room.seen, 0, 0, "WITHSCORES")[2]
+  local lease_end = calm.first_end(room.seen)
   return lease_end and lease_end - room.now_ms
 end
 
@@ -527,6 +519,10 @@ end
 -- `next_ms` tells, also in a message without changes after a lease that may
 -- end before all others.
 function roster.commit(room, nonce)
+  local is_touched = room.is_renewed or room.has_lost_tabs or room.is_reined_in or room.reset
+  if not (is_touched or room.saved or room.claims_changed) then
+    return
+  end
   local tab_count = redis.call("ZCARD", room.seen)
   if room.has_lost_tabs and tab_count > 0 then
     notes.settle(room)
@@ -546,10 +542,12 @@ function roster.commit(room, nonce)
     if room.reset or not room.meta then
       notes.restore(room)
     end
+    set_calm(room, tab_count)
     local meta = string.format(
-      "%s %d %d %d %d",
+      "%s %d %d %d %d %d",
       room.version,
       room.longest_ms,
+      room.calm_until_s,
       tab_count,
       room.arrivals,
       room.opened_ms
@@ -560,8 +558,8 @@ function roster.commit(room, nonce)
     if #events > 0 then
       write_order(room, events)
     end
-    if meta ~= room.meta or room.reset or room.is_renewed or room.is_reined_in then
-      expire_keys(room)
+    if room.mortal_keys then
+      calm.outlive(room.mortal_keys, room.calm_until_s, room.longest_ms)
     end
   end
   room.entries = timeline_entries(room)

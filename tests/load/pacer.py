@@ -164,7 +164,8 @@ class _Generator:
         self._reader.feed(self._connection.recv(_RECEIVED))
         now = time.monotonic()
         while (reply := self._reader.gets()) is not False:
-            if not isinstance(reply, list) or reply[0] != b"OK":
+            # A version alone is short for it.
+            if not isinstance(reply, bytes) and not (isinstance(reply, list) and reply[0] == b"OK"):
                 raise RuntimeError(f"a beat was answered by {reply!r}")
             answered += 1
             if answered % BATCH == 0:

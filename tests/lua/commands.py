@@ -9,7 +9,7 @@ from app.presence.scripts import Scripts
 
 LEASE_MS = 90_000
 SHORT_LEASE_MS = 20_000
-GRACE_MS = 1_000
+MOST_BEYOND_MS = LEASE_MS + 1_000  # that a key may outlive the last lease
 NONCE = "00c0ffee"
 RECORD = Record("1", "flow", "12")
 
@@ -124,15 +124,36 @@ def tabs(redis: Any, record: Record = RECORD) -> dict[str, str]:
 def age(redis: Any, tab_id: str, by_ms: int = LEASE_MS + 1, record: Record = RECORD) -> None:
     """Let the tab's lease be older by so much: what waiting would do, without waiting."""
     redis.zincrby(record.seen_key, -by_ms, tab_id)
+    _shift_calm(redis, -by_ms, record)
+
+
+def _shift_calm(redis: Any, by_ms: int, record: Record) -> None:
+    """Move the time until which no lease ends."""
+    if meta := redis.hget(record.viewers_key, "#"):
+        version, longest_ms, calm_until_s, *rest = meta.split()
+        shifted = (version, longest_ms, str(int(calm_until_s) + by_ms // 1000), *rest)
+        redis.hset(record.viewers_key, "#", " ".join(shifted))
+
+
+def pass_time(redis: Any, by_ms: int, record: Record = RECORD) -> None:
+    """Let every lease and every key be nearer to its end, as after waiting for so long."""
+    for tab_id in redis.zrange(record.seen_key, 0, -1):
+        redis.zincrby(record.seen_key, -by_ms, tab_id)
+    _shift_calm(redis, -by_ms, record)
+    for key in record.keys:
+        if (left_ms := redis.pttl(key)) > 0:
+            redis.pexpire(key, left_ms - by_ms) if left_ms > by_ms else redis.delete(key)
 
 
 def set_clock_back(redis: Any, by_ms: int = 3_600_000, record: Record = RECORD) -> None:
     """Leave every lease and every expiry as far ahead as a clock that was set back does."""
-    for tab_id in redis.zrange(record.seen_key, 0, -1):
-        redis.zincrby(record.seen_key, by_ms, tab_id)
-    for key in record.keys:
-        if redis.exists(key):
-            redis.pexpire(key, redis.pttl(key) + by_ms)
+    pass_time(redis, -by_ms, record)
+
+
+def beyond_leases_ms(redis: Any, key: str, record: Record = RECORD) -> int:
+    """How long a key outlives the last lease."""
+    longest_ms = max(leases(redis, record).values())
+    return redis.pttl(key) - longest_ms
 
 
 def leases(redis: Any, record: Record = RECORD) -> dict[str, int]:
@@ -140,11 +161,6 @@ def leases(redis: Any, record: Record = RECORD) -> dict[str, int]:
     seconds, microseconds = redis.time()
     now_ms = seconds * 1000 + microseconds // 1000
     return {tab: int(end) - now_ms for tab, end in redis.zrange(record.seen_key, 0, -1, withscores=True)}
-
-
-def left_ms(redis: Any, key: str) -> int:
-    """How long a key has left, less what the viewers outlive the last lease by."""
-    return redis.pttl(key) - (GRACE_MS if key.endswith((":viewers", ":order")) else 0)
 
 
 def contents(redis: Any, record: Record = RECORD) -> dict[str, Any]:

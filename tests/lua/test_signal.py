@@ -75,9 +75,9 @@ def test_half_a_record_has_no_live_tab_and_is_left_for_others_to_repair(redis, l
     assert contents(redis) == before
 
 
-def test_deserted_record_is_left_for_a_sweep_to_announce(redis):
+def test_record_whose_leases_are_over_is_left_for_a_sweep_to_announce(redis):
     heartbeat(redis, "t1", 42)
-    redis.delete(RECORD.tabs_key, RECORD.seen_key)
+    age(redis, "t1")
     with Listener(redis) as listener:
         assert signal(redis) == ["ABSENT"]
         assert listener.messages() == []

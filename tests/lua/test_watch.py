@@ -5,18 +5,19 @@ import json
 import pytest
 
 from tests.lua.commands import (
-    GRACE_MS,
     LEASE_MS,
+    MOST_BEYOND_MS,
     NONCE,
     RECORD,
     SHORT_LEASE_MS,
     Listener,
     age,
+    beyond_leases_ms,
     call,
     contents,
     heartbeat,
-    left_ms,
     names,
+    pass_time,
     version,
 )
 
@@ -31,11 +32,6 @@ def watch(redis, known="?", limit=1000, lease_ms=LEASE_MS):
 def crowd(redis, size=CROWD):
     for user in range(size):
         heartbeat(redis, f"t{user}", user, name=f"user {user}")
-
-
-def desert(redis):
-    """Let every lease end, and with them the keys that Redis removes then."""
-    redis.delete(RECORD.tabs_key, RECORD.seen_key, RECORD.order_key)
 
 
 def test_record_that_nobody_has_open_is_empty_and_stays_unwritten(redis):
@@ -77,7 +73,7 @@ def test_watching_a_record_in_order_writes_and_announces_nothing(redis):
         watch(redis, lease_ms=2 * LEASE_MS)
         assert listener.messages() == []
     assert contents(redis) == before
-    assert max(left_ms(redis, key) for key in redis.keys("*")) <= LEASE_MS
+    assert max(beyond_leases_ms(redis, key) for key in redis.keys("*")) <= MOST_BEYOND_MS
 
 
 def test_sweep_announces_who_is_gone_once_and_when_to_look_again(redis):
@@ -119,31 +115,16 @@ def test_heartbeat_with_a_shorter_lease_tells_when_to_look_and_nothing_else(redi
     assert SHORT_LEASE_MS - 5_000 < message["next_ms"] <= SHORT_LEASE_MS
 
 
-# Deserted records: leases and their keys are gone, the viewers are still there
+# Records that nobody beats for any more
 
 
-def test_viewers_outlive_the_last_lease_by_a_grace(redis):
-    heartbeat(redis, "t1", 42)
-
-    lease_left = redis.pttl(RECORD.seen_key)
-    assert lease_left + GRACE_MS - 50 < redis.pttl(RECORD.viewers_key) <= lease_left + GRACE_MS + 50
-
-
-def test_unchanged_heartbeat_keeps_the_grace(redis):
-    heartbeat(redis, "t1", 42)
-    redis.pexpire(RECORD.viewers_key, 5_000)
-    age(redis, "t1", by_ms=10)  # a lease that grows is a steady one
-    heartbeat(redis, "t1", 42)
-
-    assert redis.pttl(RECORD.viewers_key) > LEASE_MS
-
-
+@pytest.mark.parametrize("late_ms", [1, LEASE_MS - 1_000])
 @pytest.mark.parametrize("size", [1, 3, CROWD])
-def test_deserted_record_is_announced_as_expired_once(redis, size):
+def test_record_whose_leases_are_all_over_is_announced_as_expired_once(redis, size, late_ms):
     crowd(redis, size)
     watch(redis)
     known = version(redis)
-    desert(redis)
+    pass_time(redis, LEASE_MS + late_ms)
     with Listener(redis) as listener:
         assert watch(redis, known=known) == ["OK", "0", -1, 0, "0", "", ""]
         assert watch(redis, known="0") == ["UNCHANGED", "0", -1]
@@ -157,17 +138,16 @@ def test_deserted_record_is_announced_as_expired_once(redis, size):
     assert redis.keys("*") == []
 
 
-def test_deserted_record_is_swept_by_whoever_asks_first(redis):
+def test_record_that_nobody_asks_for_is_gone_two_leases_after_its_last_heartbeat(redis):
     heartbeat(redis, "t1", 42)
-    desert(redis)
-    with Listener(redis) as listener:
-        assert names(redis) == []
-        assert listener.changes() == [["leave", 42, "expired"]]
+    pass_time(redis, LEASE_MS + MOST_BEYOND_MS)
+
+    assert redis.keys("*") == []
 
 
-def test_user_who_returns_to_a_deserted_record_has_never_left(redis):
+def test_user_who_returns_before_anybody_asked_has_never_left(redis):
     heartbeat(redis, "t1", 42)
-    desert(redis)
+    pass_time(redis, LEASE_MS + 1)
     with Listener(redis) as listener:
         heartbeat(redis, "t1", 42)
         assert listener.messages() == []
@@ -177,7 +157,7 @@ def test_user_who_returns_to_a_deserted_record_has_never_left(redis):
 def test_user_who_returns_changed_is_updated_and_keeps_her_place(redis):
     heartbeat(redis, "t1", 42)
     heartbeat(redis, "t2", 43, name="Bob")
-    desert(redis)
+    pass_time(redis, LEASE_MS + 1)
     with Listener(redis) as listener:
         heartbeat(redis, "t9", 43, name="Bob", mode="edit")
         [message] = listener.messages()
@@ -186,9 +166,9 @@ def test_user_who_returns_changed_is_updated_and_keeps_her_place(redis):
     assert names(redis) == ["Bob"]
 
 
-def test_newcomer_to_a_deserted_record_joins_and_the_others_leave(redis):
+def test_newcomer_joins_and_those_whose_leases_are_over_leave(redis):
     known = heartbeat(redis, "t1", 42)[1]
-    desert(redis)
+    pass_time(redis, LEASE_MS + 1)
     with Listener(redis) as listener:
         heartbeat(redis, "t9", 44, name="Cem")
         [message] = listener.messages()
@@ -230,14 +210,13 @@ def test_crowd_is_listed_up_to_the_limit_first_arrivals_first(redis, limit):
 # A real server only
 
 
-def test_key_that_ends_by_itself_is_still_announced(real_redis):
+def test_lease_that_ends_by_itself_is_announced(real_redis):
     heartbeat(real_redis, "t1", 42, lease_ms=60)
     with Listener(real_redis) as listener:
-        while real_redis.exists(RECORD.seen_key):
+        while watch(real_redis, limit=0)[2] > 0:
             pass
-        assert real_redis.exists(RECORD.viewers_key)
-        watch(real_redis)
         assert listener.changes() == [["leave", 42, "expired"]]
+    assert real_redis.keys("*") == []
 
 
 def test_sweep_works_when_redis_is_full(full_redis):
@@ -257,7 +236,7 @@ def test_watch_touches_only_the_keys_that_it_declares(real_redis, strict_user):
         assert watch(redis)[3] == CROWD - 1
         redis.delete(RECORD.viewers_key)
         assert watch(redis)[3] == CROWD - 1
-        desert(redis)
+        pass_time(redis, LEASE_MS + 1)
         assert watch(redis)[1] == "0"
         heartbeat(redis, "t0", 0)
         assert watch(redis)[3] == 1

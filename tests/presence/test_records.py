@@ -139,6 +139,25 @@ def test_tab_is_read_back_as_it_was_written():
     }
 
 
+@pytest.mark.parametrize(
+    ("doing", "text"),
+    [
+        (("view", False, None), '["42","Alice"]'),
+        (("edit", False, None), '["42","Alice",1]'),
+        (("view", True, None), '["42","Alice",2]'),
+        (("edit", True, None), '["42","Alice",3]'),
+        (("view", False, "title"), '["42","Alice",0,"title"]'),
+        (("edit", True, "title"), '["42","Alice",3,"title"]'),
+    ],
+)
+def test_state_leaves_out_what_is_usual_and_is_read_back(doing, text):
+    mode, dirty, active_field = doing
+
+    assert encode_state("42", "Alice", mode, dirty, active_field, {}) == text
+    tab = decode_tab(text, 1_700_000_090_000, 90_000)
+    assert (tab["mode"], tab["dirty"], tab["active_field"]) == doing
+
+
 def test_last_heartbeat_of_a_tab_with_a_lease_of_its_own_is_told_by_that_lease():
     state = encode_state("42", "Alice", "view", False, None, {"lease_ms": 20_000})
 
@@ -152,7 +171,7 @@ def test_last_heartbeat_of_a_tab_with_a_lease_of_its_own_is_told_by_that_lease()
     "extras", [None, [], 7, "x", {"lease_ms": "long"}, {"lease_ms": 10**30}, {"lease_ms": -1}]
 )
 def test_extras_that_somebody_else_wrote_are_passed_over(extras):
-    state = json.dumps(["42", "Alice", "view", False, "", extras])
+    state = json.dumps(["42", "Alice", 0, "", extras])
 
     assert decode_tab(state, 1_700_000_090_000, 90_000)["last_seen_at"] == "2023-11-14T22:13:20.000+00:00"
 

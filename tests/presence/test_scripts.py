@@ -372,4 +372,4 @@ def test_composed_text_can_be_printed_with_its_origins(capsys, monkeypatch):
 
     printed = capsys.readouterr().out.splitlines()
     assert printed[0].startswith("lua/heartbeat.lua:1: -- heartbeat - ")
-    assert any(line.startswith("lua/lib/clock.lua:") for line in printed)
+    assert any(line.startswith("lua/lib/quota.lua:") for line in printed)

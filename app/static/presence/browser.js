@@ -167,11 +167,13 @@ function createTimers(win, now, startWorker) {
   return { set, clear, hold, stopWorker };
 }
 
-/** A new id for each load, never stored: a duplicated tab copies what is stored. */
+/**
+ * A new id for each load, never stored: a duplicated tab copies what is stored. 128 random bits in 22 letters,
+ * since Redis keeps it twice. Not by randomUUID: that is longer, and missing on plain http.
+ */
 function newTabId(crypto) {
-  if (crypto.randomUUID) return crypto.randomUUID();
-  // randomUUID is for secure contexts only; a host on plain http has getRandomValues.
-  return hex(crypto.getRandomValues(new Uint8Array(16)));
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  return btoa(String.fromCharCode(...bytes)).replace(/\+/g, '-').replace(/\//g, '_').slice(0, 22);
 }
 
 const hex = (bytes) => [...bytes].map((byte) => byte.toString(16).padStart(2, '0')).join('');
