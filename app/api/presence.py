@@ -70,19 +70,16 @@ def viewers(record_type: str, record_id: str) -> Response:
     caller = read_caller()
     check_record(record_type, record_id)
     query = read_query(_VIEWERS_QUERY)
-    admit(caller, f"{record_type}:{record_id}")
-    without_user = None if query["include_self"] else caller.user_id
+    check_access(caller, f"{record_type}:{record_id}")
     mark = _mark_of(caller)
-    result = (
-        presence()
-        .service(caller.tenant)
-        .list_viewers(
-            record_type,
-            record_id,
-            without_user=without_user,
-            known_version=_version_in(request.headers.get("If-None-Match"), mark),
-            limit=query["limit"],
-        )
+    state = presence()
+    result = state.service(caller.tenant).list_viewers(
+        record_type,
+        record_id,
+        without_user=None if query["include_self"] else caller.user_id,
+        known_version=_version_in(request.headers.get("If-None-Match"), mark),
+        limit=query["limit"],
+        quota=state.throttle.quota(caller),
     )
     headers = (
         ("ETag", f'W/"{result.version}-{mark}"'),

@@ -160,7 +160,7 @@ class RecordPresenceService:
         reply = self._scripts.run(
             self._redis,
             "heartbeat",
-            (*record.keys, quota.key if quota else record.tabs_key),
+            _with_quota(record, quota),
             (
                 tab_id,
                 state,
@@ -358,7 +358,7 @@ class RecordPresenceService:
         reply = self._scripts.run(
             self._redis,
             "signal",
-            (*record.keys, quota.key if quota else record.tabs_key),
+            _with_quota(record, quota),
             (
                 tab_id,
                 user,
@@ -396,11 +396,18 @@ class RecordPresenceService:
         without_user: UserId | None = None,
         known_version: str | None = None,
         limit: int = DEFAULT_LIMIT,
+        quota: Quota | None = None,
     ) -> ViewerList:
-        """The viewers of a record; None in their place when `known_version` is current."""
+        """The viewers of a record; None in their place when `known_version` is current.
+
+        `quota` as in `update_presence`, but where Redis is full the call passes uncounted.
+        Raises TooManyCalls.
+        """
         record = self._record(record_type, record_id)
-        arguments = self._list_arguments(without_user, known_version, limit)
-        reply = self._scripts.run(self._redis, "viewers", record.keys, arguments)
+        arguments = self._list_arguments(without_user, known_version, limit, quota)
+        reply = self._scripts.run(self._redis, "viewers", _with_quota(record, quota), arguments)
+        if reply[0] == "THROTTLED":
+            raise TooManyCalls(reply[1] / 1000)
         return _read_viewers(reply, without_user, limit)
 
     def list_viewers_of(
@@ -414,7 +421,8 @@ class RecordPresenceService:
         if not records:
             return []
         calls = [
-            (self._record(*name).keys, self._list_arguments(without_user, None, limit)) for name in records
+            (_with_quota(self._record(*name), None), self._list_arguments(without_user, None, limit, None))
+            for name in records
         ]
         replies = self._scripts.run_many(self._redis, "viewers", calls)
         return [_read_viewers(reply, without_user, limit) for reply in replies]
@@ -427,11 +435,24 @@ class RecordPresenceService:
         return Record(self._tenant, record_type, record_id)
 
     def _list_arguments(
-        self, without_user: UserId | None, known_version: str | None, limit: int
+        self, without_user: UserId | None, known_version: str | None, limit: int, quota: Quota | None
     ) -> tuple[Any, ...]:
         user = "" if without_user is None else user_key(without_user)
-        known = _known(known_version)
-        return known, limit + (user != ""), user, self._lease_ms, new_nonce(), self._timeline_ms
+        return (
+            _known(known_version),
+            limit + (user != ""),
+            user,
+            self._lease_ms,
+            new_nonce(),
+            self._timeline_ms,
+            quota.limit if quota else 0,
+            quota.window_ms if quota else 0,
+        )
+
+
+def _with_quota(record: Record, quota: Quota | None) -> tuple[str, ...]:
+    """The keys of a script that counts calls; where there is nothing to count it touches no sixth key."""
+    return (*record.keys, quota.key if quota else record.tabs_key)
 
 
 def _read_viewers(reply: list[Any], without_user: UserId | None, limit: int) -> ViewerList:

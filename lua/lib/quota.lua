@@ -6,6 +6,18 @@ function quota.take(calls, limit, window_ms)
   return quota.judge(calls, redis.call("INCR", calls), limit, window_ms)
 end
 
+-- The same for what still works when Redis is full: then it is not counted.
+function quota.take_unless_full(calls, limit, window_ms)
+  local made = redis.pcall("INCR", calls)
+  if type(made) == "number" then
+    return quota.judge(calls, made, limit, window_ms)
+  end
+  if string.find(made.err, "OOM", 1, true) then
+    return nil
+  end
+  return quota.take(calls, limit, window_ms) -- raises what is wrong
+end
+
 -- The same of a call that is counted: `made` are those of this window.
 function quota.judge(calls, made, limit, window_ms)
   if made == 1 then

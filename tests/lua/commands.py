@@ -34,7 +34,8 @@ def call(redis: Any, name: str, record: Record, **values: Any) -> list[Any]:
     """
     script = scripts[name]
     keys = zip(("tabs", "seen", "viewers", "order", "timeline"), record.keys, strict=True)
-    named = {"timeline_ms": 0, **dict(keys), **values}
+    usual = {"timeline_ms": 0, "calls": record.tabs_key, "calls_limit": 0, "window_ms": 60_000}
+    named = {**usual, **dict(keys), **values}
     return scripts.run(
         redis, name, [named[key] for key in script.keys], [named[argument] for argument in script.args]
     )
@@ -95,10 +96,18 @@ def read_viewers(
     limit: int = 1000,
     user: int | str | None = None,
     lease_ms: int = LEASE_MS,
+    **limits: Any,
 ) -> list[Any]:
-    """The reply of `viewers`, unread."""
+    """The reply of `viewers`, unread. `limits` are the arguments that count calls."""
     asker = "" if user is None else user_key(user)
-    values = {"known_version": known, "limit": limit, "user": asker, "lease_ms": lease_ms, "nonce": NONCE}
+    values = {
+        **limits,
+        "known_version": known,
+        "limit": limit,
+        "user": asker,
+        "lease_ms": lease_ms,
+        "nonce": NONCE,
+    }
     return call(redis, "viewers", record, **values)
 
 

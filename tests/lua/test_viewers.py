@@ -5,6 +5,7 @@ from itertools import combinations
 
 import pytest
 
+from app.presence.errors import ScriptFault
 from tests.lua.commands import (
     LEASE_MS,
     MOST_BEYOND_MS,
@@ -282,7 +283,42 @@ def test_more_tabs_than_lua_can_unpack_are_counted_listed_and_swept(real_redis):
     assert [(viewer["id"], viewer["tabs"]) for viewer in viewers(redis)] == [(1, 1)]
 
 
+# How often
+
+
+def test_reads_are_counted_and_refused_beyond_the_limit_without_a_sweep(redis):
+    heartbeat(redis, "t1", 42)
+    heartbeat(redis, "t2", 43)
+    age(redis, "t1")
+    limits = {"calls": "calls", "calls_limit": 1}
+    assert read_viewers(redis, **limits)[3] == 1
+    age(redis, "t2")
+    before = contents(redis)
+
+    status, retry_after_ms = read_viewers(redis, **limits)
+
+    assert status == "THROTTLED"
+    assert 0 < retry_after_ms <= 60_000
+    assert contents(redis) == before
+
+
 # A real server only
+
+
+def test_reading_passes_uncounted_when_redis_is_full(full_redis):
+    redis, fill = full_redis
+    heartbeat(redis, "t1", 42)
+    fill()
+
+    assert [read_viewers(redis, calls="calls", calls_limit=1)[3] for _ in range(3)] == [1, 1, 1]
+    assert not redis.exists("calls")
+
+
+def test_reading_with_a_count_that_is_none_says_what_is_wrong(real_redis):
+    real_redis.set("calls", "many")
+
+    with pytest.raises(ScriptFault, match="not an integer"):
+        read_viewers(real_redis, calls="calls", calls_limit=1)
 
 
 @pytest.mark.parametrize("lost", [None, "tabs", "seen", "viewers"])

@@ -193,9 +193,9 @@ class _Million:
                 *("keys", "left", "goal", "gone after, s", "call, p50, ms", "p99, ms", "longest, ms"),
                 *("goal", "Redis, % of a core"),
             ),
-            f"Leases of {self._size.ttl_seconds:g} s; every key expires by itself, a lease later. A call asks "
-            f"for the viewers of some record, every {1000 * PROBE_EVERY_SECONDS:g} ms. Gone: since the last beat, "
-            "until DBSIZE is 0.",
+            f"Leases of {self._size.ttl_seconds:g} s; every key expires by itself, a lease later. "
+            f"A call asks for the viewers of some record, every {1000 * PROBE_EVERY_SECONDS:g} ms. "
+            "Gone: since the last beat, until DBSIZE is 0.",
         )
         p99 = watched.share(0.99)
         table.add(
