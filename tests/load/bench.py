@@ -1,4 +1,4 @@
-"""`python -m tests.load.bench [part …]` measures, prints tables, and writes RESULTS.md.
+"""`python -m tests.load.bench [part …]` measures, prints tables, and writes RESULTS.md with its plots.
 
 Without a part: all but those that take long and must be named. Figures have
 their goals beside them; a missed one does not fail the command.
@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields, replace
 
 from tests.load.figures import Table, verdict
 from tests.load.parts import Effort
+from tests.load.plots import draw
 from tests.load.results import keep
 
 
@@ -60,7 +61,7 @@ def main() -> None:
         tables += measured
         print("\n".join(table.markdown() for table in measured), flush=True)
         if not options.no_write:
-            keep(name, PARTS[name].help, measured)
+            keep(name, PARTS[name].help, measured, draw(name, measured))
     print(verdict(tables))
 
 

@@ -47,24 +47,32 @@ def interleaved(rounds: int, measures: Mapping[str, Callable[[], T]]) -> dict[st
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """What a figure should be, and whether it is."""
+    """What a figure should be, and whether it is.
+
+    `used`: how much of its limit a figure takes, 1 being all; None for what is no number.
+    """
 
     text: str
     is_met: bool
+    used: Rounds | None = None
 
     def __str__(self) -> str:
         return f"{self.text}: {'met' if self.is_met else 'MISSED'}"
 
     def __or__(self, other: "Goal") -> "Goal":
-        return Goal(f"{self.text} or {other.text}", self.is_met or other.is_met)
+        limits = [goal.used for goal in (self, other) if goal.used]
+        nearer = min(limits, key=lambda used: used.median, default=None)
+        return Goal(f"{self.text} or {other.text}", self.is_met or other.is_met, nearer)
 
 
 def at_most(limit: float, figure: Rounds, unit: str = "") -> Goal:
-    return Goal(f"≤ {_short(limit)}{unit}", figure.median <= limit)
+    used = Rounds(tuple(value / limit for value in figure.values))
+    return Goal(f"≤ {_short(limit)}{unit}", figure.median <= limit, used)
 
 
 def at_least(limit: float, figure: Rounds, unit: str = "") -> Goal:
-    return Goal(f"≥ {_short(limit)}{unit}", figure.median >= limit)
+    used = Rounds(tuple(limit / value if value else float("inf") for value in figure.values))
+    return Goal(f"≥ {_short(limit)}{unit}", figure.median >= limit, used)
 
 
 @dataclass(slots=True)

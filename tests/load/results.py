@@ -18,12 +18,14 @@ interleaved.
 """
 
 
-def keep(part: str, title: str, tables: list[Table], path: Path = RESULTS) -> None:
+def keep(part: str, title: str, tables: list[Table], plot: Path | None = None, path: Path = RESULTS) -> None:
     """Put a part's section in the place of the one before; the other parts' stay."""
     text = path.read_text("utf-8") if path.exists() else ""
     _, *sections = re.split(r"^(?=## )", text, flags=re.MULTILINE)
     heading = f"## {part}: {title}"
     section = "\n".join((f"{heading}\n\n{_measured_with(part)}\n", *(table.markdown() for table in tables)))
+    if plot:
+        section += f"\n![Share of each limit]({plot.relative_to(path.parent)})\n"
     section += f"\n{verdict(tables)}\n\n"
     kept = {entry.partition("\n")[0].split(":")[0]: entry for entry in sections}
     kept[heading.split(":")[0]] = section

@@ -8,6 +8,7 @@ from tests.load.crowd import Crowd
 from tests.load.figures import Rounds, Table, at_least, at_most, interleaved, verdict
 from tests.load.parts import TINY, Effort
 from tests.load.pipelined import Recorder
+from tests.load.plots import MET, MISSED, draw
 from tests.load.stopwatch import Stopwatch
 
 # `start` needs minutes where nothing is installed yet; `million` has a test of its own.
@@ -70,7 +71,7 @@ def test_a_table_reads_well_and_counts_its_goals():
 def test_a_part_replaces_its_own_results_and_keeps_the_others(tmp_path):
     path = tmp_path / "RESULTS.md"
     for part, title in (("redis", "old"), ("memory", "kept"), ("redis", "new")):
-        results.keep(part, "what it measures", [Table(title, ("call",))], path)
+        results.keep(part, "what it measures", [Table(title, ("call",))], path=path)
     text = path.read_text("utf-8")
 
     assert text.index("### new") < text.index("### kept")
@@ -112,6 +113,21 @@ def test_a_stopwatch_gives_each_piece_the_time_without_those_inside_it():
     watch.timed("outer", both)()
 
     assert watch.pieces() == {"inner": 3, "outer": 10}
+
+
+def test_plot_shows_each_goal_and_how_much_of_its_limit_is_used(tmp_path):
+    table = Table("Heartbeats", ("call", "µs", "goal", "a second", "goal"))
+    quick, busy = Rounds((4.0, 5.0)), Rounds((50.0, 40.0))
+    table.add("steady", quick, at_most(10, quick, " µs"), busy, at_least(90, busy))
+
+    picture = draw("redis", [table], tmp_path).read_text("utf-8")
+
+    assert [goal.used.median for _, goal in table.goals] == [0.45, 2.025]
+    assert "Heartbeats, steady: ≤ 10 µs<" in picture
+    assert "Heartbeats, steady: ≥ 90<" in picture
+    assert MET in picture
+    assert MISSED in picture
+    assert draw("none", [Table("Empty", ("call",))], tmp_path) is None
 
 
 @pytest.mark.parametrize("part", QUICK_PARTS)
