@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from app.presence.broadcast import SILENCE_SECONDS
 from app.presence.records import Record
 from tests.faults.proxy import Proxy
 from tests.gunicorn_server import GunicornServer
@@ -21,6 +22,7 @@ from tests.redis_cluster import RedisCluster, RedisSentinel
 from tests.redis_server import RedisServer
 
 RECORDS = 40
+MUTE_SECONDS = SILENCE_SECONDS + 2  # until a subscription that says nothing is given up, and made anew
 FILLER_KEYS = 3_000  # what Redis has to load at its start
 LOAD_DELAY_US = 1_000  # a key
 
@@ -135,13 +137,19 @@ class Stage:
 
 @dataclass(frozen=True)
 class Fault:
-    """`loses`: what is lost comes back with the next heartbeats, and not before."""
+    """`loses`: what is lost comes back with the next heartbeats, and not before.
+
+    `undoes`: Redis comes back as it was a moment before, and the goodbyes of that moment are undone.
+    `stream_lag_seconds`: how late an event may be.
+    """
 
     name: str
     title: str
     backend: Callable[[], Any]
     inject: Callable[[Stage], None]
     loses: bool = False
+    undoes: bool = False
+    stream_lag_seconds: float = 1.0  # on a machine that is busy
     is_short: bool = True  # stands in the short form
 
 
@@ -193,7 +201,10 @@ def _harm(stage: Stage, harm: str) -> None:
 
 
 def fail_over(stage: Stage) -> None:
-    stage.backend.redis.fail_over()
+    """Until the old primary is a replica: what it is told before, nobody knows afterwards."""
+    redis = stage.backend.redis
+    redis.fail_over()
+    redis.until(lambda: redis.client(redis.primary).role()[0] == "slave")
 
 
 def kill_primary(stage: Stage) -> None:
@@ -262,14 +273,22 @@ def crowd_comes_back(stage: Stage) -> None:
 FAULTS = [
     Fault("none", "no fault", Single, nothing),
     Fault("restart", "Redis killed, back empty after 0.5 s", Single, restart_empty, loses=True),
-    Fault("loading", "Redis killed, loads its data for 3 s", Single, restart_slowly),
+    Fault("loading", "Redis killed, loads its data for 3 s", Single, restart_slowly, undoes=True),
     Fault("flush", "SCRIPT FLUSH, 20 times", Single, flush_scripts),
     Fault("stop", "Redis stopped for 5 s", Single, stop_redis),
     Fault("cut", "a third of Redis's answers cut for 5 s", Proxied, cut_answers),
-    Fault("lose", "a third of Redis's answers lost for 5 s", Proxied, lose_answers),
-    Fault("failover", "Sentinel: planned failover", Sentinel, fail_over, is_short=False),
-    Fault("crash", "Sentinel: primary killed", Sentinel, kill_primary),
-    Fault("cluster", "Cluster: a primary with a replica killed", Cluster, kill_cluster_primary),
+    Fault(
+        "lose",
+        "a third of Redis's answers lost for 5 s",
+        Proxied,
+        lose_answers,
+        stream_lag_seconds=MUTE_SECONDS,
+    ),
+    Fault(
+        "failover", "Sentinel: planned failover", Sentinel, fail_over, loses=True, undoes=True, is_short=False
+    ),
+    Fault("crash", "Sentinel: primary killed", Sentinel, kill_primary, undoes=True),
+    Fault("cluster", "Cluster: a primary with a replica killed", Cluster, kill_cluster_primary, undoes=True),
     Fault("slots", "Cluster: ten slots in use moved", Cluster, move_slots, is_short=False),
     Fault("others", "Cluster: primary of other slots dead", ClusterWithoutReplicas, kill_primary_of_others),
     Fault("memory", "maxmemory reached for 5 s, noeviction", Single, fill_memory),

@@ -4,8 +4,6 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 
-LAG_SECONDS = 1.0  # that an event may be under way, on a machine that is busy
-
 
 @dataclass(eq=False)
 class Tab:
@@ -51,11 +49,13 @@ class Verdict:
 class Judge:
     """Holds every answer against the tabs of whom it speaks."""
 
-    def __init__(self) -> None:
+    def __init__(self, stream_lag_seconds: float) -> None:
+        self.stream_lag_seconds = stream_lag_seconds  # that an event may be under way
         self.tabs: dict[str, dict[int, list[Tab]]] = defaultdict(lambda: defaultdict(list))
         self.verdict = Verdict()
         self._where = ""
         self.over_at: float | None = None  # when the fault was over
+        self.undone_since = float("inf")  # a goodbye may be undone that was answered from here on
 
     def add(self, tab: Tab) -> None:
         self.tabs[tab.record][tab.user].append(tab)
@@ -108,13 +108,18 @@ class Judge:
     def _is_shown(self, tabs: list[Tab], asked_at: float, answered_at: float) -> None:
         if any(tab.left_at is None or tab.left_at >= asked_at for tab in tabs):
             return
-        silent = [tab for tab in tabs if not tab.is_goodbye_heard]
+        silent = [tab for tab in tabs if not tab.is_goodbye_heard or self._is_undone(tab)]
         if silent:  # her other tabs may have said goodbye, this one still has its lease
             last = max(silent, key=lambda tab: tab.left_at or 0)
             self._extend(self.verdict.lingering, last, last.left_at or 0, answered_at)
         elif all((tab.heard_at or 0) < asked_at for tab in tabs):
             last = max(tabs, key=lambda tab: tab.heard_at or 0)
             self._extend(self.verdict.ghosts, last, last.heard_at or 0, answered_at)
+
+    def _is_undone(self, tab: Tab) -> bool:
+        """Redis may have come back as it was before this goodbye: then the tab has its lease again."""
+        heard_at = tab.heard_at or 0
+        return self.undone_since < heard_at and (self.over_at is None or heard_at < self.over_at)
 
     def _is_missing(self, tabs: list[Tab], asked_at: float, answered_at: float, lag: float) -> None:
         for tab in tabs:

@@ -20,13 +20,19 @@ from tests.gunicorn_server import GunicornServer
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
 GHOST_SECONDS = 1.0  # beyond the lease
+UNDONE_SECONDS = 1.0  # before the fault; a replica is less behind
 
 
 @dataclass(frozen=True)
 class Scale:
-    """How long and how much. The lease is three heartbeats, as by default."""
+    """How long and how much.
+
+    The lease outlasts a heartbeat that is refused: the next one, the outage, the
+    `Retry-After` of 2 s and the jitter upon it.
+    """
 
     heartbeat_seconds: float
+    lease_seconds: float
     hold_seconds: float
     tabs: int
     records: int
@@ -34,13 +40,9 @@ class Scale:
     streams: int
     is_short: bool = False
 
-    @property
-    def lease_seconds(self) -> float:
-        return 3 * self.heartbeat_seconds
 
-
-LONG = Scale(8, 5, tabs=200, records=40, comings_a_second=4, streams=10)
-SHORT = Scale(1, 0.5, tabs=40, records=10, comings_a_second=4, streams=2, is_short=True)
+LONG = Scale(8, 24, 5, tabs=200, records=40, comings_a_second=4, streams=10)
+SHORT = Scale(1.5, 8, 0.5, tabs=40, records=10, comings_a_second=4, streams=2, is_short=True)
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,7 @@ async def play(fault: Fault, scale: Scale) -> Outcome:
 
 
 async def _play_on(fault: Fault, scale: Scale, backend: object, gunicorn: GunicornServer) -> Outcome:
-    judge = Judge()
+    judge = Judge(fault.stream_lag_seconds)
     people = People(
         int(gunicorn.url.rpartition(":")[2]),
         judge,
@@ -126,6 +128,8 @@ async def _play_on(fault: Fault, scale: Scale, backend: object, gunicorn: Gunico
     try:
         await people.arrive()
         judge.verdict = Verdict()
+        if fault.undoes:
+            judge.undone_since = time.monotonic() - UNDONE_SECONDS
         stage = Stage(backend, gunicorn, scale.hold_seconds, scale.is_short, crowd_in)
         await asyncio.to_thread(fault.inject, stage)
         judge.over_at = over_at = time.monotonic()

@@ -10,7 +10,7 @@ from typing import Any
 
 from tests.api.client import token
 from tests.faults.browser_http import Answer, Connection
-from tests.faults.judge import LAG_SECONDS, Judge, Tab
+from tests.faults.judge import Judge, Tab
 
 LOOK_SECONDS = 0.25  # between two looks at all records
 SECOND_TAB = 0.25  # how often somebody opens a record twice
@@ -157,20 +157,22 @@ class People:
 
     async def _look_at_all(self, connection: Connection) -> None:
         query = "&".join(f"record=flow:{record}" for record in self._records)
-        while True:
-            answer = await connection.call("GET", f"viewers?{query}")
-            self.judge.note(answer)
-            for name, listed in (answer.data or {}).get("records", {}).items():
-                self._see(name.partition(":")[2], listed["viewers"], answer)
-            await asyncio.sleep(LOOK_SECONDS)
+        with contextlib.closing(connection):
+            while True:
+                answer = await connection.call("GET", f"viewers?{query}")
+                self.judge.note(answer)
+                for name, listed in (answer.data or {}).get("records", {}).items():
+                    self._see(name.partition(":")[2], listed["viewers"], answer)
+                await asyncio.sleep(LOOK_SECONDS)
 
     async def _look_at_each(self, connection: Connection) -> None:
-        for record in itertools.cycle(self._records):
-            answer = await connection.call("GET", f"flow/{record}/viewers")
-            self.judge.note(answer)
-            if answer.data:
-                self._see(record, answer.data["viewers"], answer)
-            await asyncio.sleep(LOOK_SECONDS / 4)
+        with contextlib.closing(connection):
+            for record in itertools.cycle(self._records):
+                answer = await connection.call("GET", f"flow/{record}/viewers")
+                self.judge.note(answer)
+                if answer.data:
+                    self._see(record, answer.data["viewers"], answer)
+                await asyncio.sleep(LOOK_SECONDS / 4)
 
     def _see(self, record: str, viewers: list[dict[str, Any]], answer: Answer) -> None:
         shown = {viewer["id"] for viewer in viewers}
@@ -203,7 +205,7 @@ class People:
         while True:
             now = time.monotonic()
             for record, shown in lists.items():
-                self.judge.see("stream", record, shown, now, now, lag=LAG_SECONDS)
+                self.judge.see("stream", record, shown, now, now, lag=self.judge.stream_lag_seconds)
             await asyncio.sleep(LOOK_SECONDS)
 
 

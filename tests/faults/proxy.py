@@ -1,11 +1,14 @@
-"""A proxy between the service and Redis that loses or cuts some answers."""
+"""A proxy between the service and Redis that loses or cuts some answers.
+
+As a network does it: what comes after a lost answer does not arrive either. The
+connection stays open and mute, until the service gives it up.
+"""
 
 import contextlib
 import random
 import select
 import socket
 import threading
-from collections.abc import Callable
 
 HARMED = 1 / 3  # of the answers, while it does harm
 
@@ -27,29 +30,25 @@ class Proxy:
                 threading.Thread(target=self._pass, args=(client,), daemon=True).start()
 
     def _pass(self, client: socket.socket) -> None:
+        is_mute = False
         with client, socket.socket(socket.AF_UNIX) as server, contextlib.suppress(OSError):
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             server.connect(self._upstream)
-            goes_on = True
-            while goes_on:
+            while True:
                 for source in select.select([client, server], [], [])[0]:
                     data = source.recv(65_536)
                     if not data:
                         return
-                    send: Callable[[bytes], bool | None] = (
-                        server.sendall if source is client else self._answer(client)
-                    )
-                    goes_on = send(data) is not False and goes_on
-
-    def _answer(self, client: socket.socket) -> Callable[[bytes], bool]:
-        def send(data: bytes) -> bool:
-            harm = self.harm if random.random() < HARMED else None
-            if harm == "lose":
-                return True
-            client.sendall(data[: len(data) // 2] if harm == "cut" else data)
-            return harm is None
-
-        return send
+                    if source is client:
+                        server.sendall(data)
+                        continue
+                    harm = self.harm if random.random() < HARMED else None
+                    is_mute = is_mute or harm == "lose"
+                    if is_mute:
+                        continue
+                    client.sendall(data[: len(data) // 2] if harm == "cut" else data)
+                    if harm == "cut":
+                        return
 
     def close(self) -> None:
         # Whoever waits in accept() is woken by it.

@@ -1,0 +1,27 @@
+"""The fault matrix in its short form: every fault that shows within seconds, and every goal met."""
+
+import asyncio
+
+import pytest
+
+from tests.faults.faults import FAULTS
+from tests.faults.matrix import SHORT, play
+
+AT_ONCE = 3  # most of a fault's time is waiting
+SHORT_FAULTS = [fault for fault in FAULTS if fault.is_short]
+
+
+@pytest.mark.parametrize(
+    "faults",
+    [SHORT_FAULTS[first : first + AT_ONCE] for first in range(0, len(SHORT_FAULTS), AT_ONCE)],
+    ids=lambda faults: "-".join(fault.name for fault in faults),
+)
+def test_every_goal_is_met(faults):
+    async def play_all():
+        return await asyncio.gather(*(play(fault, SHORT) for fault in faults))
+
+    outcomes = asyncio.run(play_all())
+
+    assert {outcome.fault.name: outcome.misses() for outcome in outcomes} == {
+        fault.name: [] for fault in faults
+    }
