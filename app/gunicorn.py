@@ -47,6 +47,10 @@ resource.setrlimit(resource.RLIMIT_NOFILE, (min(_hard_limit, 65_536), _hard_limi
 
 def _write_failure(sock: Any, status: int, reason: str, message: str) -> None:
     """gunicorn's own errors (a malformed request, headers too large) in the envelope."""
+    if not isinstance(sys.exc_info()[1], Exception | None):
+        # The process stops. An idle connection is closed and told nothing: an answer without a
+        # question would be taken for that to the next one.
+        return
     from app.api.responses import failure  # late: see app/__init__.py
 
     response = failure(status, f"{reason}.")

@@ -66,8 +66,13 @@ class GunicornLogger(Logger):
         super().warning(msg, *args, **kwargs)
 
     def exception(self, msg: Any, *args: Any, **kwargs: Any) -> None:
-        """Leave out clients that were given up for being slow: anybody could fill the log with them."""
-        if not isinstance(sys.exc_info()[1], TimeoutError):
+        """Leave out what is no error of ours.
+
+        Clients that were given up for being slow: anybody could fill the log
+        with them. And idle connections that end with their process.
+        """
+        error = sys.exc_info()[1]
+        if isinstance(error, Exception) and not isinstance(error, TimeoutError):
             super().exception(msg, *args, **kwargs)
 
     def access(self, resp: Any, req: Any, environ: dict[str, Any], request_time: Any) -> None:

@@ -328,3 +328,25 @@ def test_edited_script_is_used_on_the_next_request_and_an_error_names_its_line(t
         assert "lua/lib/roster.lua:" in server.logs()[-1]
     finally:
         server.close()
+
+
+def test_idle_connection_of_a_process_that_stops_is_closed_and_told_nothing():
+    redis = RedisServer()
+    server = GunicornServer(REDIS_URL=f"unix://{redis.socket}", WEB_CONCURRENCY="1", PRESENCE_ACCESS_LOG="no")
+    try:
+        with socket.create_connection(("127.0.0.1", int(server.url.rpartition(":")[2])), timeout=20) as idle:
+            idle.sendall(request("/health/live"))
+            answer = b""
+            while not answer.endswith(b"}}"):
+                answer += idle.recv(65_536)
+            assert answer.startswith(b"HTTP/1.1 200")
+            server.signal(signal.SIGHUP)
+
+            # An answer without a question would be taken for that to the next one.
+            assert idle.recv(65_536) == b""
+        assert server.heartbeat().status_code == 200
+        wait_until(lambda: len(server.worker_pids()) == 1)
+        assert not [line for line in server.logs() if "Error handling request" in line]
+    finally:
+        server.close()
+        redis.close()
