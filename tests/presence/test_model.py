@@ -4,6 +4,7 @@
 """
 
 import json
+import time
 from dataclasses import dataclass, field
 from random import Random
 from threading import Thread
@@ -14,6 +15,7 @@ from hypothesis import Phase
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
+    invariant,
     precondition,
     rule,
     run_state_machine_as_test,
@@ -41,6 +43,8 @@ USERS = [42, "42", 7]
 TABS = ["t1", "t2", "t3", "t4"]
 NAMES = ["Alice", "Alicia"]
 FIELDS = [None, "title", "body"]
+CLAIMED = ["title", "body"]
+VERSIONS = [3, 9, 10, 11]  # of saves, told in any order and more than once
 
 
 @dataclass
@@ -53,18 +57,28 @@ class Tab:
     lease_end: int
 
 
+@dataclass(frozen=True)
+class Claim:
+    tab_id: str
+    user: str
+    name: str
+    taken_from: tuple[str, ...] = ()
+
+
 @dataclass
 class Model:
     """What a record must say, told with a dict. Time stands still but for `now`.
 
     A tab whose lease is over stays in `tabs` until a script sweeps it: only
-    then does its user leave.
+    then does its user leave. `saves` are rows by version, without their times.
     """
 
     now: int = 0
     tabs: dict[str, Tab] = field(default_factory=dict)
     arrivals: list[int | str] = field(default_factory=list)
     names: dict[int | str, str] = field(default_factory=dict)
+    saves: dict[int, list[str]] = field(default_factory=dict)
+    claims: dict[str, Claim] = field(default_factory=dict)
     version: str = "0"
     damaged: bool = False  # a key was lost and no script has run since
     ordered: bool = True  # the arrivals were not lost since the record was empty
@@ -78,6 +92,8 @@ class Model:
     def put(self, tab_id, tab):
         held = self.tabs.get(tab_id)
         renamed = held is None or held.name != tab.name
+        if held and user_key(held.user) != user_key(tab.user):
+            self.end_claims_of(tab_id)
         if tab.user not in self.arrivals:
             self.arrivals.append(tab.user)
             renamed = True
@@ -93,11 +109,19 @@ class Model:
         users = {tab.user for tab in self.tabs.values()}
         self.arrivals = [user for user in self.arrivals if user in users]
         self.names = {user: name for user, name in self.names.items() if user in users}
+        self.claims = {name: claim for name, claim in self.claims.items() if claim.tab_id in self.tabs}
         if not self.tabs:
             self.ordered = True
+            self.saves = {}
+
+    def end_claims_of(self, tab_id):
+        self.claims = {name: claim for name, claim in self.claims.items() if claim.tab_id != tab_id}
 
     def lose_tabs(self):
         self.tabs, self.arrivals, self.names = {}, [], {}
+
+    def lose_notes(self):
+        self.saves, self.claims = {}, {}
 
     def viewers(self):
         return [self.viewer(user) for user in self.arrivals]
@@ -114,6 +138,15 @@ class Model:
         }
 
 
+def without_time(row, place):
+    return row and [text for index, text in enumerate(row) if index != place]
+
+
+def claims_in(rows):
+    """Rows as lua/lib/notes.lua writes them; an empty list is an object there."""
+    return {row[0]: Claim(*row[1:4], tuple(row[5:])) for row in rows}
+
+
 def by_user(viewers):
     return {user_key(viewer["id"]): viewer for viewer in viewers}
 
@@ -127,10 +160,20 @@ class PresenceMachine(RuleBasedStateMachine):
         self.listener = Listener(redis, RECORD).__enter__()
         self.model = Model()
         self.shown = {}  # the viewers as a stream's client knows them
+        self.claims_shown = {}
+        self.held_at = time.monotonic()
         self.strayed = False  # a field stands in the hash that has no lease
 
     def teardown(self):
         self.listener.__exit__()
+
+    @invariant()
+    def time_stands_still(self):
+        """A busy machine takes seconds for a history; they are given back."""
+        passed_ms = int((time.monotonic() - self.held_at) * 1000)
+        if passed_ms > 500:
+            set_clock_back(self.redis, passed_ms)
+            self.held_at += passed_ms / 1000
 
     # What people do
 
@@ -168,10 +211,7 @@ class PresenceMachine(RuleBasedStateMachine):
             "lease_seconds": (tab.lease_end - self.model.now) / 1000,
         }
         if owner is not None and user_key(owner) != user_key(tab.user):
-            before = contents(self.redis)
-            with pytest.raises(TabOwnedByAnotherUser):
-                self.service.update_presence(*arguments, **options)
-            assert contents(self.redis) == before
+            self.is_refused(lambda: self.service.update_presence(*arguments, **options))
             return
         answer = self.service.update_presence(*arguments, **options)
         self.model.put(tab_id, tab)
@@ -183,20 +223,84 @@ class PresenceMachine(RuleBasedStateMachine):
             ]
             assert by_user(answer.viewers) == by_user(others)
             assert answer.total == len(others)
+            self.look_at_notes(answer.notes)
 
     @rule(tab_id=st.sampled_from(TABS), user=st.sampled_from([*USERS, None]))
     def leave(self, tab_id, user):
         owner = self.model.owner(tab_id)
         if user is not None and owner is not None and user_key(owner) != user_key(user):
-            before = contents(self.redis)
-            with pytest.raises(TabOwnedByAnotherUser):
-                self.service.remove_presence("flow", 12, tab_id, user)
-            assert contents(self.redis) == before
+            self.is_refused(self.service.remove_presence, "flow", 12, tab_id, user)
             return
         assert self.service.remove_presence("flow", 12, tab_id, user) == (owner is not None)
         if owner is not None:
             del self.model.tabs[tab_id]
         self.settled()
+
+    @rule(
+        tab_id=st.sampled_from([*TABS, "elsewhere", None]),
+        user=st.sampled_from(USERS),
+        lock_version=st.sampled_from(VERSIONS),
+        fields=st.lists(st.sampled_from(CLAIMED), max_size=2),
+    )
+    def save(self, tab_id, user, lock_version, fields):
+        owner = self.model.owner(tab_id)
+        arguments = ("flow", 12, lock_version, fields, user, "Saver", tab_id)
+        if owner is not None and user_key(owner) != user_key(user):
+            self.is_refused(self.service.record_saved, *arguments)
+            return
+        is_announced = self.service.record_saved(*arguments)
+        row = [str(lock_version), user_key(user), "Saver", tab_id or "", *sorted(set(fields))]
+        saved = self.model.saves.setdefault(lock_version, row) is row
+        self.settled(saved=row if saved else None)
+        assert is_announced == bool(self.model.tabs)
+
+    @rule(
+        tab_id=st.sampled_from(TABS),
+        user=st.sampled_from(USERS),
+        name=st.sampled_from(CLAIMED),
+        take_over=st.booleans(),
+    )
+    def claim(self, tab_id, user, name, take_over):
+        owner, held = self.model.owner(tab_id), self.model.claims.get(name)
+        arguments = ("flow", 12, tab_id, user, name)
+        if owner is not None and user_key(owner) != user_key(user):
+            self.is_refused(self.service.claim_field, *arguments)
+            return
+        is_held = held is not None and self.model.is_live(held.tab_id)
+        before = contents(self.redis)
+        answer = self.service.claim_field(*arguments, take_over=take_over)
+        if owner is None or (is_held and held.tab_id != tab_id and not take_over):
+            assert (answer.is_granted, contents(self.redis)) == (False, before)
+            assert (answer.claim and answer.claim["tab_id"]) == (held.tab_id if owner is not None else None)
+            return
+        if not is_held or held.tab_id != tab_id:
+            taken_from = (held.user, held.name) if is_held else ()
+            tab = self.model.tabs[tab_id]
+            self.model.claims[name] = Claim(tab_id, user_key(tab.user), tab.name, taken_from)
+        self.settled()
+        assert (answer.is_granted, answer.claim["tab_id"]) == (True, tab_id)
+
+    @rule(tab_id=st.sampled_from(TABS), user=st.sampled_from(USERS), name=st.sampled_from(CLAIMED))
+    def release(self, tab_id, user, name):
+        owner, held = self.model.owner(tab_id), self.model.claims.get(name)
+        arguments = ("flow", 12, tab_id, user, name)
+        if owner is not None and user_key(owner) != user_key(user):
+            self.is_refused(self.service.release_field, *arguments)
+            return
+        before = contents(self.redis)
+        self.service.release_field(*arguments)
+        if owner is None:
+            assert contents(self.redis) == before
+            return
+        if held and held.tab_id == tab_id:
+            del self.model.claims[name]
+        self.settled()
+
+    def is_refused(self, call, *arguments):
+        before = contents(self.redis)
+        with pytest.raises(TabOwnedByAnotherUser):
+            call(*arguments)
+        assert contents(self.redis) == before
 
     @rule()
     def read_viewers(self):
@@ -207,6 +311,7 @@ class PresenceMachine(RuleBasedStateMachine):
         assert by_user(answer.viewers) == by_user(self.model.viewers())
         if self.model.ordered:
             assert answer.viewers == self.model.viewers()
+        self.look_at_notes(answer.notes)
         assert self.service.list_viewers("flow", 12, known_version=answer.version).viewers is None
 
     @rule()
@@ -251,6 +356,8 @@ class PresenceMachine(RuleBasedStateMachine):
         self.model.damaged = True
         if lost == "viewers":
             self.model.version, self.model.ordered = "0", False
+            self.model.lose_notes()
+            self.claims_shown = {}
         else:
             self.model.lose_tabs()
             if lost == "tabs":
@@ -267,13 +374,17 @@ class PresenceMachine(RuleBasedStateMachine):
     def forget(self):
         """The record is gone without a word: nobody asked while it ended."""
         self.model.lose_tabs()
+        self.model.lose_notes()
         self.model.version, self.model.damaged, self.model.ordered = "0", False, True
-        self.shown, self.strayed = {}, False
+        self.shown, self.claims_shown, self.strayed = {}, {}, False
 
     # What must be true
 
-    def settled(self, by_heartbeat=False):
-        """A script has run through: hold what it announced against what changed."""
+    def settled(self, by_heartbeat=False, saved=None):
+        """A script has run through: hold what it announced against what changed.
+
+        `saved` is the row of a save that was not known before.
+        """
         model, heard = self.model, self.listener.messages()
         # Without a change, one only says when the next lease ends.
         messages = [message for message in heard if "previous" in message]
@@ -281,27 +392,36 @@ class PresenceMachine(RuleBasedStateMachine):
         strayed, self.strayed = self.strayed, bool(self.redis.hexists(RECORD.tabs_key, "by hand"))
         assert by_heartbeat or not self.strayed  # an unchanged one looks at nothing but its own tab
         was_damaged = model.damaged or (strayed and not self.strayed)
+        claims_before = model.claims
         model.settle()
         model.damaged = False
         if was_damaged:
             self.adopt_names()
+            self.adopt_claims(claims_before)
         viewers = by_user(model.viewers())
+        has_news = viewers and (saved or model.claims != self.claims_shown)
         if was_damaged:
             assert len(messages) <= 1
             assert all(message["reset"] for message in messages)
             assert messages or viewers == {}
             assert [message["previous"] for message in messages] in ([], [model.version])
-        elif viewers == self.shown:
+        elif viewers == self.shown and not has_news:
             assert messages == []
         else:
             [message] = messages
             assert message["previous"] == model.version
             assert message["version"] != model.version
             assert self.applied(message["changes"]) == viewers
+        if viewers and messages:
+            assert without_time(messages[0].get("saved"), 4) == saved
+            if not was_damaged:
+                assert ("claims" in messages[0]) == (model.claims != self.claims_shown)
+            if "claims" in messages[0]:
+                assert claims_in(messages[0]["claims"]) == model.claims
         if messages:
             model.version = messages[-1]["version"]
         assert all(message["version"] == model.version for message in heard)
-        self.shown = viewers
+        self.shown, self.claims_shown = viewers, dict(model.claims)
         assert (model.version == "0") == (not viewers)
         self.look()
 
@@ -336,11 +456,41 @@ class PresenceMachine(RuleBasedStateMachine):
             assert viewer["name"] in own
             self.model.names[viewer["id"]] = viewer["name"]
 
+    def adopt_claims(self, before):
+        """Whether a claim outlives the loss of its tab's lease is open; it must be one that there was."""
+        rows = self.redis.hget(RECORD.viewers_key, "#claims")
+        self.model.claims = claims_in(json.loads(rows or "[]"))
+        assert self.model.claims.items() <= before.items()
+        assert {claim.tab_id for claim in self.model.claims.values()} <= set(self.model.tabs)
+
+    def look_at_notes(self, notes):
+        """What a list tells besides the viewers."""
+        rows = [self.model.saves[lock_version] for lock_version in sorted(self.model.saves)]
+        assert [
+            [
+                str(save["lock_version"]),
+                user_key(save["user"]["id"]),
+                save["user"]["name"],
+                save["tab_id"] or "",
+            ]
+            + save["fields"]
+            for save in notes.saves
+        ] == rows
+        assert {
+            name: (claim["tab_id"], user_key(claim["user"]["id"])) for name, claim in notes.claims.items()
+        } == {name: (claim.tab_id, claim.user) for name, claim in self.model.claims.items()}
+
     def look(self):
         """Right after a script, without asking another one."""
         assert set(self.redis.zrange(RECORD.seen_key, 0, -1)) == set(self.model.tabs)
         assert set(self.redis.hkeys(RECORD.tabs_key)) - {"by hand"} == set(self.model.tabs)
-        seats = self.redis.hkeys(RECORD.viewers_key)
+        texts = self.redis.hgetall(RECORD.viewers_key)
+        saves, claims = (json.loads(texts.pop(name, "[]")) for name in ("#saves", "#claims"))
+        assert [without_time(row, 4) for row in saves] == [
+            self.model.saves[lock_version] for lock_version in sorted(self.model.saves)
+        ]
+        assert claims_in(claims) == self.model.claims
+        seats = list(texts)
         assert sorted(seats) == (sorted([*self.shown, "#"]) if self.shown else [])
         for key in RECORD.keys:
             assert self.redis.pttl(key) != -1
