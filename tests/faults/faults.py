@@ -139,8 +139,10 @@ class Stage:
 class Fault:
     """`loses`: what is lost comes back with the next heartbeats, and not before.
 
-    `undoes`: Redis comes back as it was a moment before, and the goodbyes of that moment are undone.
-    `stream_lag_seconds`: how late an event may be.
+    `undoes`: Redis comes back as it was a moment before: who came then is missing until her next
+    heartbeat, and who said goodbye has her lease again.
+    `stream_lag_seconds`: how late an event may be. `ghost_leases`: how many leases a ghost may last,
+    where `why` says why it is more than one.
     """
 
     name: str
@@ -150,6 +152,8 @@ class Fault:
     loses: bool = False
     undoes: bool = False
     stream_lag_seconds: float = 1.0  # on a machine that is busy
+    ghost_leases: int = 1
+    why: str = ""
     is_short: bool = True  # stands in the short form
 
 
@@ -294,9 +298,17 @@ FAULTS = [
     Fault("memory", "maxmemory reached for 5 s, noeviction", Single, fill_memory),
     Fault("seats", "viewers key of ten records evicted", Single, evict_seats),
     Fault("tabs", "tabs or seen key of ten records evicted", Single, evict_tabs, loses=True),
-    Fault("back", "Redis's clock set back an hour", Shifted, set_clock_back),
+    Fault(
+        "back",
+        "Redis's clock set back an hour",
+        Shifted,
+        set_clock_back,
+        ghost_leases=2,
+        why="nobody can tell by how much the clock has moved: a lease that lies too far ahead is cut "
+        "to a whole one",
+    ),
     Fault("ahead", "Redis's clock set ahead an hour", Shifted, set_clock_ahead, loses=True),
     Fault("process", "one gunicorn process killed", Single, kill_process),
     Fault("reload", "gunicorn reloaded (SIGHUP)", Single, reload_processes),
-    Fault("crowd", "5,000 more clients at once", Single, crowd_comes_back),
+    Fault("crowd", "5,000 more clients at once", Single, crowd_comes_back, stream_lag_seconds=5.0),
 ]

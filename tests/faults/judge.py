@@ -49,13 +49,15 @@ class Verdict:
 class Judge:
     """Holds every answer against the tabs of whom it speaks."""
 
-    def __init__(self, stream_lag_seconds: float) -> None:
-        self.stream_lag_seconds = stream_lag_seconds  # that an event may be under way
+    def __init__(self, stream_lag_seconds: float, refusal_seconds: float) -> None:
+        """An event may be under way for `stream_lag_seconds`, and a 503 may take `refusal_seconds`."""
+        self.stream_lag_seconds = stream_lag_seconds
+        self._refusal_seconds = refusal_seconds
         self.tabs: dict[str, dict[int, list[Tab]]] = defaultdict(lambda: defaultdict(list))
         self.verdict = Verdict()
         self._where = ""
         self.over_at: float | None = None  # when the fault was over
-        self.undone_since = float("inf")  # a goodbye may be undone that was answered from here on
+        self.undone_since = float("inf")  # what was answered from here on may be undone
 
     def add(self, tab: Tab) -> None:
         self.tabs[tab.record][tab.user].append(tab)
@@ -69,7 +71,7 @@ class Judge:
             verdict.failed_at = answer.answered_at
         if answer.status >= 500 and (answer.status != 503 or "retry-after" not in answer.headers):
             verdict.broken_promises.append(f"{answer.status} {answer.body}")
-        if answer.status == 503 and answer.seconds > 2:
+        if answer.status == 503 and answer.seconds > self._refusal_seconds:
             verdict.broken_promises.append(f"503 after {answer.seconds:.1f} s")
 
     def note_stream(self, answer: Any) -> None:
@@ -108,7 +110,7 @@ class Judge:
     def _is_shown(self, tabs: list[Tab], asked_at: float, answered_at: float) -> None:
         if any(tab.left_at is None or tab.left_at >= asked_at for tab in tabs):
             return
-        silent = [tab for tab in tabs if not tab.is_goodbye_heard or self._is_undone(tab)]
+        silent = [tab for tab in tabs if not tab.is_goodbye_heard or self._is_undone(tab.heard_at)]
         if silent:  # her other tabs may have said goodbye, this one still has its lease
             last = max(silent, key=lambda tab: tab.left_at or 0)
             self._extend(self.verdict.lingering, last, last.left_at or 0, answered_at)
@@ -116,17 +118,18 @@ class Judge:
             last = max(tabs, key=lambda tab: tab.heard_at or 0)
             self._extend(self.verdict.ghosts, last, last.heard_at or 0, answered_at)
 
-    def _is_undone(self, tab: Tab) -> bool:
-        """Redis may have come back as it was before this goodbye: then the tab has its lease again."""
-        heard_at = tab.heard_at or 0
-        return self.undone_since < heard_at and (self.over_at is None or heard_at < self.over_at)
+    def _is_undone(self, answered_at: float | None) -> bool:
+        """Redis may have come back as it was before it gave this answer."""
+        at = answered_at or 0
+        return self.undone_since < at and (self.over_at is None or at < self.over_at)
 
     def _is_missing(self, tabs: list[Tab], asked_at: float, answered_at: float, lag: float) -> None:
         for tab in tabs:
             is_there = tab.entered_at is not None and tab.entered_at + lag < asked_at and tab.left_at is None
             if is_there:
-                self._extend(self.verdict.missing, tab, asked_at, answered_at)
                 has_come_back = self.over_at is not None and self.over_at < (tab.beaten_at or 0)
+                if has_come_back or not self._is_undone(tab.entered_at):
+                    self._extend(self.verdict.missing, tab, asked_at, answered_at)
                 if has_come_back and (tab.confirmed_at or 0) + lag < asked_at:
                     self._extend(self.verdict.missing_again, tab, asked_at, answered_at)
                 return

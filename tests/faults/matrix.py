@@ -38,11 +38,14 @@ class Scale:
     records: int
     comings_a_second: float
     streams: int
+    refusal_seconds: float = 2.0
     is_short: bool = False
 
 
 LONG = Scale(8, 24, 5, tabs=200, records=40, comings_a_second=4, streams=10)
-SHORT = Scale(1.5, 8, 0.5, tabs=40, records=10, comings_a_second=4, streams=2, is_short=True)
+SHORT = Scale(
+    1.5, 8, 0.5, tabs=40, records=10, comings_a_second=4, streams=2, refusal_seconds=3.5, is_short=True
+)
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,7 @@ class Outcome:
 
     def misses(self) -> list[str]:
         verdict, misses = self.verdict, []
-        ghost_limit = self.scale.lease_seconds + GHOST_SECONDS
+        ghost_limit = self.fault.ghost_leases * self.scale.lease_seconds + GHOST_SECONDS
         if verdict.broken_promises:
             misses.append(f"{len(verdict.broken_promises)} x {verdict.broken_promises[0]}")
         if verdict.strangers:
@@ -110,7 +113,7 @@ async def play(fault: Fault, scale: Scale) -> Outcome:
 
 
 async def _play_on(fault: Fault, scale: Scale, backend: object, gunicorn: GunicornServer) -> Outcome:
-    judge = Judge(fault.stream_lag_seconds)
+    judge = Judge(fault.stream_lag_seconds, scale.refusal_seconds)
     people = People(
         int(gunicorn.url.rpartition(":")[2]),
         judge,
@@ -163,7 +166,8 @@ def row(outcome: Outcome) -> list[str]:
         spans(verdict.missing_again),
         spans(verdict.ghosts),
         spans(verdict.lingering),
-        "; ".join(outcome.misses()) or "met",
+        "; ".join(outcome.misses())
+        or "met" + (f", ghosts excepted: {why}" if (why := outcome.fault.why) else ""),
     ]
 
 
