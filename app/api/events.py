@@ -150,9 +150,10 @@ def _data(event: Event, total: int) -> dict[str, Any]:
 def _snapshot(event: Event, seats: list[tuple[str, Seat]], total: int) -> bytes:
     viewers = ",".join([_seat_text(seat) for _, seat in seats])
     notes = event.notes or Notes()
-    told = {name: what for name, what in (("saved", notes.saves), ("claims", notes.claims)) if what}
+    also = (("saved", notes.saves), ("claims", notes.claims), ("unconfirmed", event.is_unconfirmed))
+    told = {name: what for name, what in also if what}
     rest = _encode({"record": event.record.name, "total": total, "version": event.version, **told})
-    return _message("snapshot", event.version, f'{{"viewers":[{viewers}],{rest[1:]}')
+    return _message("snapshot", _id(event), f'{{"viewers":[{viewers}],{rest[1:]}')
 
 
 def _seat_text(seat: Seat) -> str:

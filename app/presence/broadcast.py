@@ -56,7 +56,8 @@ class Broadcast:
     """The streams of one process. Connects to Redis when the first one is opened.
 
     `lease_ms` is the usual lease, `timeline_ms` how long a timeline is kept (a
-    sweep writes to it). `observe(what)` is told of `resync`, `lost`, `silence`,
+    sweep writes to it). Whoever was shown when Redis lost its data stays for
+    `settle_seconds`, marked as unconfirmed. `observe(what)` is told of `resync`, `lost`, `silence`,
     `slow_reader` and `full`. `is_draining()` says that the process stops.
     """
 
@@ -68,6 +69,7 @@ class Broadcast:
         *,
         max_streams: int = 8000,
         timeline_ms: int = 0,
+        settle_seconds: float = 0.0,
         observe: Callable[[str], None] | None = None,
         is_draining: Callable[[], bool] = lambda: False,
     ) -> None:
@@ -76,6 +78,7 @@ class Broadcast:
         self._lease_ms = lease_ms
         self._max_streams = max_streams
         self._timeline_ms = timeline_ms
+        self._settle_seconds = settle_seconds
         self.observe = observe or (lambda what: None)
         self.is_draining = is_draining
         # Never held over a call to Redis.
@@ -86,6 +89,7 @@ class Broadcast:
         self._topics: dict[str, Topic] = {}
         self._to_tell: set[Topic] = set()
         self._to_read: dict[Topic, None] = {}
+        self._last_known: dict[str, tuple[float, Topic]] = {}  # of records whose streams an outage has ended
         self._due: list[tuple[float, int, Topic]] = []
         self._order = itertools.count()
         self._keeper_wake = threading.Event()
@@ -121,7 +125,7 @@ class Broadcast:
             for record in dict.fromkeys(records):
                 topic = self._topics.get(record.channel)
                 if topic is None:
-                    topic = self._topics[record.channel] = Topic(record)
+                    topic = self._topics[record.channel] = self._new_topic(record)
                     new.append(record.channel)
                 stream.follow(topic)
         try:
@@ -137,6 +141,14 @@ class Broadcast:
             raise
         stream.close()
         raise StoreUnavailable(f"broadcast: {reason}")
+
+    def _new_topic(self, record: Record) -> Topic:
+        """What was known of the record before an outage may be lost by now, and is compared then."""
+        ended_at, known = self._last_known.pop(record.channel, (0.0, None))
+        topic = Topic(record)
+        if known and time.monotonic() - ended_at < self._lease_ms / 1000:
+            topic.version, topic.current, topic.notes = known.version, known.current, known.notes
+        return topic
 
     def _forget(self, stream: Stream) -> None:
         """Let a stream go, and the channels that nobody else listens to."""
@@ -442,10 +454,13 @@ class Broadcast:
                     self.observe("resync")
                     self._ask(topic)
                 topic.suspect = None
+            if topic.settles_at is not None and topic.settles_at <= now:
+                topic.settle()
+                self._to_tell.add(topic)
             if topic.next_at is not None and topic.next_at <= now:
                 topic.next_at = None
                 due.append(topic)
-            for at in (topic.next_at, topic.suspect and topic.suspect[0]):
+            for at in (topic.next_at, topic.settles_at, topic.suspect and topic.suspect[0]):
                 if at is not None:
                     self._queue(topic, at)
         return due
@@ -522,7 +537,10 @@ class Broadcast:
         if reply[0] == "OK":
             _, version, _, _, opened_ms, saves, claims, *pairs = reply
             seats = {user: Seat(user, packed) for user, packed in decode_seats(pairs)}
-            topic.replace(version, seats, decode_notes(opened_ms, saves, claims))
+            settles_at = time.monotonic() + self._settle_seconds if self._settle_seconds else None
+            topic.replace(version, seats, decode_notes(opened_ms, saves, claims), int(opened_ms), settles_at)
+            if topic.settles_at is not None:
+                self._queue(topic, topic.settles_at)
         topic.is_reading = False
         # A subscription that began during the read has asked for another.
         topic.is_confirmed = topic.is_subscribed and not topic.is_overtaken
@@ -566,8 +584,19 @@ class Broadcast:
             for topic in self._topics.values():
                 for since in (self._unanswered_since, topic.failing_since):
                     if since is not None and now - since > OUTAGE_SECONDS:
+                        self._remember(topic, now)
                         for stream in topic.streams:
                             stream.end("unavailable")
+
+    def _remember(self, topic: Topic, now: float) -> None:
+        if self._settle_seconds and topic.version is not None:
+            self._last_known.pop(topic.record.channel, None)  # the last to be remembered stands last
+            self._last_known[topic.record.channel] = now, topic
+        while self._last_known:
+            channel, (ended_at, _) = next(iter(self._last_known.items()))
+            if now - ended_at < self._lease_ms / 1000:
+                break
+            del self._last_known[channel]
 
     def _end_all(self, reason: str) -> None:
         with self._lock:

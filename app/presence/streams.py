@@ -87,6 +87,7 @@ class Event:
     reason: str | None = None
     data: dict[str, Any] | None = None
     is_partial: bool = False
+    is_unconfirmed: bool = False  # of a snapshot: it lists some who have not come back yet
     seats: list[tuple[str, Seat]] | None = None
     notes: Notes | None = None
     texts: dict[Any, bytes] = field(default_factory=dict)
@@ -122,6 +123,7 @@ class Topic:
         "changed",
         "current",
         "failing_since",
+        "held",
         "is_confirmed",
         "is_overtaken",
         "is_reading",
@@ -133,6 +135,7 @@ class Topic:
         "notes",
         "queued_at",
         "record",
+        "settles_at",
         "shown",
         "shown_notes",
         "shown_version",
@@ -166,6 +169,8 @@ class Topic:
         # When to look whether the version, which was the first, has reached the second.
         self.suspect: tuple[float, str | None, str | None] | None = None
         self.failing_since: float | None = None
+        self.held: set[str] = set()  # users whom Redis has lost and who may come back
+        self.settles_at: float | None = None  # until when they may
         self.allowance = 1.0  # changes that may be told at once
         self.allowed_at = 0.0
 
@@ -215,6 +220,7 @@ class Topic:
                 changes.append((user, Seat(user, what), None))
         noted = self._read_notes(message)
         for user, seat, reason in changes:
+            self.held.discard(user)
             if seat is None:
                 self.current.pop(user, None)
                 self.changed[user] = reason
@@ -223,6 +229,8 @@ class Topic:
                 self.changed.setdefault(user)
         self.notes = noted
         self.version = version
+        if self.settles_at is not None and not self.held:
+            self.settle()
         return True
 
     def _read_notes(self, message: dict[str, Any]) -> Notes:
@@ -256,19 +264,56 @@ class Topic:
             return False
         return _microseconds(version) < _microseconds(self.version)
 
-    def replace(self, version: str, current: dict[str, Seat], notes: Notes) -> None:
-        """Take over what Redis said. The streams get a snapshot, unless they have it."""
-        if version != self.version:
-            self.current = current
-            self.notes = notes
-            self.version = version
-            self.changed.clear()
-            self.noted.clear()
-            self.needs_snapshot = True
+    def replace(
+        self, version: str, current: dict[str, Seat], notes: Notes, opened_ms: int, settles_at: float | None
+    ) -> None:
+        """Take over what Redis said. The streams get a snapshot, unless they have it.
+
+        Where the record was opened after what we know of it, Redis has lost it (or
+        everybody has left, unheard). Whoever is missing then stays until
+        `settles_at`, when all have had the time to beat once; None keeps nobody.
+        """
+        if version == self.version:
+            return
+        missing = self.current.keys() - current.keys()
+        if settles_at is not None and missing and self._is_lost(version, opened_ms):
+            self.held, self.settles_at = missing, settles_at
+        else:
+            self.held &= missing
+        if not self.held:
+            self.settles_at = None
+        # In the order that is shown. Redis has another one, of who came back first.
+        kept = {user: seat for user, seat in self.current.items() if user in self.held or user in current}
+        self.current = {**kept, **current} if self.held else current
+        self.notes = notes
+        self.version = version
+        self.changed.clear()
+        self.noted.clear()
+        self.needs_snapshot = True
+
+    def _is_lost(self, version: str, opened_ms: int) -> bool:
+        if self.version in (None, _EMPTY):
+            return False
+        return version == _EMPTY or opened_ms * 1000 > _microseconds(self.version)
+
+    def settle(self) -> None:
+        """Whoever could come back has come: the streams get a snapshot, in Redis's order."""
+        there = [(user, seat) for user, seat in self.current.items() if user not in self.held]
+        self.current = dict(sorted(there, key=lambda entry: entry[1].arrival))
+        self.held, self.settles_at = set(), None
+        self.needs_snapshot = True
 
     def snapshot(self, seats: list[tuple[str, Seat]]) -> Event:
         """What the streams were told so far, with these viewers of it."""
-        return Event("snapshot", self.record, version=self.shown_version, seats=seats, notes=self.shown_notes)
+        return Event(
+            "snapshot",
+            self.record,
+            version=self.shown_version,
+            is_partial=self.settles_at is not None,
+            is_unconfirmed=self.settles_at is not None,
+            seats=seats,
+            notes=self.shown_notes,
+        )
 
     def snapshot_of_crowd(self, limit: int) -> SharedSnapshot | None:
         """What all but the first have in common; None where there is no crowd.
@@ -312,7 +357,7 @@ class Topic:
         leaves, updates, joins = [], [], []
         for user, reason in self.changed.items():
             before, after = self.shown.get(user), self.current.get(user)
-            if before and after and before.arrival == after.arrival:
+            if before and after and (before.arrival == after.arrival or self.settles_at is not None):
                 if before.viewer != after.viewer:
                     updates.append(Event("update", self.record, user, seat=after))
                 continue
@@ -328,9 +373,10 @@ class Topic:
         # Somebody moves up into the part of the list that they show.
         moved = [stream for stream in self.streams if leaves and stream.count(self.shown) > stream.limit]
         for event in events:
-            # Only the last one says that this version is complete.
-            event.is_partial = event is not events[-1]
-            event.version = self.shown_version if event.is_partial else self.version
+            # Only the last one says that this version is complete, which it is not while somebody is held.
+            is_last = event is events[-1]
+            event.is_partial = not is_last or self.settles_at is not None
+            event.version = self.version if is_last else self.shown_version
             if event.kind == "leave":
                 self.shown.pop(event.user)
             elif event.seat:

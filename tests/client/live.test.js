@@ -51,6 +51,20 @@ const see = (presence) => presence.getSnapshot();
 const names = (presence) => see(presence).viewers.map(({ name }) => name);
 
 describe('while the stream lives', () => {
+  test('after a loss of all data the last list stays, and is old until it is confirmed', async () => {
+    const presence = await startLive(alice, bob);
+    const list = { viewers: [alice, bob], total: 2, version: '0', unconfirmed: true };
+    await streams.last.send('snapshot', 'flow:12', structuredClone(list));
+    expect(see(presence)).toMatchObject({ viewers: [alice, bob], fresh: false, status: 'live' });
+    expect(see(presence).staleSince).toEqual(expect.any(Number));
+    await pass(2000); // this tab has come back
+    await streams.last.send('update', 'flow:12', { viewer: alice, total: 2, version: '7-x' });
+    expect(see(presence).fresh).toBe(false);
+    await streams.last.snapshot('flow:12', '7-x', structuredClone(alice), structuredClone(bob));
+    expect(see(presence)).toMatchObject({ fresh: true, staleSince: null });
+    expect(presence.changes).toEqual([]);
+  });
+
   test('it is opened after the first answered beat, for this record', async () => {
     const release = service.hold();
     start();

@@ -14,6 +14,14 @@ test('a snapshot replaces whatever was there', () => {
   });
 });
 
+test('what is unconfirmed stays so until the next snapshot', () => {
+  const lost = applyEvent(roster, 'snapshot', { viewers: [alice], total: 1, version: '0', unconfirmed: true });
+  const joined = applyEvent(lost, 'join', { viewer: carol, total: 2, version: '2' });
+  expect(joined).toEqual({ viewers: [alice, carol], total: 2, version: '2', unconfirmed: true });
+  const confirmed = applyEvent(joined, 'snapshot', { viewers: [carol], total: 1, version: '2' });
+  expect(confirmed).toEqual({ viewers: [carol], total: 1, version: '2' });
+});
+
 test('before the snapshot nothing can be applied', () => {
   expect(applyEvent(undefined, 'join', { viewer: carol, total: 1, version: '2' })).toBe(null);
 });

@@ -34,10 +34,12 @@ class Screen:
         self.viewers: list[dict[str, Any]] | None = None
         self.total: int | None = None
         self.version: str | None = None
+        self.is_unconfirmed = False
 
     def apply(self, event: Event, total: int) -> None:
         if event.kind == "snapshot":
             self.viewers = [dict(seat.viewer) for _, seat in event.seats]
+            self.is_unconfirmed = event.is_unconfirmed
         else:
             assert self.viewers is not None, "a snapshot comes first"
             viewer = dict(event.seat.viewer)

@@ -31,7 +31,7 @@ scripts = Scripts()
 class Process:
     """One process of the service, as far as streams go."""
 
-    def __init__(self, client):
+    def __init__(self, client, **options):
         self.seen = Counter()
         self.is_draining = False
         self.client = client
@@ -41,6 +41,7 @@ class Process:
             LEASE_MS,
             observe=lambda what: self.seen.update([what]),
             is_draining=lambda: self.is_draining,
+            **options,
         )
 
     def open(self, *records, user=None, limit=100, seen_version=None):
@@ -62,8 +63,8 @@ def start():
     """`start(client)`: another process on that Redis. All end with the test."""
     processes = []
 
-    def start(client):
-        processes.append(Process(client))
+    def start(client, **options):
+        processes.append(Process(client, **options))
         return processes[-1]
 
     yield start
@@ -522,8 +523,9 @@ def test_stream_opens_in_a_few_milliseconds(redis, process):
 
 
 def test_read_that_began_before_the_subscription_confirms_nothing(redis, process, monkeypatch):
+    page = process.page()
     heartbeat(redis, "t1", 42)
-    process.page()
+    page.waits_for(RECORD, [42])  # so that no answer to a subscription is still under way
     broadcast, has_read, may_go_on = process.broadcast, threading.Event(), threading.Semaphore(0)
 
     class Held:
@@ -753,6 +755,147 @@ def test_redis_that_comes_back_empty_is_shown_as_it_is(server, service, start, m
 
     assert page.ended is None
     assert process.seen["lost"] >= 1 or process.seen["resync"] >= 0
+
+
+# Redis that has lost its data: whoever may come back is shown, and said to be unconfirmed
+
+SETTLE_SECONDS = 1.0
+
+
+@pytest.fixture
+def lossy(redis, redis_of, start, monkeypatch):
+    """`lossy()` loses all data; a process whose streams find out soon, and a page of 1, 2 and 3."""
+    monkeypatch.setattr(broadcast_module, "CHAIN_SECONDS", 0.05)
+    monkeypatch.setattr(broadcast_module, "AUDIT_SECONDS", 0.1)
+    process = start(redis_of(), settle_seconds=SETTLE_SECONDS)
+    for user in (1, 2, 3):
+        heartbeat(redis, f"t{user}", user)
+    page = process.page()
+    page.waits_for(RECORD, [1, 2, 3])
+    redis.flushall()
+    wait_until(lambda: page.ids(RECORD) and page.screen(RECORD).is_unconfirmed, "unconfirmed")
+    return process, page
+
+
+def test_nobody_leaves_and_nobody_joins_when_redis_has_lost_its_data(redis, lossy):
+    process, page = lossy
+    assert page.ids(RECORD) == [1, 2, 3]
+    for user in (2, 1):
+        heartbeat(redis, f"t{user}", user)
+    wait_until(lambda: process.broadcast._topics[RECORD.channel].held == {"3"}, "held")
+
+    assert (page.ids(RECORD), page.screen(RECORD).is_unconfirmed) == ([1, 2, 3], True)
+    heartbeat(redis, "t3", 3)
+    wait_until(lambda: page.take() or not page.screen(RECORD).is_unconfirmed, "confirmed", SETTLE_SECONDS)
+    assert_true_to_redis(redis, page)
+    assert page.ids(RECORD) == [2, 1, 3]  # as they came back
+    assert set(page.kinds()) == {"snapshot"}
+
+
+def test_who_does_not_come_back_is_gone_when_all_have_had_the_time(redis, lossy):
+    _, page = lossy
+    heartbeat(redis, "t2", 2)
+    took = page.waits_for(RECORD, [2])
+
+    assert took > 0.5 * SETTLE_SECONDS
+    assert not page.screen(RECORD).is_unconfirmed
+    assert_true_to_redis(redis, page)
+
+
+def test_who_comes_changes_and_leaves_meanwhile_is_told(redis, lossy):
+    _, page = lossy
+    heartbeat(redis, "t9", 9)
+    page.waits_for(RECORD, [1, 2, 3, 9])
+    heartbeat(redis, "t2", 2, mode="edit")
+    wait_until(lambda: page.ids(RECORD) and page.screen(RECORD).viewers[1]["mode"] == "edit")
+    leave(redis, "t2", 2)
+    page.waits_for(RECORD, [1, 3, 9])
+
+    assert page.screen(RECORD).is_unconfirmed
+    assert [entry[0] for entry in page.log[-3:]] == ["join", "update", "leave"]
+    assert page.last_event_id == ""  # whoever comes back with it gets a snapshot
+
+
+def test_newcomer_meanwhile_is_told_the_same(redis, lossy):
+    process, page = lossy
+    other = process.page()
+
+    assert other.ids(RECORD) == [1, 2, 3]
+    assert other.screen(RECORD).is_unconfirmed
+    for each in (page, other):
+        each.waits_for(RECORD, [])
+        assert not each.screen(RECORD).is_unconfirmed
+
+
+def test_data_that_is_lost_twice_is_waited_for_once_more(redis, lossy):
+    process, page = lossy
+    heartbeat(redis, "t1", 1)
+    wait_until(lambda: process.broadcast._topics[RECORD.channel].held == {"2", "3"}, "held")
+    redis.flushall()
+    wait_until(lambda: process.broadcast._topics[RECORD.channel].held == {"1", "2", "3"}, "held")
+
+    assert page.ids(RECORD) == [1, 2, 3]
+    page.waits_for(RECORD, [])
+
+
+def test_list_outlives_an_outage_that_ends_the_streams(server, service, start, quick):
+    process = start(connect(f"unix://{server.socket}"), settle_seconds=SETTLE_SECONDS)
+    for user in (1, 2):
+        service(heartbeat, f"t{user}", user)
+    page = process.page()
+    server.kill()
+    page.ends("unavailable")
+    page.stream.close()
+    server.start()
+    service(heartbeat, "t2", 2)
+
+    def is_open():
+        try:
+            page.follow(process.open(seen_version=page.last_event_id))
+        except StoreUnavailable:
+            return False
+        return True
+
+    wait_until(is_open)
+    assert page.ids(RECORD) == [1, 2]
+    assert page.screen(RECORD).is_unconfirmed
+    page.waits_for(RECORD, [2])
+    assert not page.screen(RECORD).is_unconfirmed
+
+
+def test_outage_without_a_loss_leaves_nobody_unconfirmed(server, service, start, quick, monkeypatch):
+    monkeypatch.setattr(broadcast_module, "SILENCE_SECONDS", 60.0)
+    process = start(connect(f"unix://{server.socket}"), settle_seconds=60)
+    service(heartbeat, "t1", 42)
+    page = process.page()
+    server.signal(signal.SIGSTOP)
+    page.ends("unavailable", seconds=4)
+    page.stream.close()
+    server.signal(signal.SIGCONT)
+    service(heartbeat, "t2", 43)
+
+    def is_open():
+        try:
+            page.follow(process.open())
+        except StoreUnavailable:
+            return False
+        return True
+
+    wait_until(is_open)
+    page.waits_for(RECORD, [42, 43])
+    assert not page.screen(RECORD).is_unconfirmed
+
+
+def test_record_that_lost_one_key_is_confirmed_at_once(redis, redis_of, start):
+    process = start(redis_of(), settle_seconds=60)
+    for user in (1, 2):
+        heartbeat(redis, f"t{user}", user)
+    page = process.page()
+    redis.delete(RECORD.viewers_key)
+    heartbeat(redis, "t3", 3)
+    wait_until(lambda: set(page.ids(RECORD)) == {1, 2, 3})
+
+    assert not page.screen(RECORD).is_unconfirmed
 
 
 def test_subscription_that_is_killed_is_made_again_and_nothing_is_missed(server, service, start, monkeypatch):

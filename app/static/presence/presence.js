@@ -325,16 +325,19 @@ export function createPresence({
 
   // --- what is known ---
 
-  function learn({ viewers, total, version }) {
+  function learn({ viewers, total, version, unconfirmed }) {
     const { viewers: before, version: known } = store.getSnapshot();
     if (!viewers && !(before && version === known)) return; // it owes us the list; the next beat asks again
 
-    confirmedAt = browser.now();
-    confirmedWallTime = browser.wallNow();
+    if (!unconfirmed || !before) {
+      confirmedAt = browser.now();
+      confirmedWallTime = browser.wallNow();
+    }
     browser.clearTimer(staleTimer);
     staleTimer = browser.setTimer(unconfirm, staleAfterMs(heartbeatMs));
 
-    const news = { fresh: true, staleSince: null, ...(!isStreaming && { status: 'live', error: null }) };
+    const staleSince = unconfirmed ? confirmedWallTime : null;
+    const news = { fresh: !unconfirmed, staleSince, ...(!isStreaming && { status: 'live', error: null }) };
     if (!viewers) {
       store.set(news);
       return;

@@ -5,11 +5,13 @@
  *
  * The server cuts a list at its limit, and `total` counts also those beyond. So somebody who joins is
  * listed only where the list is whole; where somebody moves up into it, the server sends a snapshot.
+ * `unconfirmed`: Redis has lost its data, and some who are listed have not come back yet.
  */
-export function applyEvent(roster, kind, { viewers, viewer, total, version }) {
-  if (kind === 'snapshot') return { viewers, total, version };
+export function applyEvent(roster, kind, { viewers, viewer, total, version, unconfirmed }) {
+  const mark = (kind === 'snapshot' ? unconfirmed : roster?.unconfirmed) && { unconfirmed: true };
+  if (kind === 'snapshot') return { viewers, total, version, ...mark };
   if (!roster) return null;
-  return { viewers: changed(roster.viewers, kind, viewer, total), total, version };
+  return { viewers: changed(roster.viewers, kind, viewer, total), total, version, ...mark };
 }
 
 function changed(viewers, kind, viewer, total) {

@@ -6,6 +6,8 @@ export interface ViewerList {
   readonly viewers: readonly Viewer[];
   readonly total: number;
   readonly version: string;
+  /** Redis has lost its data: some who are listed may not come back. Confirmed by another list. */
+  readonly unconfirmed?: true;
 }
 
 export interface WatchOptions

@@ -29,10 +29,10 @@ let confirmedAt = null;
 watch({
   ...presenceOptions,
   records: rows.map(({ name }) => name),
-  onList(name, { viewers, total }) {
+  onList(name, { viewers, total, unconfirmed }) {
     live.add(name);
     const row = rows.find((candidate) => candidate.name === name);
-    row.state = { viewers, total, fresh: true, staleSince: null, status: 'live' };
+    row.state = { viewers, total, fresh: !unconfirmed, staleSince: null, status: 'live' };
     if (isStreaming()) {
       failures = 0;
       clearTimeout(timer);
