@@ -18,7 +18,7 @@ dev: $(VENV)/run.stamp ## The same; an edited Lua script is used on the next req
 	@FLASK_DEBUG=1 exec $(BIN)/gunicorn -c python:app.gunicorn --reload wsgi:app
 
 ##@ Check
-.PHONY: test lint format
+.PHONY: test lint format audit
 T ?= tests
 JOBS ?= 2
 test: $(VENV)/dev.stamp system-packages chromium node ## All tests: Python, client, Chromium (T=tests/lua: a part; JOBS=2)
@@ -33,6 +33,17 @@ format: $(VENV)/dev.stamp ## Let ruff lay out the Python files
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# In a place of its own, so that it finds what we use and not what it uses itself. --strict: where the
+# advisories can't be had, that is a failure and no clean bill.
+audit: $(VENV)/dev.stamp $(VENV)/audit/bin/pip-audit ## Known vulnerabilities of what is installed (needs the internet)
+	$(BIN)/pip freeze --exclude-editable > $(VENV)/audit/installed.txt
+	$(VENV)/audit/bin/pip-audit --strict --no-deps --disable-pip --requirement $(VENV)/audit/installed.txt
+
+$(VENV)/audit/bin/pip-audit: | $(VENV)/bin/pip
+	@echo "Installing pip-audit (once) ..."
+	@$(BIN)/python -m venv --clear $(VENV)/audit
+	@$(VENV)/audit/bin/pip install --quiet --disable-pip-version-check pip-audit
+
 ##@ Build
 .PHONY: bundle screenshots
 bundle: $(VENV)/dev.stamp ## app/static/demo/dist from its sources, after a change to them (needs Node)
@@ -42,7 +53,7 @@ screenshots: $(VENV)/dev.stamp system-packages chromium ## Pictures of the demo,
 	@$(BIN)/python -m tests.e2e.screenshots
 
 ##@ Measure
-.PHONY: bench bench-million faults
+.PHONY: bench bench-million faults soak
 bench: $(VENV)/dev.stamp bench-packages ## Time and memory, the floor beside each figure (PARTS="redis http")
 	$(BIN)/python -m tests.load.bench $(PARTS)
 
@@ -51,6 +62,9 @@ bench-million: $(VENV)/dev.stamp bench-packages ## A million open tabs in one Re
 
 faults: $(VENV)/dev.stamp fault-packages ## Twenty faults while people come and go, 15 minutes (FAULTS="restart stop")
 	$(BIN)/python -m tests.faults.matrix $(FAULTS)
+
+soak: $(VENV)/dev.stamp fault-packages ## Ten minutes of people who come and go, and what is left of them (MINUTES=1)
+	$(BIN)/python -m tests.faults.soak $(MINUTES)
 
 .PHONY: model
 model: $(VENV)/dev.stamp system-packages ## A million steps of random histories against a plain model, half an hour (STEPS=10000)

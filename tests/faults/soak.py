@@ -1,0 +1,256 @@
+"""`make soak`: people come and go for ten minutes, then all leave, and nothing of it may be left.
+
+`python -m tests.faults.soak [MINUTES]`; a run of ten minutes or more is written to SOAK.md.
+"""
+
+import asyncio
+import contextlib
+import itertools
+import os
+import platform
+import random
+import sys
+import time
+from collections import Counter
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from tests.api.client import token
+from tests.faults.browser_http import Answer, Connection
+from tests.faults.judge import Judge
+from tests.faults.people import People
+from tests.gunicorn_server import GunicornServer
+from tests.redis_server import RedisServer
+
+RESULTS = Path(__file__).with_name("SOAK.md")
+MINUTES = 10.0
+TIMELINE_SECONDS = 2
+LATE_SECONDS = 5.0  # that the last key may end after the leases and the timelines
+SAMPLES = 4  # on the way
+
+# What may be left of the memory, beyond the base: heaps don't give back every page.
+PROCESS_MIB, REDIS_MIB = 10.0, 1.0
+
+
+@dataclass(frozen=True)
+class Crowd:
+    """How many tabs, records, streams, and how often one of them is replaced."""
+
+    tabs: int
+    records: int
+    streams: int
+    comings_a_second: float
+    saves_a_second: float
+    heartbeat_seconds: float = 3.0
+
+    @property
+    def lease_seconds(self) -> float:
+        return 3 * self.heartbeat_seconds
+
+
+LONG = Crowd(tabs=300, records=60, streams=20, comings_a_second=20, saves_a_second=10)
+SHORT = Crowd(tabs=60, records=15, streams=5, comings_a_second=10, saves_a_second=10, heartbeat_seconds=1.5)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What the service and its Redis hold at one moment."""
+
+    when: str
+    processes_mib: float  # resident, all processes of gunicorn
+    files: int  # open ones, of all processes
+    redis_mib: float  # used_memory
+    keys: int  # DBSIZE
+    connections: int  # to Redis
+
+
+@dataclass(frozen=True)
+class Soak:
+    """How it went, and what was left."""
+
+    samples: list[Sample]
+    answers: Counter[str]
+    broken_promises: list[str]
+
+    def misses(self) -> list[str]:
+        """What has not come back to its base."""
+        base, *_, last = self.samples
+        misses = list(self.broken_promises[:3])
+        if last.keys:
+            misses.append(f"{last.keys} keys left")
+        if last.files > base.files:
+            misses.append(f"{last.files - base.files} more open files")
+        if last.processes_mib > base.processes_mib + PROCESS_MIB:
+            misses.append(f"{last.processes_mib - base.processes_mib:.1f} MiB more in the processes")
+        if last.redis_mib > base.redis_mib + REDIS_MIB:
+            misses.append(f"{last.redis_mib - base.redis_mib:.1f} MiB more in Redis")
+        return misses
+
+
+def soak(minutes: float, crowd: Crowd) -> Soak:
+    """A round of the same before, a tenth as long, so that the base is that of a service at work."""
+    redis = RedisServer()
+    gunicorn = None
+    try:
+        gunicorn = GunicornServer(
+            REDIS_URL=f"unix://{redis.socket}",
+            WEB_CONCURRENCY="2",
+            PRESENCE_TTL_SECONDS=str(crowd.lease_seconds),
+            PRESENCE_HEARTBEAT_SECONDS=str(crowd.heartbeat_seconds),
+            PRESENCE_TIMELINE_SECONDS=str(TIMELINE_SECONDS),
+            PRESENCE_RATE_LIMIT="1000000/second",
+            PRESENCE_SIGNAL_RATE_LIMIT="1000000/second",
+            PRESENCE_ACCESS_LOG="no",
+        )
+        return asyncio.run(_soak(minutes * 60, crowd, redis, gunicorn))
+    finally:
+        if gunicorn:
+            gunicorn.close()
+        redis.close()
+
+
+async def _soak(seconds: float, crowd: Crowd, redis: RedisServer, gunicorn: GunicornServer) -> Soak:
+    judge = Judge(1.0, 2.0)
+    await _live(seconds / 10, crowd, gunicorn, judge, [])
+    samples = [await _when_all_are_gone("base", crowd, redis, gunicorn)]
+
+    def sample(share: float) -> None:
+        samples.append(_sample(f"after {share * seconds / 60:.3g} min", redis, gunicorn))
+
+    await _live(
+        seconds, crowd, gunicorn, judge, [lambda n=n: sample(n / SAMPLES) for n in range(1, SAMPLES + 1)]
+    )
+    samples.append(await _when_all_are_gone("all have left", crowd, redis, gunicorn))
+    return Soak(samples, judge.verdict.answers, judge.verdict.broken_promises)
+
+
+async def _live(
+    seconds: float, crowd: Crowd, gunicorn: GunicornServer, judge: Judge, samples: list[Any]
+) -> None:
+    port = int(gunicorn.url.rpartition(":")[2])
+    people = People(
+        port,
+        judge,
+        crowd.heartbeat_seconds,
+        tabs=crowd.tabs,
+        records=[f"r{number}" for number in range(crowd.records)],
+        comings_a_second=crowd.comings_a_second,
+        streams=crowd.streams,
+    )
+    await people.arrive()
+    others = [
+        asyncio.create_task(work)
+        for work in (_save(port, judge, crowd), *(_look_in(port, crowd) for _ in range(crowd.streams)))
+    ]
+    for take_sample in samples or [lambda: None]:
+        await asyncio.sleep(seconds / max(1, len(samples)))
+        take_sample()
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
+    await people.leave()
+
+
+async def _save(port: int, judge: Judge, crowd: Crowd) -> None:
+    """Somebody saves, claims and types, of those who come and go just then."""
+    for lock_version in itertools.count(1):
+        await asyncio.sleep(1 / crowd.saves_a_second)
+        record = f"r{random.randrange(crowd.records)}"
+        tabs = [tabs[-1] for tabs in judge.tabs[record].values() if tabs[-1].left_at is None]
+        if not tabs:
+            continue
+        tab = random.choice(tabs)
+        calls = {
+            "saved": {"lock_version": lock_version, "fields": ["name"]},
+            "claim": {"field": "name"},
+            "signal": {"kind": "typing", "data": {"field": "name"}},
+        }
+        with contextlib.closing(Connection(port, token(tab.user, f"User {tab.user}"))) as connection:
+            for name, body in calls.items():
+                judge.note(await connection.call("POST", f"flow/{record}/{name}", {"tab_id": tab.id, **body}))
+
+
+async def _look_in(port: int, crowd: Crowd) -> None:
+    """Streams that are opened, read for a moment, and left in the middle."""
+    for user in itertools.count(2_000_000):
+        connection = Connection(port, token(user, "Passer-by"))
+        names = "&".join(f"record=flow:r{random.randrange(crowd.records)}" for _ in range(5))
+        with contextlib.closing(connection), contextlib.suppress(TimeoutError):
+            async with (
+                asyncio.timeout(random.uniform(0.2, 2)),
+                contextlib.aclosing(connection.events(names)) as heard,
+            ):
+                async for message in heard:
+                    if isinstance(message, Answer) and message.status != 200:
+                        break
+        await asyncio.sleep(random.uniform(0, 0.5))
+
+
+async def _when_all_are_gone(when: str, crowd: Crowd, redis: RedisServer, gunicorn: GunicornServer) -> Sample:
+    deadline = time.monotonic() + crowd.lease_seconds + TIMELINE_SECONDS + LATE_SECONDS
+    with redis.client() as client:
+        while client.dbsize() and time.monotonic() < deadline:
+            await asyncio.sleep(0.1)
+    await asyncio.sleep(1.0)  # for connections that are being closed
+    return _sample(when, redis, gunicorn)
+
+
+def _sample(when: str, redis: RedisServer, gunicorn: GunicornServer) -> Sample:
+    pids = [gunicorn.pid, *gunicorn.worker_pids()]
+    with redis.client() as client:
+        info, keys = client.info(), client.dbsize()
+    return Sample(
+        when,
+        sum(_resident_mib(pid) for pid in pids),
+        sum(len(os.listdir(f"/proc/{pid}/fd")) for pid in pids),
+        info["used_memory"] / 2**20,
+        keys,
+        info["connected_clients"],
+    )
+
+
+def _resident_mib(pid: int) -> float:
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def table(samples: list[Sample]) -> str:
+    lines = [
+        "| | processes, MiB | open files | Redis, MiB | keys | connections to Redis |",
+        "|---|---|---|---|---|---|",
+    ]
+    for sample in samples:
+        cells = (sample.when, f"{sample.processes_mib:.1f}", sample.files, f"{sample.redis_mib:.2f}")
+        lines.append("| " + " | ".join(map(str, (*cells, sample.keys, sample.connections))) + " |")
+    return "\n".join(lines)
+
+
+def main(minutes: float) -> int:
+    outcome = soak(minutes, LONG)
+    misses = outcome.misses()
+    answers = ", ".join(f"{count:,} × {status}" for status, count in sorted(outcome.answers.items()))
+    verdict = f"Missed: {'; '.join(misses)}." if misses else "All back at the base."
+    crowd = (
+        f"{LONG.tabs} tabs on {LONG.records} records, {LONG.comings_a_second:g} of them replaced a second, "
+        f"{LONG.streams} streams that stay and {LONG.streams} that come and go, "
+        f"{LONG.saves_a_second:g} saves, claims and signals a second"
+    )
+    machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+    page = f"""# Results of `make soak`
+
+{datetime.now(UTC).date()}, {machine}, {minutes:g} minutes. {crowd}.
+Answers: {answers}. {verdict}
+Written by the command; [README.md](README.md#soak) explains it.
+
+{table(outcome.samples)}
+"""
+    print(page)
+    if minutes >= MINUTES:
+        RESULTS.write_text(page)
+    return int(bool(misses))
+
+
+if __name__ == "__main__":
+    sys.exit(main(float(sys.argv[1]) if len(sys.argv) > 1 else MINUTES))

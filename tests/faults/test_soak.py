@@ -1,0 +1,13 @@
+"""The soak in its short form: people come and go for nine seconds, and nothing is left of them."""
+
+from tests.faults.soak import SHORT, soak
+
+MINUTES = 0.15
+
+
+def test_nothing_is_left_when_all_have_left():
+    outcome = soak(MINUTES, SHORT)
+
+    assert outcome.misses() == []
+    assert outcome.answers["200"] > 500
+    assert max(sample.keys for sample in outcome.samples) > SHORT.records
