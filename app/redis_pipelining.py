@@ -21,7 +21,7 @@ from redis.connection import AbstractConnection, DefaultParser
 from redis.exceptions import InvalidResponse
 
 READ_BYTES = 65_536
-READ_FIRST_SECONDS = 0.005
+NOT_SENT = float("inf")  # until when to wait: not known yet
 
 _READABLE, _WRITABLE = 1, 2  # events of gevent's loop
 _INCOMPLETE = object()
@@ -107,8 +107,8 @@ class _Line:
         self.process_id = os.getpid()
         self._is_open = True
         self._unsent: list[bytes] = []
-        self._waiting: deque[tuple[Waiter, float]] = deque()  # and until when
-        self._overdue: Waiter | None = None
+        self._asked = 0  # since the last write
+        self._waiting: deque[list[Any]] = deque()  # each with until when
         self._answers = hiredis.Reader(
             protocolError=InvalidResponse, replyError=DefaultParser.parse_error, notEnoughData=_INCOMPLETE
         )
@@ -130,7 +130,8 @@ class _Line:
             # Not now: whoever is ready in this turn of the loop may add to it.
             self._hub.loop.run_callback(self._send)
         self._unsent.append(packed)
-        self._waiting.append((waiter, monotonic() + self._timeout_seconds))
+        self._asked += 1
+        self._waiting.append([waiter, NOT_SENT])
         answer = waiter.get()
         if isinstance(answer, Exception):
             raise answer
@@ -155,6 +156,11 @@ class _Line:
         if not self._is_open:
             return
         data = b"".join(self._unsent)
+        # From now on, and not since they asked: we may have been busy ourselves.
+        until = monotonic() + self._timeout_seconds
+        for place in range(1, self._asked + 1):
+            self._waiting[-place][1] = until
+        self._asked = 0
         try:
             sent = os.write(self._file, data)
         except BlockingIOError:
@@ -171,47 +177,48 @@ class _Line:
         if not self._deadline.active:
             self._deadline.start(self._check_deadline)
 
-    def _read(self) -> None:
+    def _read(self) -> bool:
+        """Hand out what has come; whether anything had."""
         try:
             data = os.read(self._file, READ_BYTES)
             self._answers.feed(data)
         except BlockingIOError:
-            return
+            return False
         except OSError as error:
             self.hang_up(redis.ConnectionError, f"while reading: {error}")
-            return
+            return False
         if not data:
             self.hang_up(redis.ConnectionError, "closed by the server")
-            return
+            return False
         answers = []
         try:
             while (answer := self._answers.gets(False)) is not _INCOMPLETE:
                 answers.append(answer)
         except InvalidResponse as error:
             self.hang_up(redis.ConnectionError, str(error))
-            return
+            return False
         if len(answers) > len(self._waiting):
             self.hang_up(redis.ConnectionError, "an answer that nobody asked for")
-            return
+            return False
         waiters = [self._waiting.popleft()[0] for _ in answers]
         # Only now: whoever gets her answer runs until she waits again, and may ask, or hang up.
         for waiter, answer in zip(waiters, answers, strict=True):
             waiter.switch(answer)
+        return True
 
     def _check_deadline(self) -> None:
         """One timer for all: the first that waits is the first to run out of time."""
         self._deadline.stop()
-        if not self._waiting:
-            return
-        first, until = self._waiting[0]
-        seconds_left = until - monotonic()
-        if seconds_left <= 0 and self._overdue is not first:
-            # The loop runs timers before it reads. Where we were busy for so long
-            # ourselves, the answer is here: read before Redis is blamed.
-            self._overdue, seconds_left = first, READ_FIRST_SECONDS
-        if seconds_left <= 0:
+        # The loop runs timers before it reads: where we were busy for so long ourselves, the
+        # answers are here.
+        while self._is_overdue() and self._read():
+            pass
+        if self._is_overdue():
             self.hang_up(redis.TimeoutError, "no answer in time")
-        else:
+        elif self._is_open and self._waiting and self._waiting[0][1] < NOT_SENT:
             self._deadline.close()
-            self._deadline = self._hub.loop.timer(seconds_left)
+            self._deadline = self._hub.loop.timer(max(0.0, self._waiting[0][1] - monotonic()))
             self._deadline.start(self._check_deadline)
+
+    def _is_overdue(self) -> bool:
+        return self._is_open and bool(self._waiting) and self._waiting[0][1] <= monotonic()

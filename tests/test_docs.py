@@ -15,6 +15,7 @@ from app.presence import errors, service, streams
 from app.presence.scripts import Scripts
 from app.settings import documented
 from tests.api.client import PREFIX, SETTINGS
+from tests.faults.faults import FAULTS
 from tests.load.bench import PARTS
 
 ROOT = Path(__file__).parents[1]
@@ -88,6 +89,11 @@ def test_event_is_documented(kind):
 @pytest.mark.parametrize("part", PARTS)
 def test_part_of_the_bench_is_documented_beside_it(part):
     assert f"\n| `{part}` |" in (ROOT / "tests/load/README.md").read_text("utf-8")
+
+
+@pytest.mark.parametrize("fault", [fault.name for fault in FAULTS])
+def test_fault_is_documented_beside_the_matrix(fault):
+    assert f"\n| `{fault}` |" in (ROOT / "tests/faults/README.md").read_text("utf-8")
 
 
 @pytest.mark.parametrize("path", TEXTS, ids=lambda path: str(path.relative_to(ROOT)))

@@ -145,7 +145,7 @@ async def _play_on(fault: Fault, scale: Scale, backend: object, gunicorn: Gunico
 
 HEADER = (
     *("fault", "answers", "503", "no answer", "slowest", "right after"),
-    *("missing", "missing after its beat", "ghosts after goodbye", "gone silently, shown", "goals"),
+    *("missing", "in streams", "after its beat", "ghosts after goodbye", "gone silently, shown", "goals"),
 )
 
 
@@ -163,6 +163,7 @@ def row(outcome: Outcome) -> list[str]:
         f"{verdict.slowest_seconds:.2f} s",
         f"{outcome.right_after_seconds:.1f} s",
         spans(verdict.missing),
+        spans({tab: span for tab, span in verdict.missing.items() if "stream" in span.where}),
         spans(verdict.missing_again),
         spans(verdict.ghosts),
         spans(verdict.lingering),
