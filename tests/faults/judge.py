@@ -103,20 +103,21 @@ class Judge:
             if user == asker:
                 continue
             if user in shown:
-                self._is_shown(tabs, asked_at - lag, answered_at)
+                self._is_shown(tabs, asked_at - lag)
             else:
                 self._is_missing(tabs, asked_at, answered_at, lag)
 
-    def _is_shown(self, tabs: list[Tab], asked_at: float, answered_at: float) -> None:
+    def _is_shown(self, tabs: list[Tab], asked_at: float) -> None:
+        """A list may be as old as its question: only until then is a ghost proven."""
         if any(tab.left_at is None or tab.left_at >= asked_at for tab in tabs):
             return
         silent = [tab for tab in tabs if not tab.is_goodbye_heard or self._is_undone(tab.heard_at)]
         if silent:  # her other tabs may have said goodbye, this one still has its lease
             last = max(silent, key=lambda tab: tab.left_at or 0)
-            self._extend(self.verdict.lingering, last, last.left_at or 0, answered_at)
+            self._extend(self.verdict.lingering, last, last.left_at or 0, asked_at)
         elif all((tab.heard_at or 0) < asked_at for tab in tabs):
             last = max(tabs, key=lambda tab: tab.heard_at or 0)
-            self._extend(self.verdict.ghosts, last, last.heard_at or 0, answered_at)
+            self._extend(self.verdict.ghosts, last, last.heard_at or 0, asked_at)
 
     def _is_undone(self, answered_at: float | None) -> bool:
         """Redis may have come back as it was before it gave this answer."""

@@ -19,7 +19,6 @@ from tests.faults.people import People
 from tests.gunicorn_server import GunicornServer
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
-GHOST_SECONDS = 1.0  # beyond the lease
 UNDONE_SECONDS = 1.0  # before the fault; a replica is less behind
 
 
@@ -38,6 +37,7 @@ class Scale:
     records: int
     comings_a_second: float
     streams: int
+    ghost_seconds: float = 1.0  # beyond the lease
     refusal_seconds: float = 2.0
     is_short: bool = False
 
@@ -67,7 +67,7 @@ class Outcome:
 
     def misses(self) -> list[str]:
         verdict, misses = self.verdict, []
-        ghost_limit = self.fault.ghost_leases * self.scale.lease_seconds + GHOST_SECONDS
+        ghost_limit = self.fault.ghost_leases * self.scale.lease_seconds + self.scale.ghost_seconds
         if verdict.broken_promises:
             misses.append(f"{len(verdict.broken_promises)} x {verdict.broken_promises[0]}")
         if verdict.strangers:
@@ -136,7 +136,7 @@ async def _play_on(fault: Fault, scale: Scale, backend: object, gunicorn: Gunico
         stage = Stage(backend, gunicorn, scale.hold_seconds, scale.is_short, crowd_in)
         await asyncio.to_thread(fault.inject, stage)
         judge.over_at = over_at = time.monotonic()
-        await asyncio.sleep(scale.lease_seconds + 2 * GHOST_SECONDS)
+        await asyncio.sleep(scale.lease_seconds + 2 * scale.ghost_seconds)
     finally:
         verdict, judge.verdict = judge.verdict, Verdict()
         await people.leave()

@@ -7,7 +7,7 @@ import pytest
 from tests.faults.faults import FAULTS
 from tests.faults.matrix import SHORT, play
 
-AT_ONCE = 3  # most of a fault's time is waiting
+AT_ONCE = 4  # most of a fault's time is waiting
 SHORT_FAULTS = [fault for fault in FAULTS if fault.is_short]
 
 
