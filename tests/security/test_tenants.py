@@ -4,6 +4,7 @@ tests/security/routes.py has a call for every route. A new route without one fai
 """
 
 import json
+import logging
 import re
 from dataclasses import replace
 
@@ -262,6 +263,21 @@ def test_broken_record_of_one_tenant_is_an_error_for_that_tenant_alone(make_app,
 
     assert "tenant_" not in str(failure)
     assert like(ours.visit()) == alone
+
+
+def test_log_of_what_goes_wrong_for_one_tenant_says_nothing_of_another(make_app, redis, caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("presence"), "propagate", True)
+    app = make_app(redis)
+    visitor = Visitor(app, "tenant-of-the-others", mark=MARK, user_id="user-of-the-others")
+    visitor.visit(until=GOODBYE)
+    redis.set(Record("ours", "flow", "12").viewers_key, "broken")
+
+    with caplog.at_level(logging.DEBUG):
+        Visitor(app, "ours").visit()
+        visitor.answer(CASES["presence.tabs"])
+
+    assert "tenant_ours" in caplog.text
+    assert "of-the-others" not in caplog.text + str([vars(record) for record in caplog.records])
 
 
 def test_user_who_has_used_up_her_calls_leaves_all_of_them_to_her_namesake(make_app):
