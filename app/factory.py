@@ -27,7 +27,6 @@ from app.settings import SettingError, Settings, read_settings
 
 _OUR_PATHS = (API_PREFIX, "/health/live", "/health/ready", "/metrics", "/api/docs")
 OUR_BLUEPRINTS = frozenset({"presence", "conflicts", "events", "operations", "operators", "openapi"})
-BACK_SECONDS = 2.0  # for the heartbeats under way, and Retry-After
 _SHARED_PATHS = (f"{API_PREFIX}/", "/static/presence/")  # with the origins of PRESENCE_CORS_ORIGINS
 
 
@@ -80,7 +79,7 @@ def init_app(
             round(settings.ttl_seconds * 1000),
             max_streams=settings.max_streams,
             timeline_ms=round(settings.timeline_seconds * 1000),
-            settle_seconds=min(settings.ttl_seconds, settings.heartbeat_seconds * 1.1 + BACK_SECONDS),
+            settle_seconds=settings.settle_seconds,
             observe=observe_broadcast,
         ),
         throttle=Throttle(redis, scripts, settings.rate_limit, one_slot=one_slot),

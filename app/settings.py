@@ -107,6 +107,14 @@ class Settings:
         """Whether presence lives in this process, with no Redis server."""
         return self.redis_url is None
 
+    @property
+    def settle_seconds(self) -> float:
+        """After a loss of all data, how long it takes until every tab has had the time to beat once."""
+        return min(self.ttl_seconds, self.heartbeat_seconds * LATEST_BEAT + BACK_SECONDS)
+
+
+# Of a heartbeat, with its jitter; and what is under way, and Retry-After.
+LATEST_BEAT, BACK_SECONDS = 1.1, 2.0
 
 # What is shared with other programs carries no prefix.
 _UNPREFIXED = {"redis_url", "secret_key", "host", "port", "web_concurrency", "database_url"}

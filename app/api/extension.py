@@ -43,6 +43,7 @@ class Presence:
                 tenant,
                 ttl_seconds=self.settings.ttl_seconds,
                 timeline_seconds=self.settings.timeline_seconds,
+                settle_seconds=self.settings.settle_seconds,
                 scripts=self.scripts,
             )
         return service

@@ -61,6 +61,8 @@ def heartbeat(record_type: str, record_id: str) -> Response:
     if result.viewers is not None:
         data["viewers"], data["total"] = result.viewers, result.total
         data.update(_notes_data(result, body["tab_id"]))
+        if result.is_unconfirmed:
+            data["unconfirmed"] = True
     return success(data)
 
 

@@ -368,6 +368,9 @@ class Registered(Schema):
         fields.Nested(Viewer), metadata={"description": "Only when `version` was sent and is not current."}
     )
     total = fields.Integer()
+    unconfirmed = fields.Boolean(
+        metadata={"description": "Redis has lost its data: whoever is missing may come back. Ask once more."}
+    )
     saved = fields.List(
         fields.Nested(Save),
         metadata={"description": "With the viewers: the last saves of other tabs, if any."},

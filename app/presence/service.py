@@ -35,6 +35,7 @@ DEFAULT_LIMIT = 100  # viewers in an answer
 NO_LIMIT = 2**31
 GREATEST_LOCK_VERSION = 2**53 - 1  # what JavaScript counts without a gap
 
+_VERSION = re.compile(r"([0-9]{1,20})-", re.ASCII)
 ENTRY_ID = re.compile(r"[0-9]{1,16}-[0-9]{1,16}\Z", re.ASCII)
 _NEVER, _ALWAYS = "", "?"  # in the place of a known version
 
@@ -44,7 +45,8 @@ class ViewerList:
     """The viewers of a record at one version.
 
     `viewers` and the rest are None where the asker already knows this version;
-    `forecast` also where no base version was named.
+    `forecast` also where no base version was named. `is_unconfirmed`: Redis has
+    lost what the asker knew, and others may not have had the time to come back.
     """
 
     version: str
@@ -52,6 +54,7 @@ class ViewerList:
     total: int | None = None
     notes: Notes | None = None
     forecast: Forecast | None = None
+    is_unconfirmed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +87,8 @@ class RecordPresenceService:
 
     Needs no Flask. Every call is one atomic script on Redis and takes its time
     from Redis. A tab lives `ttl_seconds` after its last `update_presence`. What
-    happened to a record is kept for `timeline_seconds`, 0 keeps nothing.
+    happened to a record is kept for `timeline_seconds`, 0 keeps nothing. For
+    `settle_seconds` after a loss of all data lists are said to be unconfirmed.
 
     Every method raises InvalidPresence for names and values outside the
     contract (before Redis is asked) and StoreUnavailable when Redis can't say.
@@ -102,6 +106,7 @@ class RecordPresenceService:
         *,
         ttl_seconds: float = DEFAULT_TTL_SECONDS,
         timeline_seconds: float = 0,
+        settle_seconds: float = 0,
         scripts: Scripts | None = None,
     ) -> None:
         if ttl_seconds <= 0:
@@ -110,6 +115,7 @@ class RecordPresenceService:
         self._tenant = tenant_text(tenant_id)
         self._lease_ms = max(1, round(ttl_seconds * 1000))
         self._timeline_ms = round(timeline_seconds * 1000)
+        self._settle_ms = round(settle_seconds * 1000)
         self._scripts = scripts or _shared_scripts()
 
     def update_presence(
@@ -188,7 +194,19 @@ class RecordPresenceService:
             unsaved = extras.get("dirty_fields", ())
             whose = {"tab_id": tab_id, "user_id": user_id}
             ahead = forecast(notes, others, **whose, base_version=base_version, dirty_fields=unsaved)
-        return ViewerList(version, others[:limit], total - 1, notes, ahead)
+        is_unconfirmed = self._is_settling(known_version, version, int(opened_ms))
+        return ViewerList(version, others[:limit], total - 1, notes, ahead, is_unconfirmed)
+
+    def _is_settling(self, known_version: str | None, version: str, opened_ms: int) -> bool:
+        """Whether a record was opened anew a moment ago that somebody knew before.
+
+        Where a tab was lost, this very heartbeat has made the version, by Redis's clock.
+        """
+        known = _VERSION.match(known_version or "")
+        if not known:
+            return False
+        known_ms, now_ms = int(known[1]) // 1000, int(version.partition("-")[0]) // 1000
+        return known_ms < opened_ms and now_ms - opened_ms < self._settle_ms
 
     def remove_presence(
         self,

@@ -418,3 +418,27 @@ def test_every_call_answers_503_with_retry_after_while_redis_is_away():
     ):
         failure_of(response, 503)
         assert 1 <= int(response.headers["Retry-After"]) <= 5
+
+
+# Redis that has lost its data
+
+
+def test_heartbeat_after_a_loss_says_that_others_may_come_back(app, redis, alice, bob):
+    alice.heartbeat()
+    known = data_of(bob.heartbeat(tab_id="t2", version=None))["version"]
+    redis.flushall()
+
+    lost = data_of(bob.heartbeat(tab_id="t2", version=known))
+    assert (lost["viewers"], lost["unconfirmed"]) == ([], True)
+    alice.heartbeat()
+    again = data_of(bob.heartbeat(tab_id="t2", version=None))
+    assert [viewer["name"] for viewer in again["viewers"]] == ["Alice"]
+    assert "unconfirmed" not in again
+
+
+def test_list_of_somebody_who_did_not_know_the_record_is_confirmed(alice, bob):
+    known = data_of(bob.heartbeat(tab_id="t2", version=None))["version"]
+    alice.heartbeat()
+
+    for version in (None, known, "0", "9" * 64, "nonsense", "-", "\u0661-x"):
+        assert "unconfirmed" not in data_of(bob.heartbeat(tab_id="t2", version=version))

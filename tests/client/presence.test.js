@@ -158,6 +158,31 @@ describe('beating', () => {
     expect(service.beats).toHaveLength(4);
   });
 
+  test('after a loss of all data the last list stays, old, and the next beat asks again', async () => {
+    service.show(alice, bob);
+    const presence = await startLive({ stream: false });
+    service.hasLost = true;
+    service.show();
+    await pass(33_000);
+    expect(presence.getSnapshot()).toMatchObject({ viewers: [alice, bob], fresh: false, status: 'live' });
+    service.show(bob);
+    await pass(33_000);
+    expect(service.beats.filter(({ body }) => body.version === null)).toHaveLength(2); // the first, and this one
+    expect(presence.getSnapshot()).toMatchObject({ viewers: [bob], fresh: true });
+  });
+
+  test('who was away for a lease herself keeps no list of those who may be gone', async () => {
+    service.show(alice);
+    const presence = await startLive({ stream: false });
+    service.failing = () => failure(503);
+    await pass(100_000);
+    service.failing = null;
+    service.hasLost = true;
+    service.show();
+    await pass(33_000);
+    expect(presence.getSnapshot()).toMatchObject({ viewers: [] });
+  });
+
   test('a crowd that comes and goes is not looked at twice', async () => {
     const crowd = Array.from({ length: 11 }, (_, i) => viewer(i, `User ${i}`));
     service.show(...crowd);

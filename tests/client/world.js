@@ -54,7 +54,8 @@ export function createService({ heartbeatSeconds = 30 } = {}) {
       service.tabs.add(call.body.tab_id);
       const isKnown = call.body.version === version;
       const data = { registered: true, version, heartbeat_seconds: service.heartbeatSeconds };
-      return answer(200, { success: true, data: isKnown || !('version' in call.body) ? data : { ...data, viewers, total: viewers.length } });
+      const list = { viewers, total: viewers.length, ...(service.hasLost && call.body.version && { unconfirmed: true }) };
+      return answer(200, { success: true, data: isKnown || !('version' in call.body) ? data : { ...data, ...list } });
     }),
 
     get beats() {

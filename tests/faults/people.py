@@ -119,8 +119,11 @@ class People:
                     wait = self._heartbeat_seconds * random.uniform(0.9, 1.1)
                     tab.beaten_at, tab.confirmed_at = answer.asked_at, answer.answered_at
                     tab.entered_at = tab.entered_at or answer.answered_at
-                    shown = self._learn(tab, answer, shown)
-                    body["version"] = answer.data["version"]
+                    if answer.data.get("unconfirmed"):
+                        shown, body["version"] = None, None  # the list stays, said to be old
+                    else:
+                        shown = self._learn(tab, answer, shown)
+                        body["version"] = answer.data["version"]
                 await asyncio.wait([self._goodbyes[tab]], timeout=wait)
             await self._go(tab, connection)
         finally:

@@ -138,6 +138,8 @@ export interface HeartbeatAnswer {
   version: string;
   heartbeat_seconds: number;
   viewers?: Viewer[];
+  /** Redis has lost its data: whoever is missing may come back. */
+  unconfirmed?: true;
   total?: number;
 }
 

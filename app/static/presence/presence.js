@@ -329,6 +329,13 @@ export function createPresence({
     const { viewers: before, version: known } = store.getSnapshot();
     if (!viewers && !(before && version === known)) return; // it owes us the list; the next beat asks again
 
+    if (unconfirmed && !isStreaming && before && browser.now() - confirmedAt < 3 * heartbeatMs) {
+      // Redis has lost its data. The next beat asks again, and by then everybody has beaten. Unless we were
+      // away for a lease ourselves: then the others may be gone.
+      unconfirm();
+      store.set({ version: null, status: 'live', error: null });
+      return;
+    }
     if (!unconfirmed || !before) {
       confirmedAt = browser.now();
       confirmedWallTime = browser.wallNow();
