@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-ROOMS = ["presence", "identity", "api", "demo"]  # each may import those before it
+ROOMS = ["presence", "identity", "api", "versioned", "demo"]  # each may import those before it
 FOREIGN = {
     "presence": {"flask", "werkzeug", "marshmallow", "gunicorn", "jwt", "sqlalchemy", "flask_sqlalchemy"},
     "identity": {"redis", "fakeredis", "marshmallow", "gunicorn", "sqlalchemy"},
     "api": {"redis", "fakeredis", "sqlalchemy", "jwt"},
+    "versioned": {"redis", "fakeredis"},
     "demo": {"redis", "fakeredis"},
 }
 

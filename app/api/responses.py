@@ -70,12 +70,15 @@ def failure(
     message: str,
     *,
     errors: dict[str, Any] | None = None,
+    data: dict[str, Any] | None = None,
     retry_after_seconds: float | None = None,
 ) -> Response:
-    """An error in the envelope. `Retry-After` is rounded up to whole seconds."""
+    """An error in the envelope, with `data` where there is more to tell. `Retry-After` is in whole seconds."""
     envelope: dict[str, Any] = {"success": False, "message": message}
     if errors is not None:
         envelope["errors"] = errors
+    if data is not None:
+        envelope["data"] = data
     # The name of a field that nobody knows may be half a surrogate pair, which has no UTF-8.
     response = Response(_encode(envelope).encode("utf-8", "replace"), status, (*_HEADERS, *_NOT_KEPT))
     if retry_after_seconds is not None:

@@ -32,7 +32,8 @@ class StrictBoolean(fields.Boolean):
         return value
 
 
-def _tab_id(**options: Any) -> fields.String:
+def tab_id_field(**options: Any) -> fields.String:
+    """The rule for a tab id, which is the same wherever one stands."""
     return fields.String(
         **{"required": True, **options},
         validate=validate.Regexp(TAB_ID, error="Must be 1 to 128 of A-Z, a-z, 0-9, _, ., : and -."),
@@ -79,7 +80,7 @@ class Body(Schema):
 
 
 class Heartbeat(Body):
-    tab_id = _tab_id()
+    tab_id = tab_id_field()
     mode = fields.String(required=True, validate=validate.OneOf(MODES))
     dirty = StrictBoolean(required=True, metadata={"description": "Whether the tab has unsaved changes."})
     active_field = fields.String(
@@ -108,7 +109,7 @@ class Heartbeat(Body):
 
 
 class Unregister(Body):
-    tab_id = _tab_id()
+    tab_id = tab_id_field()
 
 
 class Query(Schema):
@@ -121,7 +122,7 @@ class Query(Schema):
 class UnregisterQuery(Query):
     """In the place of the body."""
 
-    tab_id = _tab_id()
+    tab_id = tab_id_field()
 
 
 class ViewersQuery(Query):
@@ -166,7 +167,7 @@ def _signal_data(data: Any) -> None:
 
 
 class Signal(Body):
-    tab_id = _tab_id()
+    tab_id = tab_id_field()
     kind = fields.String(required=True, validate=validate.OneOf(SIGNAL_KINDS))
     data = fields.Raw(
         load_default=None,
@@ -191,7 +192,7 @@ class ByUser(Body):
 
 
 class Saved(Body):
-    tab_id = _tab_id()
+    tab_id = tab_id_field()
     lock_version = _lock_version(required=True, metadata={"description": "Of the record as it is now."})
     fields = _field_names(required=True, metadata={"description": "What was changed."})
 
@@ -199,7 +200,7 @@ class Saved(Body):
 class SavedByServer(Saved):
     """With a token whose role is `service`: in somebody's name, and without a tab where none is known."""
 
-    tab_id = _tab_id(required=False, load_default=None, allow_none=True)
+    tab_id = tab_id_field(required=False, load_default=None, allow_none=True)
     user = fields.Nested(ByUser, required=True)
 
 
@@ -210,7 +211,7 @@ class Announced(Schema):
 
 
 class ClaimField(Body):
-    tab_id = _tab_id()
+    tab_id = tab_id_field()
     field = fields.String(
         required=True,
         validate=_field_name,
@@ -222,7 +223,7 @@ class ClaimField(Body):
 
 
 class ReleaseField(Body):
-    tab_id = _tab_id()
+    tab_id = tab_id_field()
     field = fields.String(
         required=True,
         validate=_field_name,
@@ -322,7 +323,7 @@ class Timeline(Schema):
 
 
 class EvictTab(Body):
-    tab_id = _tab_id()
+    tab_id = tab_id_field()
 
 
 class Evicted(Schema):

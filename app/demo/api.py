@@ -9,11 +9,12 @@ from werkzeug.exceptions import HTTPException
 from app.api.extension import presence
 from app.api.requests import check_access, read_body, read_caller
 from app.api.responses import BadRequest, failure, failure_of, success
-from app.api.schemas import Body
-from app.demo.flows import STATUSES, FlowChanged, FlowNotFound, Flows
+from app.api.schemas import Body, tab_id_field
+from app.demo.flows import STATUSES, FlowNotFound, Flows
 from app.demo.people import PEOPLE, TENANT, TOKEN_SECONDS, person_by_handle, window_token
 from app.identity.caller import Caller, Forbidden, Unauthenticated
 from app.presence.errors import InvalidPresence
+from app.versioned import RecordChanged, announce, conflict
 
 PREFIX = "/api/v1/flows"
 FLOW_ID = "<int:flow_id>"
@@ -35,8 +36,9 @@ def _text(longest: int, *more: Any) -> fields.String:
 
 
 class SaveFlow(Body):
-    """A whole flow, and the version that it was loaded with."""
+    """A whole flow, the version that it was loaded with, and in which tab."""
 
+    tab_id = tab_id_field(required=False, load_default=None, allow_none=True)
     lock_version = fields.Integer(required=True, strict=True, validate=validate.Range(min=1))
     name = _text(120, validate.Regexp(r".*\S", error="Give the flow a name."))
     status = fields.String(required=True, validate=validate.OneOf(STATUSES))
@@ -62,12 +64,16 @@ def read_flow(flow_id: int) -> Response:
 
 @blueprint.put(f"{PREFIX}/{FLOW_ID}")
 def save_flow(flow_id: int) -> Response:
-    """Save a flow; refused when somebody else saved since `lock_version` was loaded."""
+    """Save a flow; refused when somebody else saved since `lock_version` was loaded.
+
+    Its viewers are told from here: a page that is closed right after saving tells nobody.
+    """
     caller = _flow_caller(flow_id)
     values: dict[str, Any] = read_body(_SAVE_FLOW)
-    lock_version = values.pop("lock_version")
-    flow = flows().save(flow_id, lock_version, values, by=caller.user_name)
-    return success({"flow": flow.as_data()})
+    lock_version, tab_id = values.pop("lock_version"), values.pop("tab_id")
+    saved = flows().save(flow_id, lock_version, values, by=caller.user_name)
+    announce(caller, "flow", flow_id, saved, tab_id=tab_id)
+    return success({"flow": saved.data})
 
 
 @blueprint.get("/demo/people/<handle>/token")
@@ -94,10 +100,6 @@ def _not_found(error: FlowNotFound) -> Response:
     return failure(404, str(error))
 
 
-@blueprint.errorhandler(FlowChanged)
-def _changed(error: FlowChanged) -> Response:
-    return failure(409, str(error))
-
-
+blueprint.register_error_handler(RecordChanged, conflict)
 for _error_type in (BadRequest, Forbidden, HTTPException, InvalidPresence, Unauthenticated):
     blueprint.register_error_handler(_error_type, failure_of)

@@ -1,6 +1,6 @@
 """The demo's records: flows in a database, each with a version that a save must name.
 
-No Flask in here.
+No request in here.
 """
 
 import logging
@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import DateTime, Engine, String, Text, create_engine, func, inspect, make_url, select
+from sqlalchemy import Engine, String, Text, create_engine, func, inspect, make_url, select
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
-from sqlalchemy.orm.exc import StaleDataError
 from sqlalchemy.pool import QueuePool
 from sqlalchemy.schema import CreateTable
 
 from app.demo.seeds import SEEDS
 from app.settings import INSTANCE_DIRECTORY, SettingError
+from app.versioned import Saved, Versioned, save_version
 
 STATUSES = ("draft", "active", "paused")
 EDITABLE = ("name", "status", "owner", "description", "steps")
@@ -29,14 +29,6 @@ log = logging.getLogger("presence.demo")
 
 class FlowNotFound(Exception):
     """There is no flow with this id."""
-
-
-class FlowChanged(Exception):
-    """Somebody saved since the version that the caller had loaded; `current` is what stands there now."""
-
-    def __init__(self, current: "FlowState") -> None:
-        super().__init__(f"{current.saved_by} saved version {current.lock_version} in the meantime.")
-        self.current = current
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +55,8 @@ class _Base(DeclarativeBase):
     pass
 
 
-class Flow(_Base):
-    """A row. `lock_version` rises by one with each UPDATE, which finds no row when it is not the newest."""
+class Flow(Versioned, _Base):
+    """A row, with the version of whoever saved it last."""
 
     __tablename__ = "flow"
 
@@ -74,11 +66,9 @@ class Flow(_Base):
     owner: Mapped[str] = mapped_column(String(64))
     description: Mapped[str] = mapped_column(Text)
     steps: Mapped[str] = mapped_column(Text)
-    lock_version: Mapped[int] = mapped_column()
-    saved_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
-    saved_by: Mapped[str] = mapped_column(String(200))
 
-    __mapper_args__ = {"version_id_col": lock_version}
+    def as_data(self) -> dict[str, Any]:
+        return self.state().as_data()
 
     def state(self) -> FlowState:
         values = {name: getattr(self, name) for name in FlowState.__slots__}
@@ -105,25 +95,14 @@ class Flows:
         with self._session() as session:
             return _find(session, flow_id).state()
 
-    def save(self, flow_id: int, lock_version: int, values: Mapping[str, str], *, by: str) -> FlowState:
+    def save(self, flow_id: int, lock_version: int, values: Mapping[str, str], *, by: str) -> Saved:
         """Write `values`, if `lock_version` still is the newest. Values that change nothing make no version.
 
-        Raises FlowNotFound and FlowChanged; then nothing is written.
+        Raises FlowNotFound and RecordChanged; then nothing is written.
         """
+        in_order = {name: values[name] for name in EDITABLE}
         with self._session() as session:
-            flow = _find(session, flow_id)
-            if flow.lock_version != lock_version:
-                raise FlowChanged(flow.state())
-            for name in EDITABLE:
-                setattr(flow, name, values[name])
-            if session.is_modified(flow):
-                flow.saved_at, flow.saved_by = datetime.now(UTC), by
-            try:
-                session.commit()
-            except StaleDataError:  # between our SELECT and our UPDATE
-                session.rollback()
-                raise FlowChanged(_find(session, flow_id).state()) from None
-            return flow.state()
+            return save_version(session, _find(session, flow_id), lock_version, in_order, by=by)
 
     def close(self) -> None:
         """Close the connections."""

@@ -69,12 +69,13 @@ def data_of(response: TestResponse) -> dict[str, Any]:
     return body["data"]
 
 
-def failure_of(response: TestResponse, status: int) -> dict[str, Any]:
-    """The envelope of an error of this status."""
+def failure_of(response: TestResponse, status: int, *, has_data: bool = False) -> dict[str, Any]:
+    """The envelope of an error of this status; `data` is in it for a refused save only."""
     body = json.loads(response.data)
 
     assert (response.status_code, response.content_type) == (status, "application/json"), body
-    assert set(body) == {"success", "message"} | ({"errors"} if status == 422 else set())
+    more = {"errors"} if status == 422 else {"data"} if has_data else set()
+    assert set(body) == {"success", "message"} | more
     assert body["success"] is False
     assert isinstance(body["message"], str)
     assert body["message"]

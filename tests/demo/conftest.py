@@ -30,3 +30,11 @@ def visitor(app):
 def alice(visitor):
     visitor.sign_in("alice")
     return visitor
+
+
+@pytest.fixture
+def bob(app):
+    """Another browser."""
+    visitor = Visitor(app)
+    visitor.sign_in("bob")
+    return visitor

@@ -1,11 +1,21 @@
 """Reading and saving a flow over HTTP."""
 
 import json
+import signal
+import time
+from dataclasses import replace
 
+import fakeredis
 import pytest
+from limits import parse
 
+from app import create_app
+from app.demo.people import TENANT
+from app.redis_client import connect
 from tests.api.client import data_of, failure_of, token
 from tests.demo.visitor import API, Visitor, values_of
+
+CALL_SECONDS = 2.2  # what a call without an answer takes at most, and the rest of the save
 
 
 def bearer(user_id=2, name="Bob Tanaka", tenant="demo", **claims):
@@ -40,16 +50,44 @@ def test_save_that_changes_nothing_makes_no_version(alice):
     assert data_of(alice.save(1, values_of(before)))["flow"] == before
 
 
-def test_save_of_an_old_version_is_refused_and_writes_nothing(alice, app):
+def test_save_of_an_old_version_is_refused_and_writes_nothing(alice, bob):
     loaded = alice.flow()
     alice.save(1, values_of(loaded, name="Alice was first"))
     saved = alice.flow()
-    bob = Visitor(app)
-    bob.sign_in("bob")
-    answer = failure_of(bob.save(1, values_of(loaded, description="Bob's words")), 409)
+    answer = failure_of(bob.save(1, values_of(loaded, description="Bob's words")), 409, has_data=True)
 
     assert answer["message"] == "Alice Moreau saved version 2 in the meantime."
     assert alice.flow() == saved
+
+
+def test_refused_save_tells_what_stands_there_now_and_where_it_differs(alice, bob):
+    loaded = alice.flow()
+    alice.save(1, values_of(loaded, steps="One", name="Ours", status="paused"))
+    sent = values_of(loaded, description="Bob's words", status="paused", name="His")
+    answer = failure_of(bob.save(1, sent), 409, has_data=True)
+    current = data_of(bob.client.get(f"{API}/1"))["flow"]
+
+    assert answer["data"] == {
+        "current": current,
+        "lock_version": 2,
+        "saved_by": "Alice Moreau",
+        "saved_at": current["saved_at"],
+        "fields": ["name", "description", "steps"],  # both paused it; in the form's order
+    }
+
+
+def test_refused_save_that_would_write_what_stands_there_differs_in_nothing(alice, bob):
+    loaded = alice.flow()
+    alice.save(1, values_of(loaded, name="The same"))
+    answer = failure_of(bob.save(1, values_of(loaded, name="The same")), 409, has_data=True)
+
+    assert answer["data"]["fields"] == []
+
+
+def test_version_that_is_not_there_yet_is_refused_too(alice):
+    answer = failure_of(alice.save(1, values_of(alice.flow(), lock_version=99)), 409, has_data=True)
+
+    assert answer["data"]["lock_version"] == 1
 
 
 @pytest.mark.parametrize("sent", ["", "wrong", "é"])
@@ -161,3 +199,119 @@ def test_unknown_flow_is_404(app, alice, method, flow_id):
 )
 def test_body_that_is_no_flow_is_refused(app, options, status):
     failure_of(app.test_client().put(f"{API}/1", headers=bearer(), **options), status)
+
+
+# What the save tells the viewers
+
+
+@pytest.fixture
+def presence(app):
+    """The demo's presence, as its server speaks to it."""
+    return app.extensions["presence"].service(TENANT)
+
+
+def watch_flow(presence, tab_id="b1", user_id=2, name="Bob Tanaka"):
+    """Somebody with the flow open; what she is told of saves."""
+    answer = presence.update_presence("flow", 1, tab_id, user_id, name, list_viewers=True)
+    return answer.notes.saves
+
+
+def test_save_is_announced_by_the_server_itself(alice, presence):
+    watch_flow(presence)
+    flow = data_of(alice.save(1, values_of(alice.flow(), tab_id="a1", steps="One", name="New")))["flow"]
+    [save] = watch_flow(presence)
+
+    assert save.pop("saved_at") >= flow["saved_at"][:22]
+    assert save == {
+        "lock_version": 2,
+        "fields": ["name", "steps"],
+        "user": {"id": 1, "name": "Alice Moreau"},
+        "tab_id": "a1",
+    }
+
+
+def test_page_that_announces_the_same_save_again_adds_nothing(alice, presence):
+    watch_flow(presence)
+    alice.save(1, values_of(alice.flow(), tab_id="a1", name="New"))
+    told = watch_flow(presence)
+    presence.record_saved("flow", 1, 2, ["name"], 1, "Alice Moreau", "a1")
+
+    assert watch_flow(presence) == told
+
+
+@pytest.mark.parametrize("more", [{}, {"tab_id": None}])
+def test_save_without_a_tab_is_announced_without_one(alice, presence, more):
+    watch_flow(presence)
+    alice.save(1, values_of(alice.flow(), name="New", **more))
+
+    assert watch_flow(presence)[0]["tab_id"] is None
+
+
+def test_save_that_changed_nothing_or_was_refused_is_not_announced(alice, bob, presence):
+    watch_flow(presence)
+    loaded = alice.flow()
+    alice.save(1, values_of(loaded, tab_id="a1"))
+    assert watch_flow(presence) == []
+
+    alice.save(1, values_of(loaded, tab_id="a1", name="New"))
+    bob.save(1, values_of(loaded, tab_id="b1", name="Newer"))
+    assert [save["lock_version"] for save in watch_flow(presence)] == [2]
+
+
+def test_save_in_a_tab_that_is_anothers_is_saved_and_told_without_the_tab(alice, presence):
+    watch_flow(presence, "b1")
+    answer = alice.save(1, values_of(alice.flow(), tab_id="b1", name="New"))
+
+    assert data_of(answer)["flow"]["name"] == "New"
+    [save] = watch_flow(presence)
+    assert (save["user"]["id"], save["tab_id"]) == (1, None)
+
+
+@pytest.mark.parametrize("wrong", ["", "a b", "x" * 129, 7])
+def test_wrong_tab_id_is_named_and_nothing_written(alice, wrong):
+    flow = alice.flow()
+    answer = failure_of(alice.save(1, values_of(flow, name="New", tab_id=wrong)), 422)
+
+    assert list(answer["errors"]) == ["tab_id"]
+    assert alice.flow() == flow
+
+
+def test_redis_out_of_reach_neither_fails_nor_delays_a_save(settings, caplog):
+    alice = Visitor(create_app(settings, redis=connect("redis://127.0.0.1:1")))
+    alice.sign_in("alice")
+    values = values_of(alice.flow(), name="Without presence", tab_id="a1")
+    started = time.monotonic()
+    answer = alice.save(1, values)
+
+    assert data_of(answer)["flow"]["lock_version"] == 2
+    assert time.monotonic() - started < CALL_SECONDS
+    assert "a save was not announced" in caplog.text
+
+
+def test_redis_that_hangs_delays_a_save_by_one_call_at_most(settings, redis_server, caplog):
+    alice = Visitor(create_app(settings, redis=connect(f"unix://{redis_server.socket}")))
+    alice.sign_in("alice")
+    values = values_of(alice.flow(), name="Without presence", tab_id="a1")
+    headers = {"X-CSRF-TOKEN": alice.open("/").csrf_token}
+    redis_server.signal(signal.SIGSTOP)
+    try:
+        started = time.monotonic()
+        answer = alice.save(1, values, **headers)
+        took = time.monotonic() - started
+    finally:
+        redis_server.signal(signal.SIGCONT)
+
+    assert data_of(answer)["flow"]["lock_version"] == 2
+    assert took < CALL_SECONDS
+    assert "a save was not announced" in caplog.text
+
+
+def test_throttle_of_presence_does_not_count_saves(settings):
+    app = create_app(
+        replace(settings, rate_limit=parse("1/minute")),
+        redis=fakeredis.FakeRedis(server=fakeredis.FakeServer()),
+    )
+    alice = Visitor(app)
+    alice.sign_in("alice")
+    for number in range(3):
+        data_of(alice.save(1, values_of(alice.flow(), name=f"Save {number}", tab_id="a1")))
