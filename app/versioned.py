@@ -11,15 +11,15 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
 
-from flask import Flask, Response
+from flask import Blueprint, Flask, Response
 from sqlalchemy import DateTime, String, inspect
 from sqlalchemy.orm import Mapped, Session, declared_attr, mapped_column
 from sqlalchemy.orm.exc import StaleDataError
 
 from app.api.extension import presence
-from app.api.responses import failure
-from app.identity.caller import Caller
-from app.presence.errors import PresenceError, TabOwnedByAnotherUser
+from app.api.responses import BadRequest, failure, failure_of
+from app.identity.caller import Caller, Forbidden, Unauthenticated
+from app.presence.errors import InvalidPresence, PresenceError, TabOwnedByAnotherUser
 from app.presence.records import LONGEST_USER_NAME, clean_name
 
 log = logging.getLogger("presence.versioned")
@@ -33,8 +33,8 @@ class Versioned:
     """
 
     lock_version: Mapped[int] = mapped_column()
-    saved_by: Mapped[str] = mapped_column(String(LONGEST_USER_NAME))
-    saved_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+    saved_by: Mapped[str] = mapped_column(String(LONGEST_USER_NAME), default="")
+    saved_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), default=lambda: datetime.now(UTC))
 
     @declared_attr.directive
     def __mapper_args__(cls) -> dict[str, Any]:  # noqa: N805
@@ -42,7 +42,8 @@ class Versioned:
 
     def as_data(self) -> dict[str, Any]:
         """The row for JSON: every column, times in ISO 8601. Override it to show less, or more."""
-        return {name: _json_ready(getattr(self, name)) for name in inspect(type(self)).column_attrs.keys()}
+        columns = inspect(type(self)).column_attrs
+        return {column.key: _json_ready(getattr(self, column.key)) for column in columns}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,7 @@ class RecordChanged(Exception):
     """
 
     def __init__(self, row: Versioned, values: Mapping[str, Any]) -> None:
-        super().__init__(f"{row.saved_by} saved version {row.lock_version} in the meantime.")
+        super().__init__(f"{row.saved_by or 'Somebody'} saved version {row.lock_version} in the meantime.")
         self.current = row.as_data()
         self.lock_version = row.lock_version
         self.saved_by = row.saved_by
@@ -105,7 +106,8 @@ def save_version(
             if found.lock_version == lock_version:  # another row of the same flush
                 raise
             raise RecordChanged(found, values) from None
-    # Read before the commit: after it, the row may be somebody else's next version.
+        session.refresh(row)  # as the database tells it
+    # Before the commit: after it, the row may be somebody else's next version.
     saved = Saved(row.lock_version, fields, row.as_data())
     session.commit()
     return saved
@@ -135,10 +137,12 @@ def announce(
         return False
 
 
-def answer_conflicts(app: Flask) -> None:
-    """Answer RecordChanged and RecordDeleted in the envelope, wherever the application's routes raise them."""
+def answer_refusals(app: Flask | Blueprint) -> None:
+    """Answer in the envelope why a route did not save: a conflict, a caller who may not, a bad body."""
     app.register_error_handler(RecordChanged, conflict)
     app.register_error_handler(RecordDeleted, lambda error: failure(404, str(error)))
+    for refusal in (BadRequest, Forbidden, InvalidPresence, Unauthenticated):
+        app.register_error_handler(refusal, failure_of)
 
 
 def conflict(error: RecordChanged) -> Response:

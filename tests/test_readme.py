@@ -6,6 +6,7 @@ import re
 import shlex
 import subprocess
 import sys
+from types import ModuleType
 
 import fakeredis
 import pytest
@@ -91,22 +92,40 @@ def test_python_session_answers_as_it_says(example):
     assert len(parsed.examples) > 5
 
 
-def test_host_application_shows_who_has_an_order_open(monkeypatch, tmp_path):
-    [source] = blocks("python")
+@pytest.fixture
+def run_example(monkeypatch, tmp_path):
+    """`run_example("host")`: the module whose docstring begins with `host.py`, as it stands in the README."""
     redis = fakeredis.FakeRedis(server=fakeredis.FakeServer())
     monkeypatch.setattr(factory, "read_settings", lambda: SETTINGS)
     monkeypatch.setattr(factory, "connect", lambda url: redis)
-    module = {"__name__": "host"}
-    exec(compile(source, "README.md", "exec"), module)
-    alice, bob = module["host"].test_client(), module["host"].test_client()
+    monkeypatch.chdir(tmp_path)
+
+    def run(name):
+        [source] = [block for block in blocks("python") if block.startswith(f'"""{name}.py')]
+        module = ModuleType(name)
+        monkeypatch.setitem(sys.modules, name, module)  # for the examples beside it
+        exec(compile(source, "README.md", "exec"), module.__dict__)
+        return module
+
+    return run
+
+
+def sign_in(client, name):
+    """Returns the page, and what its calls must have in their headers."""
+    page = client.get(f"/sign-in/{name}", follow_redirects=True).text
+    return page, {"X-CSRF-TOKEN": re.search(r'name="csrf-token" content="([^"]+)"', page).group(1)}
+
+
+def test_host_application_shows_who_has_an_order_open(run_example):
+    host = run_example("host").host
+    alice, bob = host.test_client(), host.test_client()
 
     for client, name in ((alice, "Alice"), (bob, "Bob")):
-        page = client.get(f"/sign-in/{name}", follow_redirects=True).text
-        csrf = re.search(r'name="csrf-token" content="([^"]+)"', page).group(1)
+        page, csrf = sign_in(client, name)
         answer = client.post(
             f"{PREFIX}/order/7/heartbeat",
             json={"tab_id": name, "mode": "edit", "dirty": False},
-            headers={"X-CSRF-TOKEN": csrf},
+            headers=csrf,
         )
         assert answer.status_code == 200, answer.text
     viewers = bob.get(f"{PREFIX}/order/7/viewers").get_json()["data"]["viewers"]
@@ -117,6 +136,35 @@ def test_host_application_shows_who_has_an_order_open(monkeypatch, tmp_path):
     for script, style in assets:
         with bob.get(script or style) as file:
             assert file.status_code == 200
+
+
+def test_host_application_refuses_to_save_an_old_version_as_it_says(run_example):
+    host = run_example("host").host
+    orders = run_example("orders")
+    alice, bob = host.test_client(), host.test_client()
+    _, by_alice = sign_in(alice, "Alice")
+    _, by_bob = sign_in(bob, "Bob")
+    beat = {"tab_id": "a1", "mode": "edit", "dirty": True, "version": None}
+    alice.post(f"{PREFIX}/order/7/heartbeat", json=beat, headers=by_alice)
+
+    sent = {"lock_version": 1, "customer": "Acme", "note": "by Friday", "tab_id": "b1"}
+    saved = bob.put("/orders/7", json=sent, headers=by_bob)
+    refused = alice.put("/orders/7", json={**sent, "note": "by Monday", "tab_id": "a1"}, headers=by_alice)
+    told = alice.post(f"{PREFIX}/order/7/heartbeat", json=beat, headers=by_alice).json["data"]["saved"]
+
+    assert (saved.status_code, saved.json["data"]["lock_version"]) == (200, 2)
+    [expected] = blocks("json")
+    assert refused.status_code == 409
+    assert steady(dumped(refused.json)) == steady(dumped(json.loads(expected)))
+    assert [(save["lock_version"], save["fields"], save["tab_id"]) for save in told] == [(2, ["note"], "b1")]
+    assert bob.put("/orders/7", json=sent).status_code == 403  # no CSRF token
+    assert host.test_client().put("/orders/7", json=sent).status_code == 401
+    assert bob.put("/orders/7", json={**sent, "note": None}, headers=by_bob).status_code == 422
+    orders.engine.dispose()
+
+
+def dumped(document):
+    return json.dumps(document, separators=(",", ":"))
 
 
 def test_answers_of_the_readme_are_json():

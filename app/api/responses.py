@@ -73,7 +73,7 @@ def failure(
     data: dict[str, Any] | None = None,
     retry_after_seconds: float | None = None,
 ) -> Response:
-    """An error in the envelope, with `data` where there is more to tell. `Retry-After` is in whole seconds."""
+    """An error in the envelope. `Retry-After` is rounded up to whole seconds."""
     envelope: dict[str, Any] = {"success": False, "message": message}
     if errors is not None:
         envelope["errors"] = errors

@@ -8,13 +8,12 @@ from werkzeug.exceptions import HTTPException
 
 from app.api.extension import presence
 from app.api.requests import check_access, read_body, read_caller
-from app.api.responses import BadRequest, failure, failure_of, success
+from app.api.responses import failure, failure_of, success
 from app.api.schemas import Body, tab_id_field
 from app.demo.flows import STATUSES, FlowNotFound, Flows
 from app.demo.people import PEOPLE, TENANT, TOKEN_SECONDS, person_by_handle, window_token
-from app.identity.caller import Caller, Forbidden, Unauthenticated
-from app.presence.errors import InvalidPresence
-from app.versioned import RecordChanged, announce, conflict
+from app.identity.caller import Caller, Forbidden
+from app.versioned import announce, answer_refusals
 
 PREFIX = "/api/v1/flows"
 FLOW_ID = "<int:flow_id>"
@@ -100,6 +99,5 @@ def _not_found(error: FlowNotFound) -> Response:
     return failure(404, str(error))
 
 
-blueprint.register_error_handler(RecordChanged, conflict)
-for _error_type in (BadRequest, Forbidden, HTTPException, InvalidPresence, Unauthenticated):
-    blueprint.register_error_handler(_error_type, failure_of)
+answer_refusals(blueprint)
+blueprint.register_error_handler(HTTPException, failure_of)
