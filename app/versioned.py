@@ -86,11 +86,11 @@ def save_version(
     Values that change nothing make no version. Raises RecordChanged and
     RecordDeleted; then nothing is written.
     """
-    if row.lock_version != lock_version:
-        session.refresh(row)  # the session may have had it for a while
+    model, identity = type(row), inspect(row).identity
+    if row.lock_version != lock_version:  # the session may have had it for a while
+        row = _read_anew(session, model, identity)
     if row.lock_version != lock_version:
         raise RecordChanged(row, values)
-    model, identity = type(row), inspect(row).identity
     fields = _differing(row, values)
     if fields:
         for name in fields:
@@ -98,12 +98,10 @@ def save_version(
         row.saved_at, row.saved_by = datetime.now(UTC), clean_name(by)
         try:
             session.flush()
-        except StaleDataError:  # between the SELECT and our UPDATE
+        except StaleDataError:  # somebody came between the SELECT and our UPDATE
             session.rollback()
-            found = session.get(model, identity, populate_existing=True)
-            if found is None:
-                raise RecordDeleted from None
-            if found.lock_version == lock_version:  # another row of the same flush
+            found = _read_anew(session, model, identity)
+            if found.lock_version == lock_version:  # it was another row of this flush
                 raise
             raise RecordChanged(found, values) from None
         session.refresh(row)  # as the database tells it
@@ -111,6 +109,13 @@ def save_version(
     saved = Saved(row.lock_version, fields, row.as_data())
     session.commit()
     return saved
+
+
+def _read_anew(session: Session, model: type[Versioned], identity: Any) -> Versioned:
+    row = session.get(model, identity, populate_existing=True)
+    if row is None:
+        raise RecordDeleted
+    return row
 
 
 def announce(

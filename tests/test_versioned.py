@@ -96,7 +96,7 @@ def test_save_that_changes_nothing_makes_no_version(save, stored):
 def test_old_version_is_refused_with_what_stands_there_now(save, stored):
     save(1, note="by Friday", by="Bob")
     before = stored()
-    with pytest.raises(RecordChanged, match="^Bob saved version 2 in the meantime.$") as refused:
+    with pytest.raises(RecordChanged, match=r"^Bob saved version 2 in the meantime\.$") as refused:
         save(1, note="by Monday", customer="Acme")
 
     assert refused.value.current == before == stored()
@@ -106,7 +106,7 @@ def test_old_version_is_refused_with_what_stands_there_now(save, stored):
 
 
 def test_row_that_nobody_has_saved_yet_is_somebodys(save):
-    with pytest.raises(RecordChanged, match="^Somebody saved version 1 "):
+    with pytest.raises(RecordChanged, match=r"^Somebody saved version 1 "):
         save(0, note="")
 
 
@@ -135,6 +135,16 @@ def test_row_that_is_deleted_meanwhile_is_not_brought_back(engine):
 
     with Session(engine) as session:
         assert session.get(Order, 7) is None
+
+
+def test_row_that_is_deleted_before_is_not_brought_back_either(engine, save):
+    with Session(engine, expire_on_commit=False) as session:
+        row = session.get_one(Order, 7)
+        session.commit()
+        with Session(engine) as other, other.begin():
+            other.execute(delete(Order).where(Order.id == 7))
+        with pytest.raises(RecordDeleted):
+            save_version(session, row, 2, {"note": "ours"}, by="Alice")
 
 
 def test_session_that_has_had_the_row_for_a_while_saves_what_is_newest(engine, save):
