@@ -33,7 +33,7 @@ class Editor:
         self.flow = data_of(self._client.get(f"{API}/1", headers=self._headers))["flow"]
 
     def save(self):
-        """The word that was saved, the version it was written upon and the one that was made; None: refused."""
+        """The word that was saved, the version before and the one that was made; None when refused."""
         word, based_on = f"[{next(self._words)}]", self.flow["lock_version"]
         sent = values_of(self.flow, description=self.flow["description"] + word)
         answer = self._client.put(f"{API}/1", json=sent, headers=self._headers)
