@@ -28,7 +28,7 @@ if is_live and held.user ~= user then
   return { "TAB_TAKEN" }
 end
 save[5] = string.format("%d", room.now_ms)
-if roster.notes.save(room, save) then
+if roster.notes.save(room, save) and not roster.timeline.has_saved(room, lock_version) then
   local entry = { "saved", user, name, tab_id, lock_version }
   for i = 6, #save do
     entry[i] = save[i]

@@ -241,9 +241,14 @@ class Topic:
             noted.append(Event("saved", self.record, data={"record": self.record.name, **decode_save(row)}))
         if "claims" in message:
             claims = decode_claims(message["claims"] or [])
+        elif message["version"] == _EMPTY:
+            claims = {}  # they went with the last tab
+        if claims != self.notes.claims:
             data = {"record": self.record.name, "claims": claims}
             noted.append(Event("claims", self.record, data=data))
         self.noted += noted
+        if message["version"] == _EMPTY:
+            return Notes()  # nothing is remembered of an empty record
         return Notes(saves, claims, self.notes.remembered_since)
 
     @property

@@ -56,8 +56,8 @@ function notes.save(room, row)
   end
   table.insert(room.saves, place, row)
   if #room.saves > MOST_SAVES then
-    table.remove(room.saves, 1)
-    room.opened_ms = room.now_ms
+    local forgotten = table.remove(room.saves, 1)
+    room.opened_ms = math.max(room.opened_ms, tonumber(forgotten[5]))
   end
   room.saved = row
   -- At once: a full Redis refuses a script by its first write.
@@ -84,11 +84,29 @@ function notes.claim_on(room, field)
   end
 end
 
+-- The claims whose tabs are live. The others have ended, and the timeline is told.
+local function live_claims(room)
+  local live = {}
+  for _, row in ipairs(room.claims) do
+    local lease_end = row[2] ~= room.taken_tab and redis.call("ZSCORE", room.seen, row[2])
+    if lease_end and tonumber(lease_end) > room.now_ms then
+      live[#live + 1] = row
+    else
+      room.entries[#room.entries + 1] = { "released", row[3], row[4], row[2], row[1] }
+    end
+  end
+  return live
+end
+
 -- Give the row's field to its tab. False when the record has too many claims.
 function notes.claim(room, row)
   local _, place = notes.claim_on(room, row[1])
   if not place and #room.claims >= MOST_CLAIMS then
-    return false
+    -- Some of them may belong to tabs that nobody has swept yet.
+    room.claims = live_claims(room)
+    if #room.claims >= MOST_CLAIMS then
+      return false
+    end
   end
   room.claims[place or #room.claims + 1] = row
   put_claims(room, room.claims)
@@ -104,14 +122,9 @@ end
 -- End the claims of tabs that are gone.
 function notes.settle(room)
   notes.load(room)
-  local kept = {}
-  for _, row in ipairs(room.claims) do
-    if row[2] ~= room.taken_tab and redis.call("ZSCORE", room.seen, row[2]) then
-      kept[#kept + 1] = row
-    end
-  end
-  if #kept < #room.claims then
-    put_claims(room, kept)
+  local live = live_claims(room)
+  if #live < #room.claims then
+    put_claims(room, live)
   end
 end
 

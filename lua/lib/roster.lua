@@ -39,7 +39,7 @@ local calm = require("lib.calm")
 local notes = require("lib.notes")
 local timeline = require("lib.timeline")
 
-local roster = { notes = notes }
+local roster = { notes = notes, timeline = timeline }
 
 local META = "#"
 local EMPTY_VERSION = "0"

@@ -13,6 +13,8 @@
 -- The ids are Redis's own: milliseconds, which never run backwards.
 local timeline = { MOST_ENTRIES = 1000 }
 
+local LOOK_BACK = 50 -- entries
+
 local function append_names(entry, pairs_of, first, last)
   for i = first, last, 2 do
     entry[#entry + 1] = pairs_of[i]
@@ -40,6 +42,21 @@ function timeline.seat_entry(kind, user, packed)
     append_names(entry, dirty_fields, 1, #dirty_fields)
   end
   return entry
+end
+
+-- Whether one of the last entries tells of this save. The viewers remember it
+-- only while there are any, and the call may be sent again after that.
+function timeline.has_saved(room, lock_version)
+  if room.timeline_ms <= 0 then
+    return false
+  end
+  for _, item in ipairs(redis.call("XREVRANGE", room.timeline, "+", "-", "COUNT", LOOK_BACK)) do
+    local entry = cjson.decode(item[2][2])
+    if entry[1] == "saved" and entry[5] == lock_version then
+      return true
+    end
+  end
+  return false
 end
 
 -- Write the room's entries. Costs O(entries), nothing when there are none.

@@ -4,12 +4,14 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
+from app.presence.conflicts import Notes, decode_notes
 from app.presence.records import Record, decode_viewers, encode_state, user_key
 from app.presence.scripts import Scripts
 
 LEASE_MS = 90_000
 SHORT_LEASE_MS = 20_000
 MOST_BEYOND_MS = LEASE_MS + 1_000  # that a key may outlive the last lease
+DAY_MS = 86_400_000
 NONCE = "00c0ffee"
 RECORD = Record("1", "flow", "12")
 
@@ -54,6 +56,7 @@ def heartbeat(
     calls: str | None = None,
     calls_limit: int = 0,
     window_ms: int = 60_000,
+    timeline_ms: int = 0,
     **state: Any,
 ) -> list[Any]:
     """Beat; the reply starts with the status word."""
@@ -71,6 +74,7 @@ def heartbeat(
         calls=calls or record.tabs_key,
         calls_limit=calls_limit,
         window_ms=window_ms,
+        timeline_ms=timeline_ms,
     )
 
 
@@ -81,11 +85,69 @@ def leave(
     *,
     record: Record = RECORD,
     reason: str = "left",
+    timeline_ms: int = 0,
 ) -> str:
     """Say goodbye; returns the status word. User None removes anybody's tab."""
     owner = "" if user is None else user_key(user)
     values = {"tab_id": tab_id, "user": owner, "reason": reason, "lease_ms": LEASE_MS, "nonce": NONCE}
-    return call(redis, "leave", record, **values)[0]
+    return call(redis, "leave", record, **values, timeline_ms=timeline_ms)[0]
+
+
+def save(
+    redis: Any,
+    lock_version: int,
+    *fields: str,
+    user: int | str = 42,
+    name: str = "Alice",
+    tab_id: str = "",
+    record: Record = RECORD,
+    lease_ms: int = LEASE_MS,
+    timeline_ms: int = 0,
+) -> str:
+    """Tell of a saved version; returns the status word."""
+    row = json.dumps([str(lock_version), user_key(user), name, tab_id, "", *fields], ensure_ascii=False)
+    values = {"row": row, "lease_ms": lease_ms, "nonce": NONCE, "timeline_ms": timeline_ms}
+    return call(redis, "saved", record, **values)[0]
+
+
+def claim(
+    redis: Any,
+    tab_id: str,
+    field: str = "title",
+    user: int | str = 42,
+    *,
+    action: str = "claim",
+    record: Record = RECORD,
+    timeline_ms: int = 0,
+) -> list[Any]:
+    """Claim a field, `take` or `release` it; the reply, its row unpacked."""
+    values = {"tab_id": tab_id, "user": user_key(user), "field": field, "action": action}
+    more = {"lease_ms": LEASE_MS, "nonce": NONCE, "timeline_ms": timeline_ms}
+    status, *row = call(redis, "claim", record, **values, **more)
+    return [status, *(json.loads(text) if text else text for text in row)]
+
+
+def notes(redis: Any, record: Record = RECORD) -> Notes:
+    """What the viewers are told of saves and claims."""
+    return decode_notes(*read_viewers(redis, record=record)[4:7])
+
+
+def saved_versions(redis: Any, record: Record = RECORD) -> list[int]:
+    return [save["lock_version"] for save in notes(redis, record).saves]
+
+
+def claimed(redis: Any, record: Record = RECORD) -> dict[str, str]:
+    """Field -> the tab that has it."""
+    return {field: held["tab_id"] for field, held in notes(redis, record).claims.items()}
+
+
+def timeline(
+    redis: Any, *, since: str = "", limit: int = 1000, timeline_ms: int = DAY_MS, record: Record = RECORD
+) -> list[tuple[str, list[Any]]]:
+    """What happened: pairs of an id and an entry."""
+    values = {"since": since, "limit": limit, "lease_ms": LEASE_MS, "nonce": NONCE}
+    _, *reply = call(redis, "timeline", record, **values, timeline_ms=timeline_ms)
+    return [(reply[i], json.loads(reply[i + 1])) for i in range(0, len(reply), 2)]
 
 
 def read_viewers(
