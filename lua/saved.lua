@@ -12,7 +12,7 @@
 --
 -- Returns  {"OK"} | {"ABSENT"} when nobody has the record open | {"TAB_TAKEN"}
 -- Writes   tabs, seen, viewers, order, timeline
--- Cost     O(saves remembered), at most 50
+-- Cost     O(saves remembered + last entries of the timeline), at most 50 of each
 local clock = require("lib.clock")
 local roster = require("lib.roster")
 

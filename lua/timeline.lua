@@ -33,6 +33,9 @@ if since_ms and tonumber(since_ms) >= tonumber(first) then
   first = "(" .. since
 end
 local reply = { "OK" }
+if timeline_ms <= 0 then
+  return reply
+end
 for _, item in ipairs(redis.call("XRANGE", timeline, first, "+", "COUNT", limit)) do
   reply[#reply + 1], reply[#reply + 2] = item[1], item[2][2]
 end
