@@ -1,0 +1,220 @@
+"""The forecast against a plain model: whoever comes, saves and goes, it misses and invents no collision."""
+
+import time
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import fakeredis
+from hypothesis import Phase
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
+
+from app.presence.service import RecordPresenceService
+from tests.lua.commands import LEASE_MS, age
+from tests.presence.histories import histories
+
+PROFILE = histories(60, 30, long=4_000, phases=(Phase.generate, Phase.shrink))
+
+PEOPLE = {"a1": 1, "a2": 1, "b1": "2", "b2": "2", "c1": 3}  # tab -> user: two of them have two tabs
+NAMES = {1: "Alice", "2": "Bob", 3: "Carol"}
+FIELDS = ["name", "status", "steps"]
+MOST_SAVES = 50
+
+TABS = st.sampled_from(sorted(PEOPLE))
+SOME_FIELDS = st.lists(st.sampled_from(FIELDS), unique=True, min_size=1)
+
+
+@dataclass
+class Save:
+    lock_version: int
+    fields: list[str]
+    user: int | str
+    tab_id: str | None
+
+
+@dataclass
+class Page:
+    """What a tab has in its form. `loaded_ms` is Redis's time."""
+
+    base_version: int
+    loaded_ms: int
+    unsaved: set[str] = field(default_factory=set)
+
+
+@dataclass
+class Reported:
+    """What the service last heard of a tab."""
+
+    unsaved: set[str]
+    is_stale: bool = False
+
+
+class ForecastMachine(RuleBasedStateMachine):
+    """A record, people's pages, and the service. `saves` are all that ever happened and were told."""
+
+    def __init__(self, redis, *, is_quick):
+        super().__init__()
+        redis.flushall()
+        self.redis = redis
+        self.is_quick = is_quick
+        self.service = RecordPresenceService(redis, 1, ttl_seconds=LEASE_MS / 1000)
+        self.lock_version = 1
+        self.saves = []
+        self.untold = []  # saved, and not announced yet
+        self.pages = {}
+        self.reported = {}
+        self.known = {}  # tab -> the version of the list that it has, and what it was foretold with it
+
+    # What people do
+
+    @rule(tab_id=TABS)
+    def load(self, tab_id):
+        """Open the page, or load it again; the service does not hear of that yet."""
+        time.sleep(0.001)  # so that it is after, not in the same millisecond as, what was before
+        seconds, microseconds = self.redis.time()
+        self.pages[tab_id] = Page(self.lock_version, seconds * 1000 + microseconds // 1000)
+        self.known.pop(tab_id, None)
+
+    @precondition(lambda self: self.pages)
+    @rule(tab_id=TABS, fields=SOME_FIELDS)
+    def edit(self, tab_id, fields):
+        if page := self.pages.get(tab_id):
+            page.unsaved ^= set(fields)  # what is typed back is no change
+            self.beat(tab_id)
+
+    @precondition(lambda self: self.pages)
+    @rule(tab_id=TABS)
+    def beat(self, tab_id):
+        """Ask for the forecast, with the version of the list that the tab has."""
+        if not (page := self.pages.get(tab_id)):
+            return
+        user, unsaved = PEOPLE[tab_id], sorted(page.unsaved)
+        known_version, foretold = self.known.get(tab_id, (None, None))
+        answer = self.service.update_presence(
+            *("flow", 12, tab_id, user, NAMES[user], "edit", bool(unsaved)),
+            dirty_fields=unsaved,
+            base_version=page.base_version,
+            list_viewers=True,
+            known_version=known_version,
+        )
+        self.reported[tab_id] = Reported(set(unsaved))
+        self.sweep()
+        forecast = answer.forecast
+        if forecast is None:  # nothing has changed, and what was foretold still holds
+            forecast = foretold
+        self.check(tab_id, forecast)
+        self.known[tab_id] = (answer.version, forecast)
+
+    @precondition(lambda self: self.pages)
+    @rule(tab_id=TABS, told=st.sampled_from(["with its tab", "without a tab", "later"]), times=st.just(1))
+    def save(self, tab_id, told, times):
+        """Refused unless it is based on the newest version."""
+        page = self.pages.get(tab_id)
+        if not page or page.base_version != self.lock_version or not page.unsaved:
+            return
+        for _ in range(times):
+            self.lock_version += 1
+            save = Save(self.lock_version, sorted(page.unsaved), PEOPLE[tab_id], tab_id)
+            if told == "later":
+                self.untold.append(save)
+            else:
+                save.tab_id = tab_id if told == "with its tab" else None
+                self.announce(save)
+        page.base_version = self.lock_version
+        page.unsaved = set()
+        self.known.pop(tab_id, None)  # another base: she asks anew
+
+    @precondition(lambda self: self.is_quick and self.pages)
+    @rule(tab_id=TABS, fields=SOME_FIELDS)
+    def save_very_often(self, tab_id, fields):
+        """More versions than are remembered."""
+        if page := self.pages.get(tab_id):
+            page.base_version, page.unsaved = self.lock_version, set(fields)
+            self.save(tab_id, "with its tab", MOST_SAVES + 3)
+
+    @precondition(lambda self: self.untold)
+    @rule(random=st.randoms(use_true_random=False))
+    def announce_late(self, random):
+        """In any order, and perhaps twice."""
+        save = random.choice(self.untold)
+        if random.random() < 0.8:
+            self.untold.remove(save)
+        self.announce(save)
+
+    def announce(self, save):
+        told = (save.lock_version, save.fields, save.user, NAMES[save.user], save.tab_id)
+        is_told = self.service.record_saved("flow", 12, *told)
+        self.sweep()
+        assert is_told == bool(self.reported)
+        if save not in self.saves:
+            self.saves.append(save)
+
+    @precondition(lambda self: self.reported)
+    @rule(tab_id=TABS)
+    def expire(self, tab_id):
+        if tab_id in self.reported and not self.reported[tab_id].is_stale:
+            age(self.redis, tab_id)
+            self.reported[tab_id].is_stale = True
+
+    @precondition(lambda self: self.reported)
+    @rule(tab_id=TABS)
+    def leave(self, tab_id):
+        """The page is closed."""
+        self.service.remove_presence("flow", 12, tab_id, PEOPLE[tab_id])
+        self.reported.pop(tab_id, None)
+        self.pages.pop(tab_id, None)
+        self.known.pop(tab_id, None)
+        self.sweep()
+
+    # What must be true
+
+    def sweep(self):
+        self.reported = {tab_id: tab for tab_id, tab in self.reported.items() if not tab.is_stale}
+
+    def check(self, tab_id, forecast):
+        page, user = self.pages[tab_id], PEOPLE[tab_id]
+        missed = sorted(
+            (save for save in self.saves if save.lock_version > page.base_version and save.tab_id != tab_id),
+            key=lambda save: save.lock_version,
+        )
+        expected = [
+            {
+                "lock_version": save.lock_version,
+                "fields": save.fields,
+                "user": {"id": save.user, "name": NAMES[save.user]},
+                "tab_id": save.tab_id,
+                "own": save.user == user,
+                "touches": [name for name in save.fields if name in page.unsaved],
+            }
+            for save in missed
+        ]
+        found = [
+            {name: what for name, what in save.items() if name != "saved_at"} for save in forecast["saves"]
+        ]
+        assert forecast["base_version"] == page.base_version
+        assert [save for save in found if save not in expected] == [], "invented"
+        since_ms = datetime.fromisoformat(forecast["remembered_since"]).timestamp() * 1000
+        if page.loaded_ms > since_ms:
+            assert found == expected, "missed"
+        touched = {name for save in found for name in save["touches"]}
+        assert forecast["collisions"] == sorted(touched)
+
+        contested = {
+            name: {
+                PEOPLE[other]
+                for other, reported in self.reported.items()
+                if PEOPLE[other] != user and name in reported.unsaved
+            }
+            for name in sorted(page.unsaved)
+        }
+        assert {
+            name: {holder["id"] for holder in holders} for name, holders in forecast["contested"].items()
+        } == {name: users for name, users in contested.items() if users}
+        for holders in forecast["contested"].values():
+            assert all(holder["name"] == NAMES[holder["id"]] for holder in holders)
+            assert len({holder["id"] for holder in holders}) == len(holders)
+
+
+def test_forecast_misses_no_collision_and_invents_none(redis):
+    is_quick = not isinstance(redis, fakeredis.FakeRedis)
+    run_state_machine_as_test(lambda: ForecastMachine(redis, is_quick=is_quick), settings=PROFILE)
