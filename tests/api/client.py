@@ -54,6 +54,25 @@ class Person:
     def unregister(self, tab_id: str = "t1", record: str = "flow/12") -> TestResponse:
         return self.call("DELETE", f"{record}/unregister", json={"tab_id": tab_id})
 
+    def saved(self, record: str = "flow/12", **body: Any) -> TestResponse:
+        body = {"tab_id": "t1", "lock_version": 8, "fields": ["name"], **body}
+        return self.call("POST", f"{record}/saved", json=body)
+
+    def claim(self, field: str = "title", record: str = "flow/12", **body: Any) -> TestResponse:
+        return self.call("POST", f"{record}/claim", json={"tab_id": "t1", "field": field, **body})
+
+    def release(self, field: str = "title", record: str = "flow/12", **body: Any) -> TestResponse:
+        return self.call("DELETE", f"{record}/claim", json={"tab_id": "t1", "field": field, **body})
+
+    def timeline(self, record: str = "flow/12", **query: Any) -> TestResponse:
+        return self.call("GET", f"{record}/timeline", query_string=query)
+
+    def inspect(self, record: str = "flow/12") -> TestResponse:
+        return self.call("GET", f"{record}/inspect")
+
+    def evict(self, tab_id: str = "t1", record: str = "flow/12") -> TestResponse:
+        return self.call("POST", f"{record}/evict", json={"tab_id": tab_id})
+
     def batch(self, *names: str) -> TestResponse:
         return self.call("GET", "viewers", query_string=[("record", name) for name in names])
 

@@ -1,0 +1,577 @@
+"""Saves, claims, forecasts and the timeline over HTTP."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from limits import parse
+
+from app import create_app
+from app.presence.records import Record
+from app.redis_client import connect
+from tests.api.client import SETTINGS, Person, contents, data_of, failure_of
+
+ALICE, BOB = {"id": 42, "name": "Alice"}, {"id": 43, "name": "Bob"}
+TIMELINE = Record("1", "flow", "12").timeline_key
+
+
+@pytest.fixture
+def app(emptied_app):
+    return emptied_app
+
+
+@pytest.fixture
+def anybody(embedded_app):
+    """Whose calls are refused before Redis is asked."""
+    return Person(embedded_app)
+
+
+@pytest.fixture
+def service_role(app):
+    """A server of the host's, which speaks in its users' names."""
+    return Person(app, "crm", "The CRM", role="service")
+
+
+@pytest.fixture
+def both_there(alice, bob):
+    """Alice has the record open in t1 and t1b, Bob in t2."""
+    alice.heartbeat(tab_id="t1")
+    alice.heartbeat(tab_id="t1b")
+    bob.heartbeat(tab_id="t2")
+
+
+def told(person, tab_id, **body):
+    """What a heartbeat that asks for it is answered besides the viewers."""
+    data = data_of(person.heartbeat(tab_id=tab_id, version=None, **body))
+    return {name: data[name] for name in ("saved", "claims", "forecast") if name in data}
+
+
+def just_now(text):
+    moment = datetime.fromisoformat(text)
+    return moment.tzinfo is not None and abs(datetime.now(UTC) - moment) < timedelta(seconds=10)
+
+
+def entries(person, **query):
+    return data_of(person.timeline(**query))["entries"]
+
+
+# Saves
+
+
+@pytest.mark.usefixtures("both_there")
+def test_save_is_told_to_the_others_by_their_next_heartbeat(alice, bob):
+    assert data_of(alice.saved(fields=["steps", "name", "name"])) == {"announced": True}
+    [save] = told(bob, "t2")["saved"]
+
+    assert just_now(save.pop("saved_at"))
+    assert save == {"lock_version": 8, "fields": ["name", "steps"], "user": ALICE, "tab_id": "t1"}
+
+
+@pytest.mark.usefixtures("both_there")
+def test_saving_tab_is_not_told_of_its_own_save_and_her_other_tab_is(alice):
+    alice.saved(tab_id="t1")
+
+    assert told(alice, "t1") == {}
+    assert [save["tab_id"] for save in told(alice, "t1b")["saved"]] == ["t1"]
+
+
+@pytest.mark.usefixtures("both_there")
+def test_save_makes_whoever_knows_the_version_before_ask_again(alice, bob):
+    version = data_of(bob.heartbeat(tab_id="t2", version=None))["version"]
+    assert "saved" not in data_of(bob.heartbeat(tab_id="t2", version=version))
+    alice.saved()
+
+    assert "saved" in data_of(bob.heartbeat(tab_id="t2", version=version))
+
+
+@pytest.mark.usefixtures("both_there")
+def test_save_sent_again_is_answered_alike_and_told_once(alice, bob):
+    assert data_of(alice.saved()) == data_of(alice.saved())
+    assert len(told(bob, "t2")["saved"]) == 1
+    assert [entry["kind"] for entry in entries(bob)].count("saved") == 1
+
+
+def test_save_that_nobody_hears_of_is_said_to_be_so(alice):
+    assert data_of(alice.saved()) == {"announced": False}
+
+
+@pytest.mark.usefixtures("both_there")
+def test_save_in_somebody_elses_tab_is_409(app, alice, bob):
+    before = contents(app.extensions["presence"].redis)
+
+    assert failure_of(bob.saved(tab_id="t1"), 409)["message"] == "This tab id belongs to another user."
+    assert contents(app.extensions["presence"].redis) == before
+
+
+@pytest.mark.usefixtures("both_there")
+def test_server_tells_of_a_save_in_its_users_name(service_role, alice, bob):
+    assert data_of(service_role.saved(user=ALICE, tab_id="t1")) == {"announced": True}
+    assert data_of(service_role.saved(user={"id": "u-7", "name": "Zoë"}, tab_id=None, lock_version=9)) == {
+        "announced": True
+    }
+    first, second = told(bob, "t2")["saved"]
+
+    assert (first["user"], first["tab_id"]) == (ALICE, "t1")
+    assert (second["user"], second["tab_id"]) == ({"id": "u-7", "name": "Zoë"}, None)
+    assert [save["lock_version"] for save in told(alice, "t1")["saved"]] == [9]
+
+
+@pytest.mark.usefixtures("both_there")
+def test_server_may_leave_the_tab_out(service_role, bob):
+    body = {"lock_version": 8, "fields": [], "user": ALICE}
+
+    assert data_of(service_role.call("POST", "flow/12/saved", json=body)) == {"announced": True}
+    assert told(bob, "t2")["saved"][0]["tab_id"] is None
+
+
+@pytest.mark.usefixtures("both_there")
+def test_server_that_names_a_tab_of_another_user_is_409(service_role):
+    failure_of(service_role.saved(user=BOB, tab_id="t1"), 409)
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({}, "user"),
+        ({"user": None}, "user"),
+        ({"user": {"id": 42}}, "user"),
+        ({"user": {"id": 42, "name": "Alice", "more": 1}}, "user"),
+        ({"user": {"id": "", "name": "Nobody"}}, "user_id"),
+        ({"user": {"id": True, "name": "Nobody"}}, "user_id"),
+        ({"user": {"id": 1.5, "name": "Nobody"}}, "user_id"),
+        ({"user": {"id": [], "name": "Nobody"}}, "user_id"),
+        ({"user": {"id": "half \ud83d", "name": "Nobody"}}, "user_id"),
+        ({"user": {"id": 42, "name": 7}}, "user"),
+    ],
+)
+def test_server_that_names_no_user_is_422(embedded_app, body, field):
+    server = Person(embedded_app, "crm", "The CRM", role="service")
+
+    assert list(failure_of(server.saved(**body), 422)["errors"]) == [field]
+
+
+@pytest.mark.parametrize("role", [None, "operator"])
+def test_nobody_else_speaks_in_anothers_name(embedded_app, role):
+    person = Person(embedded_app, **({"role": role} if role else {}))
+
+    assert list(failure_of(person.saved(user=BOB), 422)["errors"]) == ["user"]
+
+
+@pytest.mark.parametrize(
+    ("field", "wrong"),
+    [
+        ("tab_id", None),
+        ("tab_id", "a b"),
+        ("tab_id", "x" * 129),
+        ("lock_version", None),
+        ("lock_version", -1),
+        ("lock_version", "8"),
+        ("lock_version", 8.0),
+        ("lock_version", True),
+        ("lock_version", 2**53),
+        ("fields", None),
+        ("fields", "name"),
+        ("fields", ["name", 7]),
+        ("fields", [""]),
+        ("fields", ["x" * 129]),
+        ("fields", ["a\nb"]),
+        ("fields", ["\ud83d"]),
+        ("fields", [f"field {number}" for number in range(101)]),
+        ("user", {"id": 43, "name": "Bob"}),
+        ("saved_at", "2026-11-25"),
+    ],
+)
+def test_wrong_field_of_a_save_is_422(anybody, field, wrong):
+    assert list(failure_of(anybody.saved(**{field: wrong}), 422)["errors"]) == [field]
+
+
+@pytest.mark.parametrize("field", ["tab_id", "lock_version", "fields"])
+def test_missing_field_of_a_save_is_422(anybody, field):
+    body = {"tab_id": "t1", "lock_version": 8, "fields": []}
+    del body[field]
+
+    assert list(failure_of(anybody.call("POST", "flow/12/saved", json=body), 422)["errors"]) == [field]
+
+
+@pytest.mark.usefixtures("both_there")
+def test_greatest_version_comes_back_as_it_was(alice, bob):
+    alice.saved(lock_version=2**53 - 1, fields=[])
+
+    assert [save["lock_version"] for save in told(bob, "t2")["saved"]] == [2**53 - 1]
+
+
+# The forecast
+
+
+@pytest.mark.usefixtures("both_there")
+def test_forecast_tells_what_saving_would_run_into(alice, bob):
+    bob.saved(tab_id="t2", lock_version=8, fields=["name", "steps"])
+    bob.heartbeat(tab_id="t2", mode="edit", dirty=True, dirty_fields=["status"])
+    forecast = told(
+        alice, "t1", mode="edit", dirty=True, dirty_fields=["status", "name", "owner"], base_version=7
+    )["forecast"]
+    [save] = forecast["saves"]
+
+    assert just_now(save.pop("saved_at"))
+    assert save == {
+        "lock_version": 8,
+        "fields": ["name", "steps"],
+        "user": BOB,
+        "tab_id": "t2",
+        "own": False,
+        "touches": ["name"],
+    }
+    assert forecast["collisions"] == ["name"]
+    assert forecast["contested"] == {"status": [BOB]}
+    assert forecast["base_version"] == 7
+    assert just_now(forecast["remembered_since"])
+
+
+@pytest.mark.usefixtures("both_there")
+def test_forecast_says_of_a_save_in_her_other_tab_that_it_was_her_own(alice, bob):
+    alice.saved(tab_id="t1", lock_version=8)
+    ahead = told(alice, "t1b", dirty=True, dirty_fields=["name"], base_version=7)["forecast"]
+    of_bob = told(bob, "t2", dirty=True, dirty_fields=["name"], base_version=7)["forecast"]
+
+    assert [(save["own"], save["touches"]) for save in ahead["saves"]] == [(True, ["name"])]
+    assert [save["own"] for save in of_bob["saves"]] == [False]
+    assert told(alice, "t1", base_version=7)["forecast"]["saves"] == []
+
+
+@pytest.mark.usefixtures("both_there")
+def test_forecast_leaves_out_what_the_form_was_loaded_with(alice, bob):
+    for lock_version in (7, 8, 9):
+        bob.saved(tab_id="t2", lock_version=lock_version)
+    versions = {
+        base_version: [
+            save["lock_version"] for save in told(alice, "t1", base_version=base_version)["forecast"]["saves"]
+        ]
+        for base_version in (6, 7, 9, 10)
+    }
+
+    assert versions == {6: [7, 8, 9], 7: [8, 9], 9: [], 10: []}
+
+
+@pytest.mark.usefixtures("both_there")
+def test_forecast_comes_with_the_viewers_and_only_when_it_is_asked_for(alice):
+    version = data_of(alice.heartbeat(version=None))["version"]
+
+    assert "forecast" not in told(alice, "t1")
+    assert "forecast" in told(alice, "t1", base_version=7)
+    assert "forecast" not in data_of(alice.heartbeat(base_version=7, version=version))
+    assert "forecast" not in data_of(alice.heartbeat(base_version=7))
+
+
+@pytest.mark.usefixtures("both_there")
+def test_unsaved_fields_of_others_make_whoever_knows_the_version_before_ask_again(alice, bob):
+    body = {"dirty": True, "dirty_fields": ["name"], "base_version": 7}
+    version = data_of(alice.heartbeat(version=None, **body))["version"]
+    bob.heartbeat(tab_id="t2", dirty=True, dirty_fields=["name"])
+    data = data_of(alice.heartbeat(version=version, **body))
+
+    assert data["forecast"]["contested"] == {"name": [BOB]}
+    bob.heartbeat(tab_id="t2")
+    assert data_of(alice.heartbeat(version=data["version"], **body))["forecast"]["contested"] == {}
+
+
+@pytest.mark.parametrize(
+    ("field", "wrong"),
+    [
+        ("base_version", None),
+        ("base_version", -1),
+        ("base_version", "7"),
+        ("base_version", 7.0),
+        ("base_version", 2**53),
+        ("dirty_fields", None),
+        ("dirty_fields", "name"),
+        ("dirty_fields", [7]),
+        ("dirty_fields", ["\x00"]),
+        ("dirty_fields", [f"field {number}" for number in range(101)]),
+    ],
+)
+def test_wrong_field_of_a_heartbeat_is_422(anybody, field, wrong):
+    assert list(failure_of(anybody.heartbeat(**{field: wrong}), 422)["errors"]) == [field]
+
+
+def test_unsaved_fields_are_shown_in_the_lists(alice, bob):
+    alice.heartbeat(dirty=True, dirty_fields=["steps", "name", "name"])
+    [viewer] = data_of(bob.viewers())["viewers"]
+
+    assert viewer["dirty_fields"] == ["name", "steps"]
+    assert data_of(bob.tabs())["tabs"]["t1"]["dirty_fields"] == ["name", "steps"]
+    alice.heartbeat()
+    assert "dirty_fields" not in data_of(bob.viewers())["viewers"][0]
+
+
+# Claims
+
+
+@pytest.mark.usefixtures("both_there")
+def test_claim_is_answered_and_told_with_its_holder(alice, bob):
+    data = data_of(alice.claim())
+    assert just_now(data["claim"]["since"])
+    since = data["claim"]["since"]
+
+    assert data == {"claimed": True, "claim": {"user": ALICE, "tab_id": "t1", "since": since}}
+    assert told(bob, "t2")["claims"] == {"title": data["claim"]}
+    assert told(alice, "t1")["claims"] == {"title": data["claim"]}
+
+
+@pytest.mark.usefixtures("both_there")
+def test_field_that_another_has_claimed_is_given_only_to_who_takes_it_over(alice, bob):
+    held = data_of(alice.claim())["claim"]
+
+    assert data_of(bob.claim(tab_id="t2")) == {"claimed": False, "claim": held}
+    taken = data_of(bob.claim(tab_id="t2", take_over=True))
+    assert (taken["claimed"], taken["claim"]["user"], taken["claim"]["taken_from"]) == (True, BOB, ALICE)
+    assert told(alice, "t1")["claims"] == {"title": taken["claim"]}
+
+
+@pytest.mark.usefixtures("both_there")
+def test_claim_is_released_by_its_tab_alone(alice, bob):
+    alice.claim()
+    assert data_of(bob.release(tab_id="t2")) == {"released": True}
+    assert "claims" in told(bob, "t2")
+    assert data_of(alice.release()) == {"released": True}
+    assert data_of(alice.release()) == {"released": True}
+    assert told(bob, "t2") == {}
+
+
+@pytest.mark.usefixtures("both_there")
+def test_claim_keeps_nobody_from_saving(alice, bob):
+    alice.claim("name")
+
+    assert data_of(bob.saved(tab_id="t2", fields=["name"])) == {"announced": True}
+
+
+def test_tab_that_is_not_registered_claims_nothing(alice):
+    assert data_of(alice.claim()) == {"claimed": False, "claim": None}
+    assert data_of(alice.release()) == {"released": True}
+
+
+@pytest.mark.usefixtures("both_there")
+def test_claim_in_somebody_elses_tab_is_409(alice, bob):
+    alice.claim()
+
+    for call in (bob.claim, bob.release):
+        failure_of(call(tab_id="t1"), 409)
+    failure_of(bob.claim(tab_id="t1", take_over=True), 409)
+
+
+@pytest.mark.parametrize(
+    ("field", "wrong"),
+    [
+        ("tab_id", None),
+        ("tab_id", ""),
+        ("field", None),
+        ("field", ""),
+        ("field", "x" * 129),
+        ("field", "a\tb"),
+        ("field", ["name"]),
+        ("more", 1),
+    ],
+)
+def test_wrong_field_of_a_claim_is_422(anybody, field, wrong):
+    for call in (anybody.claim, anybody.release):
+        body = {"field": "title", field: wrong}
+        assert list(failure_of(call(**body), 422)["errors"]) == [field]
+
+
+@pytest.mark.parametrize("wrong", [1, "true", None])
+def test_taking_over_is_true_or_false(anybody, wrong):
+    assert list(failure_of(anybody.claim(take_over=wrong), 422)["errors"]) == ["take_over"]
+    assert list(failure_of(anybody.release(take_over=True), 422)["errors"]) == ["take_over"]
+
+
+# The timeline
+
+
+def test_timeline_tells_what_happened_in_order(alice, bob):
+    alice.heartbeat(mode="edit", dirty=True, active_field="name", dirty_fields=["name"])
+    alice.claim("name")
+    bob.heartbeat(tab_id="t2")
+    bob.claim("name", tab_id="t2", take_over=True)
+    alice.saved()
+    bob.release("name", tab_id="t2")
+    alice.unregister()
+    told_entries = entries(bob)
+    times = [entry.pop("at") for entry in told_entries]
+    ids = [entry.pop("id") for entry in told_entries]
+
+    assert all(just_now(moment) for moment in times)
+    assert times == sorted(times)
+    assert len(set(ids)) == len(ids)
+    shown = {"tabs": 1, "has_dirty_tab": False, "active_fields": [], "dirty_fields": []}
+    assert told_entries == [
+        {
+            "kind": "join",
+            "user": ALICE,
+            "mode": "edit",
+            "tabs": 1,
+            "has_dirty_tab": True,
+            "active_fields": ["name"],
+            "dirty_fields": ["name"],
+        },
+        {"kind": "claimed", "user": ALICE, "tab_id": "t1", "field": "name"},
+        {"kind": "join", "user": BOB, "mode": "view", **shown},
+        {"kind": "claimed", "user": BOB, "tab_id": "t2", "field": "name", "taken_from": ALICE},
+        {"kind": "saved", "user": ALICE, "tab_id": "t1", "lock_version": 8, "fields": ["name"]},
+        {"kind": "released", "user": BOB, "tab_id": "t2", "field": "name"},
+        {"kind": "leave", "user": ALICE, "reason": "left"},
+    ]
+
+
+def test_timeline_is_read_page_by_page(alice):
+    for lock_version in range(7):
+        alice.saved(lock_version=lock_version)
+    pages, since = [], {}
+    while True:
+        data = data_of(alice.timeline(limit=3, **since))
+        pages.append([entry["lock_version"] for entry in data["entries"]])
+        if data["next"] is None:
+            break
+        assert data["next"] == data["entries"][-1]["id"]
+        since = {"since": data["next"]}
+
+    assert pages == [[0, 1, 2], [3, 4, 5], [6]]
+
+
+def test_page_that_ends_with_the_last_entry_has_no_next(alice):
+    for lock_version in range(3):
+        alice.saved(lock_version=lock_version)
+
+    assert data_of(alice.timeline(limit=3))["next"] is None
+
+
+def test_timeline_goes_on_from_the_last_entry_that_is_known(alice):
+    alice.saved(lock_version=1)
+    last = entries(alice)[-1]["id"]
+    assert data_of(alice.timeline(since=last)) == {"entries": [], "next": None}
+    alice.saved(lock_version=2)
+
+    assert [entry["lock_version"] for entry in entries(alice, since=last)] == [2]
+
+
+def test_page_has_a_hundred_entries_unless_another_limit_is_given(app, alice):
+    redis = app.extensions["presence"].redis
+    for number in range(150):
+        redis.xadd(TIMELINE, {"e": f'["leave","42","user {number}","left"]'})
+
+    assert len(entries(alice)) == 100
+    assert len(entries(alice, limit=1000)) == 150
+
+
+def test_timeline_of_a_record_that_nobody_had_open_is_empty(alice):
+    assert data_of(alice.timeline()) == {"entries": [], "next": None}
+
+
+@pytest.mark.parametrize(
+    ("field", "wrong"),
+    [
+        ("limit", "0"),
+        ("limit", "1001"),
+        ("limit", "x"),
+        ("since", ""),
+        ("since", "yesterday"),
+        ("since", "1-2-3"),
+        ("since", "-"),
+        ("since", "(1-2"),
+        ("since", "12345678901234567-0"),
+        ("since", "١-٢"),
+    ],
+)
+def test_wrong_page_is_422(anybody, field, wrong):
+    assert list(failure_of(anybody.timeline(**{field: wrong}), 422)["errors"]) == [field]
+
+
+def test_timeline_that_is_turned_off_is_empty(redis):
+    alice = Person(create_app(replace(SETTINGS, timeline_seconds=0), redis=redis))
+    alice.heartbeat()
+    alice.saved()
+
+    assert entries(alice) == []
+    assert not redis.exists(TIMELINE)
+
+
+def test_timeline_is_kept_as_long_as_the_setting_says(redis):
+    alice = Person(create_app(replace(SETTINGS, timeline_seconds=600), redis=redis))
+    alice.heartbeat()
+
+    assert 590 <= redis.ttl(TIMELINE) <= 600
+
+
+# Who may
+
+
+CALLS = {
+    "saved": lambda person: person.saved(),
+    "claim": lambda person: person.claim(),
+    "release": lambda person: person.release(),
+    "timeline": lambda person: person.timeline(),
+}
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+def test_who_may_not_gets_nothing(app, call):
+    unknown, stranger, owner = Person(app), Person(app, records=["flow:13"]), Person(app)
+    del unknown.headers["Authorization"]
+    owner.heartbeat()
+    before = contents(app.extensions["presence"].redis)
+
+    failure_of(call(unknown), 401)
+    failure_of(call(stranger), 403)
+    assert contents(app.extensions["presence"].redis) == before
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+def test_other_tenant_is_another_record(app, alice, call):
+    alice.heartbeat()
+    alice.claim()
+    before = entries(alice)
+    other = Person(app, tenant="2")
+    data = data_of(call(other))
+
+    assert data in (
+        {"announced": False},
+        {"claimed": False, "claim": None},
+        {"released": True},
+        {"entries": [], "next": None},
+    )
+    assert entries(alice) == before
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+def test_calls_are_counted(redis, call):
+    alice = Person(create_app(replace(SETTINGS, rate_limit=parse("2/minute")), redis=redis))
+    data_of(call(alice))
+    data_of(call(alice))
+
+    failure_of(call(alice), 429)
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+def test_redis_that_is_away_is_503(call):
+    failure_of(call(Person(create_app(SETTINGS, redis=connect("redis://127.0.0.1:1")))), 503)
+
+
+@pytest.mark.parametrize("path", ["saved", "claim", "timeline"])
+@pytest.mark.parametrize("record", ["Flow/12", "flow/a:b", "1flow/12"])
+def test_path_that_names_no_record_is_422(anybody, record, path):
+    method, body = ("GET", None) if path == "timeline" else ("POST", {"tab_id": "t1"})
+
+    failure_of(anybody.call(method, f"{record}/{path}", json=body), 422)
+
+
+@pytest.mark.parametrize(("method", "path"), [("POST", "saved"), ("POST", "claim"), ("DELETE", "claim")])
+def test_body_that_is_none_is_refused(anybody, method, path):
+    path = f"flow/12/{path}"
+
+    failure_of(anybody.call(method, path, data="{", content_type="application/json"), 400)
+    failure_of(anybody.call(method, path, data="a=b", content_type="application/x-www-form-urlencoded"), 415)
+    failure_of(anybody.call(method, path, data=" " * 65_537, content_type="application/json"), 413)
+    failure_of(anybody.call(method, path, json=[]), 422)
+
+
+@pytest.mark.parametrize(("method", "path"), [("GET", "saved"), ("PUT", "claim"), ("POST", "timeline")])
+def test_other_methods_are_405(anybody, method, path):
+    failure_of(anybody.call(method, f"flow/12/{path}"), 405)
