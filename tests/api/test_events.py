@@ -411,6 +411,128 @@ def test_signals_have_a_throttle_of_their_own(make_app):
     failure_of(alice.heartbeat(), 429)
 
 
+# Saves and claims
+
+
+def test_save_is_told_to_every_stream_also_to_its_users(alice, bob):
+    alice.heartbeat()
+    bob.heartbeat(tab_id="t2")
+    with Reading(alice) as own, Reading(bob) as stream:
+        own.until("snapshot")
+        stream.until("snapshot")
+        alice.saved(fields=["steps", "name"])
+        got = stream.until("saved")
+        saved_at = got.data["saved_at"]
+
+        assert got.data == {
+            "record": "flow:12",
+            "lock_version": 8,
+            "fields": ["name", "steps"],
+            "user": {"id": 42, "name": "Alice"},
+            "tab_id": "t1",
+            "saved_at": saved_at,
+            "version": data_of(bob.viewers())["version"],
+        }
+        assert got.id == got.data["version"]
+        assert own.until("saved").data == got.data
+
+
+def test_save_that_a_server_tells_has_no_tab(app, alice):
+    alice.heartbeat()
+    with Reading(alice) as stream:
+        stream.until("snapshot")
+        Person(app, "crm", "CRM", role="service").saved(tab_id=None, user={"id": "u-7", "name": "Zoë"})
+        data = stream.until("saved").data
+
+    assert (data["tab_id"], data["user"]) == (None, {"id": "u-7", "name": "Zoë"})
+
+
+def test_save_told_again_is_no_event(alice, bob):
+    bob.heartbeat(tab_id="t2")
+    with Reading(bob) as stream:
+        stream.until("snapshot")
+        for lock_version in (8, 8, 9):
+            alice.saved(lock_version=lock_version)
+        told = []
+        while 9 not in told:
+            told += [message.data["lock_version"] for message in stream.next() if message.event == "saved"]
+
+    assert told == [8, 9]
+
+
+def test_claims_are_told_whole_as_they_are_made_taken_over_and_released(alice, bob):
+    alice.heartbeat()
+    bob.heartbeat(tab_id="t2")
+    with Reading(bob) as stream:
+        stream.until("snapshot")
+        claim = data_of(alice.claim("title"))["claim"]
+        made = stream.until("claims")
+        assert made.data == {
+            "record": "flow:12",
+            "claims": {"title": claim},
+            "version": data_of(bob.viewers())["version"],
+        }
+        assert made.id == made.data["version"]
+        bob.claim("title", tab_id="t2", take_over=True)
+        assert stream.until("claims").data["claims"]["title"]["taken_from"] == {"id": 42, "name": "Alice"}
+        bob.release("title", tab_id="t2")
+        assert stream.until("claims").data["claims"] == {}
+
+
+@pytest.mark.parametrize("others_stay", [True, False])
+def test_claim_that_ends_with_its_tab_is_told_to_have_ended(alice, bob, others_stay):
+    alice.heartbeat()
+    if others_stay:
+        bob.heartbeat(tab_id="t2")
+    alice.claim("title")
+    with Reading(bob) as stream:
+        assert list(stream.until("snapshot").data["claims"]) == ["title"]
+        alice.unregister()
+
+        assert stream.until("claims").data["claims"] == {}
+    with Reading(bob) as stream:
+        assert "claims" not in stream.until("snapshot").data
+
+
+def test_snapshot_has_the_saves_and_claims_that_there_are(alice, bob):
+    alice.heartbeat()
+    alice.saved(lock_version=8)
+    claim = data_of(alice.claim("title"))["claim"]
+    with Reading(bob) as stream:
+        snapshot = stream.until("snapshot").data
+        alice.saved(lock_version=9)
+        stream.until("saved")
+        with Reading(bob) as later:
+            again = later.until("snapshot").data
+
+    assert [save["lock_version"] for save in snapshot["saved"]] == [8]
+    assert [save["lock_version"] for save in again["saved"]] == [8, 9]
+    assert snapshot["claims"] == again["claims"] == {"title": claim}
+
+
+def test_record_that_was_empty_remembers_nothing_for_who_comes_next(alice, bob):
+    with Reading(bob) as stream:
+        stream.until("snapshot")
+        alice.heartbeat()
+        alice.saved()
+        stream.until("saved")
+        alice.unregister()
+        stream.until("leave")
+        alice.heartbeat()
+        stream.until("join")
+        with Reading(bob) as later:
+            assert set(later.until("snapshot").data) == {"record", "viewers", "total", "version"}
+
+
+def test_evicted_tab_leaves_with_that_reason(app, alice, bob):
+    alice.heartbeat()
+    with Reading(bob) as stream:
+        stream.until("snapshot")
+        Person(app, role="operator").evict()
+
+        assert stream.until("leave").data["reason"] == "evicted"
+
+
 # As it is run: gunicorn with gevent
 
 
