@@ -1,4 +1,4 @@
-"""Commands of `flask`."""
+"""`flask token`. The operators' commands are in app/console.py."""
 
 import json
 
@@ -6,7 +6,7 @@ import click
 from flask import current_app
 from flask.cli import with_appcontext
 
-from app.identity.bearer import issue_token
+from app.identity.bearer import ROLES, issue_token
 
 
 def _user_id(text: str) -> int | str:
@@ -23,13 +23,18 @@ def _user_id(text: str) -> int | str:
 @click.option("--name", required=True, help="User name.")
 @click.option("--tenant", default="1", show_default=True)
 @click.option("--records", multiple=True, help="Pattern such as flow:*; may stand many times.")
+@click.option("--role", type=click.Choice(ROLES), help="What she may beyond what users may.")
 @click.option("--hours", default=12.0, show_default=True, type=click.FloatRange(min=0, min_open=True))
 @with_appcontext
-def token_command(user_id: str, name: str, tenant: str, records: tuple[str, ...], hours: float) -> None:
+def token_command(
+    user_id: str, name: str, tenant: str, records: tuple[str, ...], role: str | None, hours: float
+) -> None:
     """Print a bearer token that this service accepts."""
     claims = {"sub": _user_id(user_id), "name": name, "tenant": tenant}
     if records:
         claims["records"] = list(records)
+    if role:
+        claims["role"] = role
     try:
         click.echo(issue_token(current_app.extensions["presence"].settings, claims, hours * 3600))
     except ValueError as error:

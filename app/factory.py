@@ -14,6 +14,7 @@ from app.api.presence import blueprint as presence_blueprint
 from app.api.requests import MAX_BODY_BYTES
 from app.api.responses import answer_errors
 from app.cli import token_command
+from app.console import presence_commands
 from app.demo import blueprint as demo_blueprint
 from app.identity.bearer import BearerTokens
 from app.identity.session import Sessions
@@ -60,7 +61,7 @@ def init_app(
     redis: Any = None,
     identity_loader: IdentityLoader | None = None,
 ) -> None:
-    """Put the service into a Flask application: its routes, errors, metrics and the token command.
+    """Put the service into a Flask application: its routes, errors, metrics and commands.
 
     `identity_loader(request)` returns the Caller that the host knows, or None;
     it stands in the place of PRESENCE_IDENTITY_LOADER. Bearer tokens work beside it.
@@ -96,6 +97,7 @@ def init_app(
     app.register_blueprint(operations.blueprint)
     app.register_blueprint(openapi.blueprint)
     app.cli.add_command(token_command)
+    app.cli.add_command(presence_commands)
     answer_errors(app, _is_ours)
     app.wsgi_app = _Clock(app.wsgi_app)  # type: ignore[method-assign]
     app.after_request(_observe)

@@ -21,7 +21,8 @@ STREAM = "curl -N"  # goes on while the commands after it are carried out
 CHANGING = [
     (re.compile(r"\b\d{16}-[0-9a-f]{8}\b"), "VERSION"),
     (re.compile(r"^retry: \d+$", re.MULTILINE), "retry: MS"),
-    (re.compile(r'"(last_seen_at|saved_at|remembered_since)":"[^"]+"'), r'"\1":"TIME"'),
+    (re.compile(r'"(last_seen_at|saved_at|remembered_since|at)":"[^"]+"'), r'"\1":"TIME"'),
+    (re.compile(r'"id":"\d{13}-\d+"'), '"id":"ENTRY"'),
 ]
 
 
