@@ -60,15 +60,21 @@ function timeline.has_saved(room, lock_version)
 end
 
 -- Write the room's entries. Costs O(entries), nothing when there are none.
+-- What is too old is no longer shown; it is trimmed when somebody comes or
+-- goes, because to look for it takes as long as to write an entry.
 function timeline.write(room)
   if room.timeline_ms <= 0 or #room.entries == 0 then
     return
   end
+  local is_to_trim = false
   for _, entry in ipairs(room.entries) do
     redis.call("XADD", room.timeline, "MAXLEN", timeline.MOST_ENTRIES, "*", "e", cjson.encode(entry))
+    is_to_trim = is_to_trim or entry[1] == "join" or entry[1] == "leave"
   end
-  local oldest = string.format("%d", math.max(0, room.now_ms - room.timeline_ms))
-  redis.call("XTRIM", room.timeline, "MINID", oldest)
+  if is_to_trim then
+    local oldest = string.format("%d", math.max(0, room.now_ms - room.timeline_ms))
+    redis.call("XTRIM", room.timeline, "MINID", oldest)
+  end
   redis.call("PEXPIRE", room.timeline, string.format("%d", room.timeline_ms))
 end
 

@@ -28,6 +28,7 @@ PARTS = {
     "memory": Part("memory", "bytes a tab, by size of the room"),
     "http": Part("http", "throughput and latency over HTTP, beside a route that does nothing"),
     "streams": Part("streams", "memory and delay of open streams, and what they take from heartbeats"),
+    "timeline": Part("timeline", "heartbeats with the timeline on over off, and bytes an entry"),
     "million": Part("million", "a million open tabs in one Redis, and their end", by_name_only=True),
     "start": Part("start", "the second `make run`, and the memory of a process"),
     "profile": Part("profile", "where the time of a heartbeat goes, from socket to socket"),

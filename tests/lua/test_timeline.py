@@ -251,12 +251,16 @@ def test_change_with_more_entries_than_are_kept_keeps_the_last_with_what_was_don
     assert stored(redis)[-1][0] == "saved"
 
 
-def test_entries_that_are_too_old_are_trimmed_by_the_next_change(redis):
+def test_entries_that_are_too_old_are_trimmed_when_somebody_comes_or_goes(redis):
     put_entry(redis, 2 * HOUR_MS)
     put_entry(redis, HOUR_MS // 2, "lately")
     beat(redis, timeline_ms=HOUR_MS)
 
     assert [entry[2] for entry in stored(redis)] == ["lately", "Alice"]
+    redis.delete(RECORD.timeline_key)
+    put_entry(redis, 2 * HOUR_MS)
+    leave(redis, "t1", timeline_ms=HOUR_MS)
+    assert [entry[0] for entry in stored(redis)] == ["leave"]
 
 
 def test_entries_that_are_too_old_are_not_shown_though_nobody_has_trimmed_them(redis):

@@ -195,7 +195,7 @@ class _Loads:
             self._load("viewers, unchanged (304)", self._unchanged(tabs, bearer), 0.6),
             self._load(
                 "viewers, 50 listed",
-                (http_request("GET", _path(tab, "viewers"), bearer[tab.user]) for tab in hundred),
+                (http_request("GET", path_of(tab, "viewers"), bearer[tab.user]) for tab in hundred),
                 0.4,
             ),
             self._load(_FEW, _beats(few, bearer, versions)),
@@ -233,7 +233,7 @@ class _Loads:
         lines = []
         with requests.Session() as session:
             for tab in tabs:
-                path = _path(tab, "viewers")
+                path = path_of(tab, "viewers")
                 answer = session.get(self._service.url + path, headers=bearer[tab.user], timeout=10)
                 headers = {**bearer[tab.user], "If-None-Match": answer.headers["ETag"]}
                 lines.append(http_request("GET", path, headers))
@@ -247,7 +247,7 @@ def _beats(
     tabs: Iterable[OpenTab], proofs: Mapping[User, dict[str, str]], versions: Mapping[str, str]
 ) -> Iterable[bytes]:
     for tab in tabs:
-        yield http_request("POST", _path(tab, "heartbeat"), proofs[tab.user], _beat(tab, versions))
+        yield http_request("POST", path_of(tab, "heartbeat"), proofs[tab.user], _beat(tab, versions))
 
 
 def _beat(tab: OpenTab, versions: Mapping[str, str]) -> dict[str, Any]:
@@ -261,5 +261,6 @@ def _beat(tab: OpenTab, versions: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
-def _path(tab: OpenTab, call: str) -> str:
+def path_of(tab: OpenTab, call: str) -> str:
+    """Where a tab sends this call."""
     return f"{API_PREFIX}/{RECORD_TYPE}/{tab.record_id}/{call}"
