@@ -13,7 +13,7 @@ from app.presence.service import RecordPresenceService
 from tests.lua.commands import LEASE_MS, age
 from tests.presence.histories import histories
 
-PROFILE = histories(60, 30, long=4_000, phases=(Phase.generate, Phase.shrink))
+PROFILE = histories(40, 30, long=4_000, phases=(Phase.generate, Phase.shrink))
 
 PEOPLE = {"a1": 1, "a2": 1, "b1": "2", "b2": "2", "c1": 3}  # tab -> user: two of them have two tabs
 NAMES = {1: "Alice", "2": "Bob", 3: "Carol"}
