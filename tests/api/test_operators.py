@@ -10,6 +10,7 @@ from app import create_app
 from app.presence.records import Record
 from app.redis_client import connect
 from tests.api.client import SETTINGS, Person, contents, data_of, failure_of
+from tests.lua.commands import state_of
 
 RECORD = Record("1", "flow", "12")
 
@@ -51,7 +52,7 @@ def test_operator_sees_what_is_not_shown_and_why(app, alice, operator):
     alice.heartbeat(tab_id="odd")
     redis.zincrby(RECORD.seen_key, -91_500, "over")
     redis.hset(RECORD.tabs_key, "odd", '["42"]')
-    redis.hset(RECORD.tabs_key, "by hand", '["7","Ghost","view",false,""]')
+    redis.hset(RECORD.tabs_key, "by hand", state_of(7, "Ghost"))
     redis.zadd(RECORD.seen_key, {"half": redis.time()[0] * 1000 + 50_000})
     before = contents(redis)
     found = tabs(operator)
