@@ -19,7 +19,10 @@ IdentityLoader = Callable[[Request], Caller | None]
 
 @dataclass(slots=True)
 class Presence:
-    """The state of the service in one application."""
+    """The state of the service in one application.
+
+    `operations` describe routes of the host's own, by endpoint, for the OpenAPI document.
+    """
 
     settings: Settings
     redis: Any
@@ -29,6 +32,7 @@ class Presence:
     signal_throttle: Throttle
     bearer_tokens: BearerTokens
     load_identity: IdentityLoader | None = None
+    operations: dict[str, Any] = field(default_factory=dict)  # openapi.Operation
     openapi_document: dict[str, Any] | None = None
     _services: dict[str, RecordPresenceService] = field(default_factory=dict)
 

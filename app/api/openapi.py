@@ -1,12 +1,14 @@
 """The OpenAPI document, made from the URL map and the schemas that validate."""
 
 import re
-from typing import Any
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from apispec import APISpec
 from apispec.ext.marshmallow import MarshmallowPlugin
 from flask import Blueprint, Flask, Response, current_app, json, render_template
-from marshmallow import fields, validate
+from marshmallow import Schema, fields, validate
 
 from app.api import schemas
 from app.api.headers import secure
@@ -28,36 +30,60 @@ _RECORD_PARAMETERS = {
     "record_type": ("type", RECORD_TYPE, "flow"),
     "record_id": ("id", RECORD_ID, "12"),
 }
-# endpoint -> (body, query, data of the answer, statuses of its own)
-_OPERATIONS: dict[str, tuple[type | None, type | None, type | None, tuple[int, ...]]] = {
-    "presence.heartbeat": (schemas.Heartbeat, None, schemas.Registered, (400, 403, 409, 413, 415, 422)),
-    "presence.viewers": (None, schemas.ViewersQuery, schemas.Viewers, (304, 403, 422)),
-    "presence.tabs": (None, None, schemas.Tabs, (403, 422)),
-    "presence.unregister": (
+_EVERYWHERE = (401, 429, 503)
+
+
+class Operation(NamedTuple):
+    """What a route takes and answers: schemas, and the statuses of its own.
+
+    `common` are those that it has like all others; `refusals` say what stands
+    in `data` of a failure, by status.
+    """
+
+    body: type[Schema] | tuple[type[Schema], ...] | None  # one of several
+    query: type[Schema] | None
+    data: type[Schema] | None
+    statuses: tuple[int, ...]
+    common: tuple[int, ...] = _EVERYWHERE
+    refusals: Mapping[int, type[Schema]] = MappingProxyType({})
+
+
+_OPERATIONS = {
+    "presence.heartbeat": Operation(
+        schemas.Heartbeat, None, schemas.Registered, (400, 403, 409, 413, 415, 422)
+    ),
+    "presence.viewers": Operation(None, schemas.ViewersQuery, schemas.Viewers, (304, 403, 422)),
+    "presence.tabs": Operation(None, None, schemas.Tabs, (403, 422)),
+    "presence.unregister": Operation(
         schemas.Unregister,
         schemas.UnregisterQuery,
         schemas.Unregistered,
         (400, 403, 409, 413, 415, 422),
     ),
-    "presence.batch_viewers": (None, schemas.BatchQuery, schemas.Batch, (403, 422)),
-    "presence.signal": (schemas.Signal, None, schemas.Signalled, (400, 403, 409, 413, 415, 422)),
-    "conflicts.saved": (schemas.Saved, None, schemas.Announced, (400, 403, 409, 413, 415, 422)),
-    "conflicts.claim": (schemas.ClaimField, None, schemas.Claimed, (400, 403, 409, 413, 415, 422)),
-    "conflicts.release": (schemas.ReleaseField, None, schemas.Released, (400, 403, 409, 413, 415, 422)),
-    "conflicts.timeline": (None, schemas.TimelineQuery, schemas.Timeline, (403, 422)),
-    "operators.inspect": (None, None, schemas.Inspection, (403, 422)),
-    "operators.evict": (schemas.EvictTab, None, schemas.Evicted, (400, 403, 413, 415, 422)),
-    "events.events": (None, schemas.EventsQuery, None, (403, 422)),
+    "presence.batch_viewers": Operation(None, schemas.BatchQuery, schemas.Batch, (403, 422)),
+    "presence.signal": Operation(schemas.Signal, None, schemas.Signalled, (400, 403, 409, 413, 415, 422)),
+    "conflicts.saved": Operation(
+        (schemas.Saved, schemas.SavedByServer), None, schemas.Announced, (400, 403, 409, 413, 415, 422)
+    ),
+    "conflicts.claim": Operation(schemas.ClaimField, None, schemas.Claimed, (400, 403, 409, 413, 415, 422)),
+    "conflicts.release": Operation(
+        schemas.ReleaseField, None, schemas.Released, (400, 403, 409, 413, 415, 422)
+    ),
+    "conflicts.timeline": Operation(None, schemas.TimelineQuery, schemas.Timeline, (403, 422)),
+    "operators.inspect": Operation(None, None, schemas.Inspection, (403, 422)),
+    "operators.evict": Operation(schemas.EvictTab, None, schemas.Evicted, (400, 403, 413, 415, 422)),
+    "events.events": Operation(None, schemas.EventsQuery, None, (403, 422)),
 }
 # endpoint -> what its answer is, where that is not the envelope
 _MEDIA_TYPES = {"events.events": "text/event-stream"}
-_EVERYWHERE = (401, 429, 503)
+_FAILURE = {"$ref": "#/components/schemas/Failure"}
 _END = r"\Z"  # of the patterns in Python
 _MEANING = {
     304: "Unchanged since the ETag sent in If-None-Match.",
     400: "The body is not JSON.",
     401: "No identity, or none that holds.",
-    403: "No CSRF token, or a record that this caller may not see.",
+    403: "No CSRF token, or a record or call that is not for this caller.",
+    404: "There is no such record.",
     409: "The tab id belongs to another user.",
     413: "The body is too large.",
     415: "The body is not application/json.",
@@ -68,7 +94,7 @@ _MEANING = {
 
 
 def build_document(app: Flask) -> dict[str, Any]:
-    """The OpenAPI 3.1 document of the presence blueprint of `app`."""
+    """The OpenAPI 3.1 document of the service in `app`, and of what else is in `Presence.operations`."""
     marshmallow = MarshmallowPlugin(schema_name_resolver=lambda schema: _schema_name(schema))
     spec = APISpec(
         title="Record Presence",
@@ -92,16 +118,18 @@ def build_document(app: Flask) -> dict[str, Any]:
                     "type": "object",
                     "additionalProperties": {"type": "array", "items": {"type": "string"}},
                 },
+                "data": {"type": "object", "description": "What stands there now, of a refused save."},
             },
         },
     )
+    described = {**_OPERATIONS, **app.extensions["presence"].operations}
     for rule in sorted(app.url_map.iter_rules(), key=lambda rule: rule.rule):
-        if rule.endpoint in _OPERATIONS:
+        if rule.endpoint in described:
             path, parameters = _path(rule.rule)
             method = next(
                 method for method in sorted(rule.methods or ()) if method not in {"HEAD", "OPTIONS"}
             )
-            operation = _operation(app, rule.endpoint, parameters)
+            operation = _operation(app, rule.endpoint, described[rule.endpoint], parameters)
             spec.path(path, operations={method.lower(): operation})
     return spec.to_dict()
 
@@ -124,24 +152,24 @@ def _whole(pattern: re.Pattern[str]) -> str:
 
 def _path(rule: str) -> tuple[str, list[dict[str, Any]]]:
     parameters = []
-    for argument in re.findall(r"<(\w+)>", rule):
-        name, pattern, example = _RECORD_PARAMETERS[argument]
-        rule = rule.replace(f"<{argument}>", f"{{{name}}}")
+    for converter, argument in re.findall(r"<(?:(int):)?(\w+)>", rule):
+        if converter:
+            name, schema, example = argument, {"type": "integer", "minimum": 0}, 12
+        else:
+            name, pattern, example = _RECORD_PARAMETERS[argument]
+            schema = {"type": "string", "pattern": _whole(pattern)}
         parameters.append(
-            {
-                "in": "path",
-                "name": name,
-                "required": True,
-                "schema": {"type": "string", "pattern": _whole(pattern)},
-                "example": example,
-            }
+            {"in": "path", "name": name, "required": True, "schema": schema, "example": example}
         )
+        rule = re.sub(rf"<(int:)?{argument}>", f"{{{name}}}", rule)
     return rule, parameters
 
 
-def _operation(app: Flask, endpoint: str, parameters: list[dict[str, Any]]) -> dict[str, Any]:
+def _operation(
+    app: Flask, endpoint: str, described: Operation, parameters: list[dict[str, Any]]
+) -> dict[str, Any]:
     # With both a body and a query, what is required may stand in either.
-    body, query, data, statuses = _OPERATIONS[endpoint]
+    body, query, data, statuses, common, refusals = described
     view = app.view_functions[endpoint]
     summary, _, description = (view.__doc__ or "").strip().partition("\n")
     operation: dict[str, Any] = {
@@ -169,12 +197,19 @@ def _operation(app: Flask, endpoint: str, parameters: list[dict[str, Any]]) -> d
     if description.strip():
         operation["description"] = " ".join(description.split())
     if body:
-        content = {"application/json": {"schema": body}}
+        schema = {"anyOf": list(body)} if isinstance(body, tuple) else body
+        content = {"application/json": {"schema": schema}}
         operation["requestBody"] = {"required": query is None, "content": content}
-    for status in sorted({*statuses, *_EVERYWHERE}):
+    for status in sorted({*statuses, *common}):
         answer: dict[str, Any] = {"description": _MEANING[status]}
-        if status >= 400:
-            answer["content"] = {"application/json": {"schema": {"$ref": "#/components/schemas/Failure"}}}
+        if refusal := refusals.get(status):
+            answer["description"] = " ".join((refusal.__doc__ or "").split())
+            schema = {
+                "allOf": [_FAILURE, {"type": "object", "required": ["data"], "properties": {"data": refusal}}]
+            }
+            answer["content"] = {"application/json": {"schema": schema}}
+        elif status >= 400:
+            answer["content"] = {"application/json": {"schema": _FAILURE}}
         if status in {429, 503}:
             answer["headers"] = {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}}
         operation["responses"][str(status)] = answer

@@ -295,6 +295,22 @@ class Forecast(Schema):
     )
 
 
+class Conflict(Schema):
+    """Somebody has saved since the version that was sent; nothing was written."""
+
+    current = fields.Dict(
+        fields.String(), required=True, metadata={"description": "The record as it stands there now."}
+    )
+    lock_version = fields.Integer(required=True)
+    saved_by = fields.String(required=True)
+    saved_at = fields.String(required=True, metadata={"format": "date-time"})
+    fields = fields.List(
+        fields.String(),
+        required=True,
+        metadata={"description": "Where it differs from what was sent, in the order of the form."},
+    )
+
+
 class Entry(Schema):
     """One thing that happened; which members there are depends on `kind`."""
 

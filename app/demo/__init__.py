@@ -39,6 +39,11 @@ def _keep_tools_private(state: BlueprintSetupState) -> None:
 
 
 @blueprint.record_once
+def _describe_calls(state: BlueprintSetupState) -> None:
+    state.app.extensions["presence"].operations.update(api.OPERATIONS)
+
+
+@blueprint.record_once
 def _open_flows(state: BlueprintSetupState) -> None:
     """Raises SettingError when DATABASE_URL can't be used; connects later."""
     database_url = state.app.extensions["presence"].settings.database_url

@@ -1,15 +1,17 @@
 """The demo's own calls: read and save a flow, and fetch a window's next token."""
 
+import re
 from typing import Any
 
 from flask import Blueprint, Response, current_app
-from marshmallow import fields, validate
+from marshmallow import Schema, ValidationError, fields, validate
 from werkzeug.exceptions import HTTPException
 
 from app.api.extension import presence
+from app.api.openapi import Operation
 from app.api.requests import check_access, read_body, read_caller
 from app.api.responses import failure, failure_of, success
-from app.api.schemas import Body, tab_id_field
+from app.api.schemas import Body, Conflict, tab_id_field
 from app.demo.flows import STATUSES, FlowNotFound, Flows
 from app.demo.people import PEOPLE, TENANT, TOKEN_SECONDS, person_by_handle, window_token
 from app.identity.caller import Caller, Forbidden
@@ -22,15 +24,23 @@ blueprint = Blueprint("api", __name__)
 
 
 # No database keeps NUL or half a surrogate pair.
-_PRINTABLE = validate.Regexp(
-    r"[^\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff]*\Z", error="Must not have control characters."
-)
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff]")
+
+
+def _printable(text: str) -> None:
+    if _CONTROL.search(text):
+        raise ValidationError("Must not have control characters.")
+
+
+def _not_blank(text: str) -> None:
+    if not text.strip():
+        raise ValidationError("Give the flow a name.")
 
 
 def _text(longest: int, *more: Any) -> fields.String:
     return fields.String(
         required=True,
-        validate=[validate.Length(max=longest, error=f"At most {longest} characters."), _PRINTABLE, *more],
+        validate=[validate.Length(max=longest, error=f"At most {longest} characters."), _printable, *more],
     )
 
 
@@ -39,12 +49,49 @@ class SaveFlow(Body):
 
     tab_id = tab_id_field(required=False, load_default=None, allow_none=True)
     lock_version = fields.Integer(required=True, strict=True, validate=validate.Range(min=1))
-    name = _text(120, validate.Regexp(r".*\S", error="Give the flow a name."))
+    name = _text(120, _not_blank)
     status = fields.String(required=True, validate=validate.OneOf(STATUSES))
     owner = fields.String(required=True, validate=validate.OneOf([person.handle for person in PEOPLE]))
     description = _text(4000)
     steps = _text(4000)
 
+
+class Flow(Schema):
+    """A flow, and who saved it last."""
+
+    id = fields.Integer(required=True)
+    name = fields.String(required=True)
+    status = fields.String(required=True, validate=validate.OneOf(STATUSES))
+    owner = fields.String(required=True)
+    description = fields.String(required=True)
+    steps = fields.String(required=True)
+    lock_version = fields.Integer(required=True)
+    saved_at = fields.String(required=True, metadata={"format": "date-time"})
+    saved_by = fields.String(required=True)
+
+
+class OneFlow(Schema):
+    flow = fields.Nested(Flow, required=True)
+
+
+class FlowConflict(Conflict):
+    """Somebody has saved the flow since the version that was sent; nothing was written."""
+
+    current = fields.Nested(Flow, required=True, metadata={"description": "As it stands there now."})
+
+
+# Not throttled by Redis, and there without it.
+OPERATIONS = {
+    "demo.api.read_flow": Operation(None, None, OneFlow, (403, 404), common=(401,)),
+    "demo.api.save_flow": Operation(
+        SaveFlow,
+        None,
+        OneFlow,
+        (400, 403, 404, 409, 413, 415, 422),
+        common=(401,),
+        refusals={409: FlowConflict},
+    ),
+}
 
 _SAVE_FLOW = SaveFlow()
 

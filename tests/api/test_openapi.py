@@ -1,11 +1,13 @@
 """The document says what the service does: it is valid, complete, and true of real answers."""
 
 import re
+from dataclasses import replace
 
 import fakeredis
 import jsonschema_rs
 import pytest
 import schemathesis
+from flask import Flask
 from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis.checks import not_a_server_error
 from schemathesis.generation import GenerationMode
@@ -17,11 +19,12 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from app import create_app
+from app import create_app, init_app
 from app.redis_client import connect
 from tests.api.client import PREFIX, SETTINGS, Person, failure_of, token
 
 DOCUMENT = "/api/docs/openapi.json"
+FLOWS = "/api/v1/flows"
 CHECKS = [
     not_a_server_error,
     status_code_conformance,
@@ -57,14 +60,42 @@ def test_document_is_valid_openapi(api):
     api.validate()
 
 
-def test_every_route_of_the_api_is_in_the_document(app, document):
+def test_every_route_of_the_api_and_of_the_demos_flows_is_in_the_document(app, document):
     routes = {
-        re.sub(r"<record_(\w+)>", r"{\1}", rule.rule)
+        (re.sub(r"<(?:record_|int:)?(\w+)>", r"{\1}", rule.rule), method.lower())
         for rule in app.url_map.iter_rules()
-        if rule.rule.startswith(PREFIX)
+        if rule.rule.startswith((PREFIX, FLOWS))
+        for method in rule.methods - {"HEAD", "OPTIONS"}
     }
+    described = {(path, method) for path, operations in document["paths"].items() for method in operations}
 
-    assert set(document["paths"]) == routes
+    assert described == routes
+
+
+def test_host_application_without_the_demo_describes_the_api_alone(document):
+    host = Flask(__name__)
+    init_app(host, SETTINGS, redis=fakeredis.FakeRedis(server=fakeredis.FakeServer()))
+    paths = host.test_client().get(DOCUMENT).json["paths"]
+
+    assert set(document["paths"]) - set(paths) == {f"{FLOWS}/{{flow_id}}"}
+
+
+def test_refused_save_is_as_the_document_says(document, tmp_path):
+    settings = replace(SETTINGS, database_url=f"sqlite:///{tmp_path}/flows.sqlite3")
+    app = create_app(settings, redis=fakeredis.FakeRedis(server=fakeredis.FakeServer()))
+    client, headers = app.test_client(), {"Authorization": f"Bearer {token(1, 'Alice Moreau', 'demo')}"}
+    flow = client.get(f"{FLOWS}/1", headers=headers)
+    names = ("name", "status", "owner", "description", "steps", "lock_version")
+    sent = {name: flow.json["data"]["flow"][name] for name in names} | {"name": "New"}
+    saved, refused = (client.put(f"{FLOWS}/1", json=sent, headers=headers) for _ in range(2))
+    path = f"{FLOWS}/{{flow_id}}"
+
+    assert (saved.status_code, refused.status_code) == (200, 409)
+    schema_of(document, path, "get", 200).validate(flow.json)
+    schema_of(document, path, "put", 200).validate(saved.json)
+    schema_of(document, path, "put", 409).validate(refused.json)
+    with pytest.raises(jsonschema_rs.ValidationError):
+        schema_of(document, path, "put", 409).validate({**refused.json, "data": {"current": {}}})
 
 
 def test_every_pattern_is_one_that_json_schema_knows(document):
@@ -77,7 +108,9 @@ def test_every_pattern_is_one_that_json_schema_knows(document):
 
 RECORD = f"{PREFIX}/{{type}}/{{id}}"
 CALLS = {
-    (f"{RECORD}/heartbeat", "post"): lambda person: person.heartbeat(version=None, mode="edit"),
+    (f"{RECORD}/heartbeat", "post"): lambda person: person.heartbeat(
+        version=None, mode="edit", dirty=True, dirty_fields=["name", "steps"], base_version=7
+    ),
     (f"{RECORD}/viewers", "get"): lambda person: person.viewers(include_self="true"),
     (f"{RECORD}/tabs", "get"): lambda person: person.tabs(),
     (f"{RECORD}/unregister", "delete"): lambda person: person.unregister(),
@@ -85,29 +118,40 @@ CALLS = {
     (f"{RECORD}/signal", "post"): lambda person: person.call(
         "POST", "flow/12/signal", json={"tab_id": "t1", "kind": "typing", "data": {"x": 1}}
     ),
-    (f"{RECORD}/saved", "post"): lambda person: person.call(
-        "POST", "flow/12/saved", json={"tab_id": "t1", "lock_version": 7, "fields": ["title"]}
-    ),
-    (f"{RECORD}/claim", "post"): lambda person: person.call(
-        "POST", "flow/12/claim", json={"tab_id": "t1", "field": "title", "take_over": True}
-    ),
-    (f"{RECORD}/claim", "delete"): lambda person: person.call(
-        "DELETE", "flow/12/claim", json={"tab_id": "t1", "field": "title"}
-    ),
-    (f"{RECORD}/timeline", "get"): lambda person: person.call("GET", "flow/12/timeline"),
-    (f"{RECORD}/inspect", "get"): lambda person: person.call("GET", "flow/12/inspect"),
-    (f"{RECORD}/evict", "post"): lambda person: person.call(
-        "POST", "flow/12/evict", json={"tab_id": "other"}
-    ),
+    (f"{RECORD}/saved", "post"): lambda person: person.saved(),
+    (f"{RECORD}/claim", "post"): lambda person: person.claim(),
+    (f"{RECORD}/claim", "delete"): lambda person: person.release(),
+    (f"{RECORD}/timeline", "get"): lambda person: person.timeline(),
+    (f"{RECORD}/inspect", "get"): lambda person: person.inspect(),
+    (f"{RECORD}/evict", "post"): lambda person: person.evict(),
 }
+OPERATORS = ("/inspect", "/evict")
 # An answer without an end, which the tools wait for: tests/api/test_events.py reads it.
 STREAMS = {(f"{PREFIX}/events", "get")}
 
 
 def test_every_call_of_the_document_is_tried(document):
-    documented = {(path, method) for path, operations in document["paths"].items() for method in operations}
+    documented = {
+        (path, method)
+        for path, operations in document["paths"].items()
+        for method in operations
+        if path.startswith(PREFIX)
+    }
 
     assert documented == set(CALLS) | STREAMS
+
+
+def role_for(path):
+    return {"role": "operator"} if path.endswith(OPERATORS) else {}
+
+
+def tell_all(person):
+    """Make a record of which every answer has something to say."""
+    person.heartbeat(tab_id="t2")
+    person.claim("steps", tab_id="t2")
+    person.heartbeat(tab_id="t1", mode="edit", dirty=True, dirty_fields=["name"], active_field="name")
+    person.claim("steps", tab_id="t1", take_over=True)
+    person.saved(tab_id="t2", lock_version=8)
 
 
 @pytest.mark.parametrize(("path", "method"), CALLS)
@@ -115,8 +159,8 @@ def test_every_call_of_the_document_is_tried(document):
 def test_good_answer_is_as_the_document_says(document, path, method, user_id):
     app = create_app(SETTINGS, redis=fakeredis.FakeRedis(server=fakeredis.FakeServer()))
     Person(app, "other", "Other").heartbeat(tab_id="other", active_field="title")
-    person = Person(app, user_id, "Somebody", role="operator")
-    person.heartbeat()
+    person = Person(app, user_id, "Somebody", **role_for(path))
+    tell_all(person)
     response = CALLS[path, method](person)
 
     assert response.status_code == 200
@@ -127,8 +171,9 @@ def test_good_answer_is_as_the_document_says(document, path, method, user_id):
 def test_every_failure_is_as_the_document_says(app, document, path, method):
     call = CALLS[path, method]
     away = create_app(SETTINGS, redis=connect("redis://127.0.0.1:1"))
-    unknown, stranger = Person(app), Person(app, records=["form:1"], role="operator")
-    unlucky = Person(away, role="operator")
+    role = role_for(path)
+    unknown, stranger = Person(app), Person(app, records=["form:1"], **role)
+    unlucky = Person(away, **role)
     del unknown.headers["Authorization"]
 
     for person, status in ((unknown, 401), (stranger, 403), (unlucky, 503)):
@@ -143,12 +188,13 @@ def test_every_status_of_the_contract_is_documented_where_it_can_happen(document
         for method, operation in operations.items()
     }
 
-    for answers in statuses.values():
-        assert {"200", "401", "403", "422", "429", "503"} <= answers
-    for (path, method), answers in statuses.items():
-        if method in ("post", "delete"):
-            assert {"400", "413", "415"} <= answers
-            assert ("409" in answers) == (not path.endswith("/evict"))
+    for (path, _), answers in statuses.items():
+        assert {"200", "401", "403"} <= answers
+        assert path.startswith(FLOWS) or {"422", "429", "503"} <= answers
+    assert {"400", "404", "409", "413", "415", "422"} <= statuses[f"{FLOWS}/{{flow_id}}", "put"]
+    for path in ("heartbeat", "unregister", "saved"):
+        [answers] = [answers for (name, _), answers in statuses.items() if name.endswith(path)]
+        assert {"400", "409", "413", "415"} <= answers
     assert "304" in statuses[f"{RECORD}/viewers", "get"]
 
 
@@ -165,7 +211,7 @@ def test_whatever_is_sent_the_answer_is_documented(api, path, method, mode):
     )
     @given(case=api[path][method].as_strategy(generation_mode=mode))
     def send(case):
-        response = case.call(headers={"Authorization": f"Bearer {token(role='operator')}"})
+        response = case.call(headers={"Authorization": f"Bearer {token(**role_for(path))}"})
         # A tab id in the query does not count beside one in the body, and is not checked then.
         excluded = [negative_data_rejection] if path.endswith("/unregister") else []
         case.validate_response(response, checks=CHECKS, excluded_checks=excluded)
