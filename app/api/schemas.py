@@ -287,7 +287,7 @@ class Forecast(Schema):
         fields.String(),
         fields.List(fields.Nested(User)),
         required=True,
-        metadata={"description": "Who else has unsaved changes in the same field."},
+        metadata={"description": "Who else, of the viewers listed, has unsaved changes in the same field."},
     )
     remembered_since = fields.String(
         required=True,

@@ -49,6 +49,7 @@ CASES = {
         "PUT",
         "/api/v1/flows/1",
         {
+            **TAB,
             "lock_version": 1,
             "name": "{mark}",
             "status": "draft",
