@@ -29,7 +29,8 @@ def keep(part: str, title: str, tables: list[Table], plot: Path | None = None, p
     section += f"\n{verdict(tables)}\n\n"
     kept = {entry.partition("\n")[0].split(":")[0]: entry for entry in sections}
     kept[heading.split(":")[0]] = section
-    path.write_text(f"{_INTRODUCTION}\n{''.join(kept.values()).rstrip()}\n", "utf-8")
+    text = "\n\n".join(entry.strip() for entry in (_INTRODUCTION, *kept.values()))
+    path.write_text(f"{text}\n", "utf-8")
 
 
 def _measured_with(part: str) -> str:
