@@ -94,6 +94,10 @@ class GunicornServer:
     def pid(self) -> int:
         return self._process.pid
 
+    @property
+    def is_running(self) -> bool:
+        return self._process.poll() is None
+
     def worker_pids(self) -> list[int]:
         """Its processes, without the one that only starts them."""
         return [int(pid) for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]

@@ -137,12 +137,14 @@ class Stage:
 
 @dataclass(frozen=True)
 class Fault:
-    """`loses`: what is lost comes back with the next heartbeats, and not before.
+    """What may come of a fault.
 
-    `undoes`: Redis comes back as it was a moment before: who came then is missing until her next
-    heartbeat, and who said goodbye has her lease again.
-    `stream_lag_seconds`: how late an event may be. `ghost_leases`: how many leases a ghost may last,
-    where `why` says why it is more than one.
+    `loses`: what is lost comes back with the next heartbeats, and not before.
+    `undoes`: Redis comes back as it was a moment before: who came then is missing
+    until her next heartbeat, and who said goodbye has her lease again.
+    `cuts`: connections end with their process.
+    `stream_lag_seconds`: how late an event may be.
+    `ghost_leases`: how many leases a ghost may last, where `why` says why it is more than one.
     """
 
     name: str
@@ -151,6 +153,7 @@ class Fault:
     inject: Callable[[Stage], None]
     loses: bool = False
     undoes: bool = False
+    cuts: bool = False
     stream_lag_seconds: float = 1.0  # on a machine that is busy
     ghost_leases: int = 1
     why: str = ""
@@ -308,7 +311,7 @@ FAULTS = [
         "to a whole one",
     ),
     Fault("ahead", "Redis's clock set ahead an hour", Shifted, set_clock_ahead, loses=True),
-    Fault("process", "one gunicorn process killed", Single, kill_process),
-    Fault("reload", "gunicorn reloaded (SIGHUP)", Single, reload_processes),
+    Fault("process", "one gunicorn process killed", Single, kill_process, cuts=True),
+    Fault("reload", "gunicorn reloaded (SIGHUP)", Single, reload_processes, cuts=True),
     Fault("crowd", "5,000 more clients at once", Single, crowd_comes_back, stream_lag_seconds=5.0),
 ]

@@ -70,6 +70,8 @@ class Outcome:
         ghost_limit = self.fault.ghost_leases * self.scale.lease_seconds + self.scale.ghost_seconds
         if verdict.broken_promises:
             misses.append(f"{len(verdict.broken_promises)} x {verdict.broken_promises[0]}")
+        if verdict.answers["none"] and not self.fault.cuts:
+            misses.append(f"{verdict.answers['none']} calls without an answer")
         if verdict.strangers:
             misses.append(f"never there: {verdict.strangers[0]}")
         if verdict.missing_again:
@@ -140,6 +142,8 @@ async def _play_on(fault: Fault, scale: Scale, backend: object, gunicorn: Gunico
     finally:
         verdict, judge.verdict = judge.verdict, Verdict()
         await people.leave()
+    if not gunicorn.is_running:
+        verdict.broken_promises.append(f"gunicorn has ended: {gunicorn.logs()[-3:]}")
     return Outcome(fault, scale, verdict, over_at)
 
 
