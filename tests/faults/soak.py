@@ -78,6 +78,8 @@ class Soak:
         """What has not come back to its base."""
         base, *_, last = self.samples
         misses = list(self.broken_promises[:3])
+        if self.answers["none"]:
+            misses.append(f"{self.answers['none']} calls without an answer")
         if last.keys:
             misses.append(f"{last.keys} keys left")
         if last.files > base.files:
