@@ -23,6 +23,7 @@ from tests.redis_server import RedisServer
 
 RECORDS = 40
 MUTE_SECONDS = SILENCE_SECONDS + 2  # until a subscription that says nothing is given up, and made anew
+CUT_SECONDS = 3.0  # until one that is cut again and again
 FILLER_KEYS = 3_000  # what Redis has to load at its start
 LOAD_DELAY_US = 1_000  # a key
 
@@ -283,7 +284,13 @@ FAULTS = [
     Fault("loading", "Redis killed, loads its data for 3 s", Single, restart_slowly, undoes=True),
     Fault("flush", "SCRIPT FLUSH, 20 times", Single, flush_scripts),
     Fault("stop", "Redis stopped for 5 s", Single, stop_redis),
-    Fault("cut", "a third of Redis's answers cut for 5 s", Proxied, cut_answers),
+    Fault(
+        "cut",
+        "a third of Redis's answers cut for 5 s",
+        Proxied,
+        cut_answers,
+        stream_lag_seconds=CUT_SECONDS,
+    ),
     Fault(
         "lose",
         "a third of Redis's answers lost for 5 s",

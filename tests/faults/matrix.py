@@ -1,7 +1,7 @@
 """`make faults`: each fault in the middle of real work, and what people were shown.
 
-`python -m tests.faults.matrix [NAME ...]` runs all faults or these. All of them
-are written to RESULTS.md.
+`python -m tests.faults.matrix [NAME ...]` runs all faults or these, and writes
+their rows to RESULTS.md.
 """
 
 import asyncio
@@ -190,9 +190,18 @@ def main(names: list[str]) -> int:
         has_missed = has_missed or bool(outcome.misses())
         lines.append(_line(row(outcome)))
         print(lines[-1], flush=True)
-    if not names:
+    if names:
+        _replace_rows(lines[2:])
+    else:
         RESULTS.write_text(_page(lines))
     return int(has_missed)
+
+
+def _replace_rows(rows: list[str]) -> None:
+    """Put these in the place of the rows of the same faults."""
+    by_title = {row.split(" | ")[0]: row for row in rows}
+    lines = RESULTS.read_text().splitlines()
+    RESULTS.write_text("\n".join(by_title.get(line.split(" | ")[0], line) for line in lines) + "\n")
 
 
 def _page(lines: list[str]) -> str:
