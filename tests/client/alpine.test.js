@@ -1,7 +1,8 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import Alpine from 'alpinejs';
 import presence from 'presence/alpine.js';
-import 'presence/stream.js'; // so that the late import is there at once
+import 'presence/conflicts.js'; // so that the late imports are there at once
+import 'presence/stream.js';
 import { alice, bob, createService, createStreams, failure, page, pass, viewer } from './world.js';
 
 let service;
@@ -107,6 +108,42 @@ test('x-presence-form tells unsaved changes and the field, and a save makes it c
   await pass(600);
   expect(service.last.body.dirty).toBe(false);
   expect(text('b')).toBe('');
+});
+
+test('unsaved fields go to the server by name, and a save names the version that is loaded now', async () => {
+  service.tell(8, ['title']);
+  await mount(`
+    <div x-data="recordPresence('flow', 12, $options({ baseVersion: 7 }))">
+      <form x-presence-form><input name="title" value="Old"></form>
+      <p x-text="forecast ? forecast.collisions.join() : 'not known'"></p>
+    </div>`);
+  await pass(1000);
+  const input = document.querySelector('input');
+  input.value = 'New';
+  input.dispatchEvent(new Event('input', { bubbles: true }));
+  await pass(1000);
+  expect(service.last.body).toMatchObject({ dirty: true, dirty_fields: ['title'], base_version: 7 });
+  expect(text('p')).toBe('title');
+  const saved = new CustomEvent('presence:saved', { detail: { lockVersion: 8 } });
+  document.querySelector('form').dispatchEvent(saved);
+  await pass(1000);
+  expect(service.last.body).toMatchObject({ dirty: false, base_version: 8 });
+  expect(text('p')).toBe('');
+});
+
+test('a claim is made, shown and released', async () => {
+  await mount(`
+    <div x-data="recordPresence('flow', 12, $options())">
+      <button @click="claims.title ? release('title') : claim('title')" x-text="claims?.title?.user.name ?? 'free'"></button>
+    </div>`);
+  await pass(0);
+  expect(text('button')).toBe('free');
+  document.querySelector('button').click();
+  await pass(0);
+  expect(text('button')).toBe('Me');
+  document.querySelector('button').click();
+  await pass(0);
+  expect(text('button')).toBe('free');
 });
 
 test('events bubble from the component, and resume goes on', async () => {

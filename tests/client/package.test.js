@@ -15,7 +15,7 @@ test('the core fits its budget', async () => {
   expect(core).toBeLessThanOrEqual(BUDGET_BYTES);
 });
 
-test.each([true, false])('the stream comes along in a bundle (split: %s)', async (splitting) => {
+test.each([true, false])('what is loaded late comes along in a bundle (split: %s)', async (splitting) => {
   const { outputFiles } = await build({
     entryPoints: [new URL('presence.js', root).pathname],
     bundle: true,
@@ -28,11 +28,11 @@ test.each([true, false])('the stream comes along in a bundle (split: %s)', async
   const late = outputFiles.flatMap(({ text }) => [...text.matchAll(/import\("(.+?)"\)/g)].map(([, path]) => path));
   const written = outputFiles.map(({ path }) => path.split('/').at(-1));
   for (const path of late) expect(written).toContain(path.slice(2));
-  expect(late).toHaveLength(splitting ? 1 : 0);
+  expect(late).toHaveLength(splitting ? 2 : 0);
   expect(outputFiles.some(({ text }) => text.includes('text/event-stream'))).toBe(true);
 });
 
-test('the core imports nothing from outside, nothing of a framework, and the stream only late', () => {
+test('the core imports nothing from outside, nothing of a framework, and the stream and conflicts only late', () => {
   const seen = new Set();
   const follow = (name) => {
     if (seen.has(name)) return;
@@ -54,8 +54,8 @@ test('everything that the package exports exists', () => {
   }
 });
 
-test('only browser.js touches the page, and never unload or beforeunload', () => {
-  const others = ['presence', 'schedule', 'store', 'transport', 'stream', 'line', 'share', 'signals', 'sse', 'roster'];
+test('only browser.js and browser-late.js touch the page, and never unload or beforeunload', () => {
+  const others = ['presence', 'conflicts', 'schedule', 'store', 'transport', 'stream', 'line', 'share', 'signals', 'sse', 'roster'];
   for (const name of others.map((other) => `${other}.js`)) {
     expect(read(name), name).not.toMatch(/\b(window|document|navigator|setTimeout|setInterval|Date\.now|performance)\b[.(]/);
   }

@@ -2,7 +2,8 @@ import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { act, cleanup, render, renderHook } from '@testing-library/react';
 import { StrictMode, createElement as h } from 'react';
 import { renderToString } from 'react-dom/server';
-import 'presence/stream.js'; // so that the late import is there at once
+import 'presence/conflicts.js'; // so that the late imports are there at once
+import 'presence/stream.js';
 import { PresenceAvatars, useRecordPresence } from 'presence/react.js';
 import { alice, bob, createService, createStreams, failure, page, pass } from './world.js';
 
@@ -100,6 +101,31 @@ test('dirty, mode and field are told, the first ones with the first beat', async
   await wait(1000);
   expect(service.beats).toHaveLength(2);
   expect(service.last.body).toMatchObject({ dirty: false, mode: 'view', active_field: 'title' });
+});
+
+test('dirty fields by name and the base version are told, and the forecast comes with the hook', async () => {
+  service.tell(8, ['title']);
+  const { result, rerender, renders } = mount({ isDirty: ['title', 'steps'], baseVersion: 7 });
+  await wait(1000);
+  expect(service.beats).toHaveLength(1);
+  expect(service.last.body).toMatchObject({ dirty: true, dirty_fields: ['title', 'steps'], base_version: 7 });
+  expect(result.current.forecast.collisions).toEqual(['title']);
+  const { length } = renders;
+  rerender({ isDirty: ['title', 'steps'], baseVersion: 7 }); // another array, the same names
+  await wait(1000);
+  expect(service.beats).toHaveLength(1);
+  expect(renders).toHaveLength(length + 1);
+  rerender({ isDirty: [], baseVersion: 8 });
+  await wait(1000);
+  expect(service.last.body).toMatchObject({ dirty: false, base_version: 8 });
+  expect(result.current.forecast).toMatchObject({ base_version: 8, saves: [] });
+});
+
+test('a claim is made and known', async () => {
+  const { result } = mount();
+  await wait();
+  await act(() => result.current.claim('title'));
+  expect(result.current.claims.title.tab_id).toBe(result.current.tabId);
 });
 
 test('the newest functions are called, though they change at every render', async () => {

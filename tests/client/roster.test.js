@@ -10,6 +10,8 @@ test('a snapshot replaces whatever was there', () => {
   expect(applyEvent(roster, 'snapshot', { viewers: [carol], total: 1, version: '2' })).toEqual({
     viewers: [carol],
     total: 1,
+    saved: [],
+    claims: {},
     version: '2',
   });
 });
@@ -17,9 +19,9 @@ test('a snapshot replaces whatever was there', () => {
 test('what is unconfirmed stays so until the next snapshot', () => {
   const lost = applyEvent(roster, 'snapshot', { viewers: [alice], total: 1, version: '0', unconfirmed: true });
   const joined = applyEvent(lost, 'join', { viewer: carol, total: 2, version: '2' });
-  expect(joined).toEqual({ viewers: [alice, carol], total: 2, version: '2', unconfirmed: true });
+  expect(joined).toEqual({ viewers: [alice, carol], total: 2, version: '2', saved: [], claims: {}, unconfirmed: true });
   const confirmed = applyEvent(joined, 'snapshot', { viewers: [carol], total: 1, version: '2' });
-  expect(confirmed).toEqual({ viewers: [carol], total: 1, version: '2' });
+  expect(confirmed).toEqual({ viewers: [carol], total: 1, version: '2', saved: [], claims: {} });
 });
 
 test('before the snapshot nothing can be applied', () => {
@@ -69,4 +71,15 @@ test('whoIsTyping names each person once', () => {
   expect(whoIsTyping(typing, 'title')).toEqual([user]);
   expect(whoIsTyping(typing)).toEqual([user]);
   expect(whoIsTyping(typing, 'description')).toEqual([]);
+});
+
+test('saves are remembered in order, the last fifty, and claims are what was told last', () => {
+  let now = applyEvent(null, 'snapshot', { viewers: [], total: 0, version: '1', claims: { title: 'of Bob' } });
+  for (let i = 1; i <= 60; i++) {
+    now = applyEvent(now, 'saved', { record: 'flow:12', lock_version: i, fields: ['title'], user: bob, tab_id: 'b', saved_at: '', version: `v${i}` });
+  }
+  expect(now.saved).toHaveLength(50);
+  expect(now.saved.at(-1)).toEqual({ lock_version: 60, fields: ['title'], user: bob, tab_id: 'b', saved_at: '' });
+  expect(now).toMatchObject({ version: 'v60', claims: { title: 'of Bob' }, viewers: [] });
+  expect(applyEvent(now, 'claims', { claims: {}, version: 'v61' })).toMatchObject({ claims: {}, version: 'v61' });
 });

@@ -20,12 +20,35 @@ export const answer = (status, body, headers) =>
 export const failure = (status, message = 'No.', headers) =>
   answer(status, { success: false, message }, headers);
 
+const SOME_TIME = '2026-11-24T16:18:57.752+00:00';
+const bobs = { id: 2, name: 'Bob' };
+
+/** As app/presence/conflicts.py forecasts. */
+function notesFor({ saves, claims, viewers }, { tab_id: tab, base_version: base, dirty_fields: unsaved = [] }) {
+  const saved = saves.filter((save) => save.tab_id !== tab);
+  const missed = saved
+    .filter((save) => save.lock_version > base)
+    .map((save) => ({ ...save, own: save.user.id === 9, touches: save.fields.filter((name) => unsaved.includes(name)) }));
+  const holders = (name) => viewers.filter((viewer) => viewer.dirty_fields?.includes(name));
+  const contested = unsaved.filter((name) => holders(name).length).map((name) => [name, holders(name).map(({ id, name: who }) => ({ id, name: who }))]);
+  const forecast = {
+    base_version: base,
+    saves: missed,
+    collisions: unsaved.filter((name) => missed.some(({ touches }) => touches.includes(name))),
+    contested: Object.fromEntries(contested),
+    remembered_since: SOME_TIME,
+  };
+  return structuredClone({ ...(saved.length && { saved }), ...(Object.keys(claims).length && { claims }), ...(base !== undefined && { forecast }) });
+}
+
 /** Answers as DESIGN.md, section 3, says; `failing` (a function) answers in its place. */
 export function createService({ heartbeatSeconds = 30 } = {}) {
   const service = {
     calls: [],
     tabs: new Set(),
     viewers: [],
+    saves: [], // of others; tell() announces one
+    claims: {},
     version: 'v1',
     failing: null,
     gate: null, // a promise that answers wait for
@@ -37,6 +60,14 @@ export function createService({ heartbeatSeconds = 30 } = {}) {
       service.version = `v${Number(service.version.slice(1)) + 1}`;
     },
 
+    /** Bob, say, saves a version. */
+    tell(lockVersion, fields, more = {}) {
+      const save = { lock_version: lockVersion, fields, user: bobs, tab_id: 'b', saved_at: SOME_TIME, ...more };
+      service.saves.push(save);
+      service.show(...service.viewers);
+      return save;
+    },
+
     fetch: vi.fn(async (url, init = {}) => {
       if (url.includes('/events?')) return service.streams ? service.streams.answer(url, init) : failure(404);
       const call = { url, ...init, body: JSON.parse(init.body), at: performance.now() };
@@ -46,15 +77,27 @@ export function createService({ heartbeatSeconds = 30 } = {}) {
       if (service.gate && init.method === 'POST') await untilAborted(service.gate, init.signal);
       const refused = service.failing?.(call);
       if (refused) return refused;
+      if (init.method === 'DELETE' && url.endsWith('/claim')) {
+        delete service.claims[call.body.field];
+        return answer(200, { success: true, data: { released: true } });
+      }
       if (init.method === 'DELETE') {
         service.tabs.delete(call.body.tab_id);
         return answer(200, { success: true, data: { unregistered: true } });
       }
       if (url.endsWith('/signal')) return answer(200, { success: true, data: { relayed: true } });
+      if (url.endsWith('/saved')) return answer(200, { success: true, data: { announced: true } });
+      if (url.endsWith('/claim')) {
+        const { tab_id: tab, field, take_over: isForced } = call.body;
+        const held = service.claims[field];
+        const claimed = !held || isForced || held.tab_id === tab;
+        if (claimed) service.claims[field] = { user: { id: 9, name: 'Me' }, tab_id: tab, since: SOME_TIME };
+        return answer(200, { success: true, data: { claimed, claim: service.claims[field] } });
+      }
       service.tabs.add(call.body.tab_id);
       const isKnown = call.body.version === version;
       const data = { registered: true, version, heartbeat_seconds: service.heartbeatSeconds };
-      const list = { viewers, total: viewers.length, ...(service.hasLost && call.body.version && { unconfirmed: true }) };
+      const list = { viewers, total: viewers.length, ...(service.hasLost && call.body.version && { unconfirmed: true }), ...notesFor(service, call.body) };
       return answer(200, { success: true, data: isKnown || !('version' in call.body) ? data : { ...data, ...list } });
     }),
 

@@ -29,6 +29,9 @@ export default function (Alpine) {
       error: null,
       tabId: null,
       typing: [],
+      saved: null,
+      claims: null,
+      forecast: null,
       presence: null, // the whole snapshot
 
       init() {
@@ -52,6 +55,10 @@ export default function (Alpine) {
       setDirty: (value) => presence.setDirty(value),
       setMode: (value) => presence.setMode(value),
       setActiveField: (value) => presence.setActiveField(value),
+      setBaseVersion: (value) => presence.setBaseVersion(value),
+      claim: (field, options) => presence.claim(field, options),
+      release: (field) => presence.release(field),
+      announceSaved: (lockVersion, fields) => presence.announceSaved(lockVersion, fields),
       signal: (kind, data) => presence.signal(kind, data),
       resume: () => presence.resume(),
     };
@@ -74,9 +81,9 @@ export default function (Alpine) {
   });
 
   /**
-   * On a form: unsaved changes, the field that has the focus, and typing are told to the others. The
-   * expression, if any, is run on each change, with $dirty and $fields. Dispatch `presence:saved` on
-   * the form after a save.
+   * On a form: which fields have unsaved changes, the field that has the focus, and typing are told to the
+   * others. The expression, if any, is run on each change, with $dirty and $fields. Dispatch `presence:saved`
+   * on the form after a save; with a `lockVersion`, that is what is loaded now.
    */
   Alpine.directive('presence-form', (form, { expression }, { evaluateLater, cleanup }) => {
     const presence = presenceOf(form);
@@ -84,11 +91,14 @@ export default function (Alpine) {
     const tracker = trackDirty(form, {
       onFocus: presence.setActiveField,
       onChange({ dirty, fields }) {
-        presence.setDirty(dirty);
+        presence.setDirty(fields);
         run?.(() => {}, { scope: { $dirty: dirty, $fields: fields } });
       },
     });
-    const onSaved = ({ detail }) => tracker.rebase(detail?.values);
+    const onSaved = ({ detail }) => {
+      if (detail?.lockVersion !== undefined) presence.setBaseVersion(detail.lockVersion);
+      tracker.rebase(detail?.values);
+    };
     // Typing is what a person does: a script that fills the form is not typing.
     const onInput = ({ target, isTrusted }) =>
       isTrusted && target.name && presence.signal('typing', { field: target.name });

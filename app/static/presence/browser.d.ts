@@ -13,11 +13,6 @@ export interface Browser {
   csrfToken(): string | null | undefined;
   isVisible(): boolean;
   isPrerendering(): boolean;
-  resolveUrl(url: string): string;
-  /** Without it, or without openChannel, each tab has its own stream. */
-  locks?: LockManager;
-  openChannel?: (name: string) => BroadcastChannel;
-  digest(text: string): Promise<string>;
   /** Errors of the host's own handlers. */
   report(error: unknown): void;
   listen(handlers: {
@@ -27,7 +22,14 @@ export interface Browser {
     leave(): void;
     freeze?(): void;
   }): () => void;
+  /** From here on what only the stream needs: browser-late.js. */
+  resolveUrl(url: string): string;
+  /** Without it, or without openChannel, each tab has its own stream. */
+  locks?: LockManager;
+  openChannel?: (name: string) => BroadcastChannel;
+  digest(text: string): Promise<string>;
 }
 
-export function createBrowser(window?: unknown, options?: { startWorker?: () => Worker }): Browser;
-export function theBrowser(): Browser;
+export type PageBrowser = Omit<Browser, 'resolveUrl' | 'locks' | 'openChannel' | 'digest'>;
+export function createBrowser(window?: unknown, options?: { startWorker?: () => Worker }): PageBrowser;
+export function theBrowser(): PageBrowser;

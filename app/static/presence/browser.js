@@ -28,13 +28,6 @@ export function createBrowser(win = globalThis, { startWorker = startTimerWorker
     isVisible: () => !isHidden(),
     /** A page that the browser renders ahead of a click: nobody has it open yet. */
     isPrerendering: () => !!win.document?.prerendering,
-    /** An address as one, however the page writes it. */
-    resolveUrl: (url) => new URL(url, win.location?.href).href,
-    /** undefined where the browser has no Web Locks, as on plain http. */
-    locks: win.navigator?.locks,
-    openChannel: win.BroadcastChannel && ((name) => new win.BroadcastChannel(name)),
-    /** SHA-256 in hex; only where there are locks. */
-    digest: async (text) => hex(new Uint8Array(await win.crypto.subtle.digest('SHA-256', new TextEncoder().encode(text)))),
     report: (error) => (win.reportError ? win.reportError(error) : console.error(error)),
 
     /**
@@ -175,5 +168,3 @@ function newTabId(crypto) {
   const bytes = crypto.getRandomValues(new Uint8Array(16));
   return btoa(String.fromCharCode(...bytes)).replace(/\+/g, '-').replace(/\//g, '_').slice(0, 22);
 }
-
-const hex = (bytes) => [...bytes].map((byte) => byte.toString(16).padStart(2, '0')).join('');

@@ -15,7 +15,7 @@ const REFUSED_MS = 30_000;
 const UNSUPPORTED_MS = 600_000; // no streams here, but perhaps after a deploy
 
 const NOBODY = '0'; // the version of every record that nobody has open
-const ROSTER_EVENTS = ['snapshot', 'join', 'update', 'leave'];
+const ROSTER_EVENTS = ['snapshot', 'join', 'update', 'leave', 'saved', 'claims'];
 
 /**
  * `authorize()` gives a request's headers. `onRoster(name, roster)` tells each change and each confirmation,

@@ -7,6 +7,55 @@ export interface Viewer {
   readonly mode: Mode;
   readonly has_dirty_tab: boolean;
   readonly active_fields: readonly string[];
+  /** With unsaved changes; only when there are any that are told by name. */
+  readonly dirty_fields?: readonly string[];
+}
+
+export interface User {
+  /** With the type that the server's identity has. */
+  readonly id: number | string;
+  readonly name: string;
+}
+
+/** A version of the record that somebody saved. */
+export interface Save {
+  readonly lock_version: number;
+  /** What was changed. */
+  readonly fields: readonly string[];
+  readonly user: User;
+  /** null: told by a server that knows no tab. */
+  readonly tab_id: string | null;
+  /** ISO 8601, UTC. */
+  readonly saved_at: string;
+}
+
+/** Somebody works on a field, and has said so. Nobody is kept from anything by it. */
+export interface Claim {
+  readonly user: User;
+  /** state.tabId where it is one's own. */
+  readonly tab_id: string;
+  /** ISO 8601, UTC. */
+  readonly since: string;
+  /** Who had it before, where it was taken over. */
+  readonly taken_from?: User;
+}
+
+/** What saving now would run into. */
+export interface Forecast {
+  readonly base_version: number;
+  /** Of other tabs, after `base_version`, oldest first. */
+  readonly saves: readonly (Save & {
+    /** By the same person, in another tab. */
+    readonly own: boolean;
+    /** Which of one's unsaved fields it changed. */
+    readonly touches: readonly string[];
+  })[];
+  /** One's unsaved fields that those saves changed. */
+  readonly collisions: readonly string[];
+  /** Who else has unsaved changes in one's unsaved fields, by field. */
+  readonly contested: Readonly<Record<string, readonly User[]>>;
+  /** ISO 8601, UTC. No save after this is missing here; a form loaded before must look at the record itself. */
+  readonly remembered_since: string;
 }
 
 export type Mode = 'view' | 'edit';
@@ -39,6 +88,12 @@ export interface PresenceState {
   readonly tabId: string | null;
   /** Who is typing, by tab; over 3 s after the last word. See whoIsTyping(). */
   readonly typing: readonly Signal[];
+  /** The last saves of other tabs, oldest first. null: not known. */
+  readonly saved: readonly Save[] | null;
+  /** Who is on which field. null: not known. */
+  readonly claims: Readonly<Record<string, Claim>> | null;
+  /** null: not known, or no `baseVersion` is set. */
+  readonly forecast: Forecast | null;
 }
 
 /** What somebody does just now; never stored. Frozen. */
@@ -46,7 +101,7 @@ export interface Signal<Data = unknown> {
   /** "flow:12" */
   readonly record: string;
   readonly tab_id: string;
-  readonly user: { readonly id: number | string; readonly name: string };
+  readonly user: User;
   readonly kind: SignalKind;
   /** What signal() was given; null: it is over. */
   readonly data: Data;
@@ -96,7 +151,10 @@ export interface PresenceOptions {
   base?: string;
   /** Default: "view". */
   mode?: Mode;
-  dirty?: boolean;
+  /** Or the names of the fields with unsaved changes. */
+  dirty?: boolean | readonly string[];
+  /** The lock_version that the form was loaded with; asks for a forecast. */
+  baseVersion?: number;
   activeField?: string | null;
   /** Bearer token. A function is asked at every heartbeat and may be async. */
   token?: string | (() => string | null | undefined | Promise<string | null | undefined>);
@@ -129,7 +187,9 @@ export interface Heartbeat {
   mode: Mode;
   dirty: boolean;
   active_field?: string;
-  /** Left out while a stream keeps the list. */
+  dirty_fields?: readonly string[];
+  base_version?: number;
+  /** null asks for the list and the forecast. Left out while a stream keeps the list. */
   version?: string | null;
   visible: boolean;
 }
@@ -141,6 +201,9 @@ export interface HeartbeatAnswer {
   /** Redis has lost its data: whoever is missing may come back. */
   unconfirmed?: true;
   total?: number;
+  saved?: Save[];
+  claims?: Record<string, Claim>;
+  forecast?: Forecast;
 }
 
 export interface Transport {
@@ -148,6 +211,8 @@ export interface Transport {
   heartbeat(body: Heartbeat, signal: AbortSignal): Promise<HeartbeatAnswer>;
   /** Must send before it returns, since the page may be going away, and must not reject. */
   leave(tabId: string): Promise<void>;
+  /** Other calls of the record, for claim(), release() and announceSaved(); gives the answer's data. */
+  call?(call: 'claim' | 'saved', body: object, method?: 'DELETE'): Promise<any>;
 }
 
 export interface Presence {
@@ -159,7 +224,21 @@ export interface Presence {
     handler: (detail: PresenceEvents[Name]) => void,
   ): () => void;
   setMode(mode: Mode): void;
-  setDirty(dirty: boolean): void;
+  /** Or the names of the fields with unsaved changes; the first hundred are told. */
+  setDirty(dirty: boolean | readonly string[]): void;
+  /** The lock_version that the form holds now, after a load, a save or a merge. null: no forecast. */
+  setBaseVersion(lockVersion: number | null): void;
+  /**
+   * Say that one works on a field, by a click of the person. Not given while another tab has it, unless with
+   * `takeOver`; ends with the tab. Rejects with a PresenceError.
+   */
+  claim(field: string, options?: { takeOver?: boolean }): Promise<{ claimed: boolean; claim: Claim | null }>;
+  release(field: string): Promise<void>;
+  /**
+   * Tell the others that this tab saved, where the server doesn't do so itself; the version is what is loaded
+   * now. Rejects with a PresenceError.
+   */
+  announceSaved(lockVersion: number, fields: readonly string[]): Promise<void>;
   /** The form field that has the focus; null for none, as is a name that the service doesn't take. */
   setActiveField(name: string | null): void;
   /**

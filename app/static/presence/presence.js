@@ -23,6 +23,13 @@ const NOBODY = '0'; // the version of a record that nobody has open
 // What the service takes for a field's name. Another one is left out: it isn't worth the whole presence.
 const FIELD_NAME = /^(?:[^\p{C}\p{Z}]| ){1,128}$/u;
 const fieldOf = (name) => (FIELD_NAME.test(name ?? '') ? name : null);
+const MOST_FIELDS = 100; // that the service takes
+
+/** Of setDirty's value: true, false or the names of the fields. */
+const dirtOf = (value) => ({
+  dirty: !!(value.length ?? value),
+  dirtyFields: value.filter?.(fieldOf).slice(0, MOST_FIELDS),
+});
 
 /** The options and the behaviour are in presence.d.ts and README.md. */
 export function createPresence({
@@ -32,6 +39,7 @@ export function createPresence({
   mode = 'view',
   dirty = false,
   activeField = null,
+  baseVersion,
   token,
   csrfToken,
   credentials = 'same-origin',
@@ -48,7 +56,8 @@ export function createPresence({
   const store = createStore(browser.report);
   const handlers = { change: new Set(), unauthorized: new Set(), error: new Set(), signal: new Set() };
 
-  let doing = { mode, dirty: !!dirty, activeField: fieldOf(activeField) }; // what the next beat says
+  // What the next beat says; `asks`: what a forecast depends on, so that another question is a beat that asks.
+  let doing = { mode, ...dirtOf(dirty), activeField: fieldOf(activeField), baseVersion };
   let told = null; // what the last answered beat of this tab id said
 
   let isRunning = false;
@@ -72,6 +81,7 @@ export function createPresence({
   let watcher = null; // of the stream, once its module is there
   let isStreaming = false; // the stream keeps the list; heartbeats only keep the tab
   let bridgeTimer;
+  let conflicts; // once its module is there
 
   // --- one beat and what comes of it ---
 
@@ -92,7 +102,9 @@ export function createPresence({
       mode: doing.mode,
       dirty: doing.dirty,
       active_field: doing.activeField ?? undefined,
-      version: isStreaming ? undefined : version,
+      dirty_fields: doing.dirtyFields,
+      base_version: doing.baseVersion,
+      version: doing.asks !== told?.asks ? null : isStreaming ? undefined : version,
       visible: browser.isVisible(),
     };
     request.answered = transport.heartbeat(body, request.abort.signal).then(
@@ -116,6 +128,7 @@ export function createPresence({
     planNext();
     if (isStreaming) store.set({ status: 'live', error: null });
     else learn(answer);
+    note(answer, sent, isStreaming);
     listenIn();
     if (isWokenInFlight || doing !== told) nudge();
   }
@@ -289,7 +302,7 @@ export function createPresence({
         share,
         shareKey,
         browser: ownBrowser,
-        post: (body) => transport.signal({ tab_id: store.getSnapshot().tabId, ...body }),
+        post: (body) => transport.call('signal', { tab_id: store.getSnapshot().tabId, ...body }),
         onList,
         onLost,
         onRefused: () => !isAway && nudge(), // the beat asks for this record alone, and its answer decides
@@ -307,6 +320,7 @@ export function createPresence({
     isStreaming = true;
     browser.clearTimer(bridgeTimer);
     learn(list);
+    note(list);
     browser.clearTimer(staleTimer); // the stream itself says when it is lost
     // Not even this tab: Redis has lost its data, and everybody has to come back.
     if (list.version === NOBODY) plan(1000 * browser.random());
@@ -358,6 +372,17 @@ export function createPresence({
     if (before && Object.values(difference).some((part) => part.length)) emit('change', difference);
   }
 
+  // --- saves, claims and the forecast ---
+
+  /** Loaded after the first answer. Rejects where it can't be; the next call tries again. */
+  async function late(name, ...what) {
+    const { createConflicts } = await import('./conflicts.js');
+    conflicts ??= createConflicts(store, transport, change, () => doing);
+    return conflicts[name](...what);
+  }
+
+  const note = (...news) => late('take', ...news).catch(() => {});
+
   function unconfirm() {
     browser.clearTimer(staleTimer);
     if (store.getSnapshot().fresh) store.set({ fresh: false, staleSince: confirmedWallTime });
@@ -377,6 +402,7 @@ export function createPresence({
 
   function change(part) {
     const next = { ...doing, ...part };
+    next.asks = conflicts?.question(next);
     if (JSON.stringify(next) === JSON.stringify(doing)) return;
     doing = told && JSON.stringify(next) === JSON.stringify(told) ? told : next;
     // After this turn of the event loop, so that what changes together is one beat. Before the first
@@ -410,7 +436,11 @@ export function createPresence({
       return () => handlers[event].delete(own);
     },
     setMode: (value) => change({ mode: value }),
-    setDirty: (value) => change({ dirty: !!value }),
+    setDirty: (value) => change(dirtOf(value)),
+    setBaseVersion: (value) => change({ baseVersion: value ?? undefined }),
+    claim: (...what) => late('claim', ...what),
+    release: (...what) => late('release', ...what),
+    announceSaved: (...what) => late('announceSaved', ...what),
     setActiveField: (value) => change({ activeField: fieldOf(value) }),
     /** Not to an empty room. */
     signal: (kind, data = null) => store.getSnapshot().viewers?.length && watcher?.signal(kind, data),

@@ -1,7 +1,15 @@
 import type { ReactElement } from 'react';
 
 import type { AvatarOptions } from './avatars.js';
-import type { PresenceError, PresenceOptions, PresenceState, Signal, SignalKind, ViewersChange } from './presence.js';
+import type {
+  Presence,
+  PresenceError,
+  PresenceOptions,
+  PresenceState,
+  Signal,
+  SignalKind,
+  ViewersChange,
+} from './presence.js';
 
 export interface RecordPresenceOptions
   extends Omit<PresenceOptions, 'type' | 'id' | 'dirty' | 'autoStart'> {
@@ -17,6 +25,9 @@ export interface RecordPresence extends PresenceState {
   readonly state: PresenceState;
   /** What one does just now, see Presence.signal(). The same function until the record changes. */
   signal(kind: SignalKind, data?: unknown): void;
+  readonly claim: Presence['claim'];
+  readonly release: Presence['release'];
+  readonly announceSaved: Presence['announceSaved'];
   /** After `unauthorized`, or to beat at once. */
   resume(): void;
 }
@@ -25,7 +36,8 @@ export function useRecordPresence(
   recordType: string,
   /** null for a record that isn't saved yet: nothing happens. */
   recordId: string | number | null,
-  isDirty?: boolean,
+  /** Or the names of the dirty fields. */
+  isDirty?: boolean | readonly string[],
   options?: RecordPresenceOptions,
 ): RecordPresence;
 

@@ -12,8 +12,9 @@ const nothingKnown = () => NOTHING_KNOWN;
  * Keeps this component's tab on a record for as long as it is mounted. Another record is another
  * presence: its first render says "don't know", never the viewers of the record before.
  *
- * `options` are createPresence's. `mode`, `activeField` and the functions may change at any time;
- * `base` and `credentials` are read when the record changes.
+ * `isDirty` may be the names of the dirty fields. `options` are createPresence's. `mode`, `activeField`,
+ * `baseVersion` and the functions may change at any time; `base` and `credentials` are read when the record
+ * changes.
  */
 export function useRecordPresence(recordType, recordId, isDirty = false, options = {}) {
   const latest = useRef(options);
@@ -31,15 +32,17 @@ export function useRecordPresence(recordType, recordId, isDirty = false, options
     [recordType, recordId],
   );
 
-  const { mode = 'view', activeField = null } = options;
+  const { mode = 'view', activeField = null, baseVersion = null } = options;
+  const dirt = JSON.stringify(isDirty); // names in another array are the same names
   useEffect(() => {
     latest.current = options;
   });
   useEffect(() => {
+    presence.setBaseVersion(baseVersion);
     presence.setDirty(isDirty);
     presence.setMode(mode);
     presence.setActiveField(activeField);
-  }, [presence, isDirty, mode, activeField]);
+  }, [presence, dirt, mode, activeField, baseVersion]);
 
   useEffect(() => {
     if (recordId == null) return undefined; // not saved yet: nobody else can have it open
@@ -57,7 +60,10 @@ export function useRecordPresence(recordType, recordId, isDirty = false, options
   }, [presence, recordId]);
 
   const state = useSyncExternalStore(presence.subscribe, presence.getSnapshot, nothingKnown);
-  return useMemo(() => ({ ...state, state, resume: presence.resume, signal: presence.signal }), [state, presence]);
+  return useMemo(() => {
+    const { resume, signal, claim, release, announceSaved } = presence;
+    return { ...state, state, resume, signal, claim, release, announceSaved };
+  }, [state, presence]);
 }
 
 const callOrGet = (value) => (typeof value === 'function' ? value() : value);

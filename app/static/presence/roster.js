@@ -1,4 +1,6 @@
-// The list of one record, kept by the events of a stream.
+// The list of one record, with its saves and claims, kept by the events of a stream.
+
+const MOST_SAVES = 50; // as many as the service remembers
 
 /**
  * The list after an event; null when the event can't be applied, since its snapshot is missing.
@@ -7,12 +9,16 @@
  * listed only where the list is whole; where somebody moves up into it, the server sends a snapshot.
  * `unconfirmed`: Redis has lost its data, and some who are listed have not come back yet.
  */
-export function applyEvent(roster, kind, { viewers, viewer, total, version, unconfirmed }) {
-  const mark = (kind === 'snapshot' ? unconfirmed : roster?.unconfirmed) && { unconfirmed: true };
-  if (kind === 'snapshot') return { viewers, total, version, ...mark };
+export function applyEvent(roster, kind, event) {
+  const { viewers, viewer, total, version, saved = [], claims = {}, unconfirmed } = event;
+  if (kind === 'snapshot') return { viewers, total, version, saved, claims, ...(unconfirmed && { unconfirmed }) };
   if (!roster) return null;
-  return { viewers: changed(roster.viewers, kind, viewer, total), total, version, ...mark };
+  if (kind === 'claims') return { ...roster, claims, version };
+  if (kind === 'saved') return { ...roster, saved: [...roster.saved, saveOf(event)].slice(-MOST_SAVES), version };
+  return { ...roster, viewers: changed(roster.viewers, kind, viewer, total), total, version };
 }
+
+const saveOf = ({ lock_version, fields, user, tab_id, saved_at }) => ({ lock_version, fields, user, tab_id, saved_at });
 
 function changed(viewers, kind, viewer, total) {
   const place = viewers.findIndex(({ id }) => id === viewer.id); // 42 and "42" are two people

@@ -11,6 +11,9 @@ export const NOTHING_KNOWN = Object.freeze({
   error: null,
   tabId: null,
   typing: Object.freeze([]),
+  saved: null,
+  claims: null,
+  forecast: null,
 });
 
 export function createStore(report) {

@@ -1,11 +1,14 @@
 import type { Browser } from './browser.js';
-import type { PresenceError, PresenceOptions, Viewer } from './presence.js';
+import type { Claim, PresenceError, PresenceOptions, Save, Viewer } from './presence.js';
 
 /** The viewers of one record, oneself left out. */
 export interface ViewerList {
   readonly viewers: readonly Viewer[];
   readonly total: number;
   readonly version: string;
+  /** The last saves, one's own too, oldest first. */
+  readonly saved: readonly Save[];
+  readonly claims: Readonly<Record<string, Claim>>;
   /** Redis has lost its data: some who are listed may not come back. Confirmed by another list. */
   readonly unconfirmed?: true;
 }

@@ -5,6 +5,7 @@ import { createLine } from './line.js';
 import { createShare } from './share.js';
 import { createReceiver, createSender } from './signals.js';
 import { theBrowser } from './browser.js';
+import { sharingOf } from './browser-late.js';
 import { valueOf } from './transport.js';
 
 const WORD_EVERY_MS = 5000; // at most; the leader also says so when its stream says something
@@ -14,13 +15,13 @@ const ANSWER_MS = 3000; // for a newcomer's question
 const FORGET_MS = 100_000; // a tab that said nothing for so long is gone; a hidden one may be slow
 const MAX_RECORDS = 100; // of one stream
 
-const PROTOCOL = 1; // pages with an older script, from before a deploy, have a stream of their own
+const PROTOCOL = 2; // pages with an older script, from before a deploy, have a stream of their own
 
 const hubs = new Map(); // by identity; one for all that this page watches as one person
 
 /** Options and behaviour are in stream.d.ts and README.md. */
 export function watch({ base = '/api/v1/presence', browser: ownBrowser, ...options }) {
-  const browser = { ...theBrowser(), ...ownBrowser };
+  const browser = { ...theBrowser(), ...sharingOf(), ...ownBrowser };
   const watcher = { ...options, browser, base: base.replace(/\/+$/, ''), join };
   let hub = null;
   let isClosed = false;

@@ -25,14 +25,14 @@ export function createHttpTransport({ type, id, base, token, csrfToken, credenti
   }
 
   /** Returns the answer's `data`; raises a PresenceError. */
-  async function post(call, body, signal) {
+  async function post(call, body, signal, method = 'POST') {
     let response;
     let answer;
     try {
       const head = await headers();
       if (signal?.aborted) throw new Error('Given up.'); // a beat sent after a goodbye would be a ghost
       response = await fetch(url + call, {
-        method: 'POST',
+        method,
         headers: head,
         body: JSON.stringify(body),
         credentials,
@@ -50,7 +50,8 @@ export function createHttpTransport({ type, id, base, token, csrfToken, credenti
   return {
     heartbeat: (body, signal) => post('heartbeat', body, signal),
 
-    signal: (body) => post('signal', body),
+    /** Any other: `signal`, `saved`, `claim`. */
+    call: (call, body, method) => post(call, body, undefined, method),
 
     /**
      * Says goodbye, also from a page that is going away: it waits for nothing, so with the headers of

@@ -23,6 +23,17 @@ whoIsIn(viewers, 'title').map(({ name }) => name);
 whoIsTyping(state.typing, 'title').map(({ name }) => name);
 watch({ records: ['flow:1'], onList: (record, { total }) => record.length + total }).close();
 
+presence.setDirty(['title']);
+presence.setBaseVersion(7);
+presence.claim('title', { takeOver: true }).then(({ claimed, claim }) => claimed || claim?.user.name);
+presence.announceSaved(8, ['title']).then(() => presence.release('title'));
+const { forecast, claims, saved } = useRecordPresence('flow', 12, ['title'], { baseVersion: 7 });
+forecast?.saves.map(({ own, user, touches }) => own || user.name + touches.join());
+saved?.at(-1)?.lock_version.toFixed();
+claims?.title?.taken_from?.name;
+
+// @ts-expect-error: not known is not nothing
+forecast.collisions;
 // @ts-expect-error: no such kind
 presence.signal('singing');
 // @ts-expect-error: not known is not nobody

@@ -1,0 +1,292 @@
+// Saves of others, the forecast and claims: what is told, what is asked, and how rarely.
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import { createPresence } from 'presence/presence.js';
+import 'presence/conflicts.js'; // so that the late imports are there at once
+import 'presence/stream.js';
+import { alice, bob, createService, createStreams, failure, page, pass, settle } from './world.js';
+
+let service;
+let streams;
+let open;
+
+beforeEach(() => {
+  vi.useFakeTimers();
+  page.reset();
+  service = createService();
+  streams = createStreams();
+  open = [];
+});
+
+afterEach(async () => {
+  service.failing = null;
+  const goodbyes = open.map((presence) => presence.stop());
+  await pass(2000);
+  await Promise.all(goodbyes);
+  vi.useRealTimers();
+});
+
+async function start(options) {
+  const presence = createPresence({
+    type: 'flow',
+    id: 12,
+    baseVersion: 7,
+    ...options,
+    browser: { fetch: service.fetch, random: () => 0.5, locks: undefined },
+  });
+  open.push(presence);
+  await pass(1000);
+  return presence;
+}
+
+/** With a stream; `told` is what its snapshot has besides the viewers. */
+async function startLive(options, ...viewers) {
+  service.streams = streams;
+  service.show(...viewers);
+  const presence = await start(options);
+  await streams.last.write('retry: 1000\n\n');
+  await streams.last.snapshot('flow:12', '1', ...viewers);
+  await pass(1000);
+  return presence;
+}
+
+let version = 1;
+const stream = (kind, more) => streams.last.send(kind, 'flow:12', { version: `${++version}`, ...more });
+const tellSaved = (...save) => stream('saved', service.tell(...save));
+const see = (presence) => presence.getSnapshot();
+
+describe('a forecast', () => {
+  test('comes with the first answer, which is all that an idle tab asks', async () => {
+    service.tell(8, ['title']);
+    const presence = await start({ dirty: ['title', 'steps'] });
+    expect(service.last.body).toMatchObject({ dirty: true, dirty_fields: ['title', 'steps'], base_version: 7, version: null });
+    expect(see(presence).forecast).toMatchObject({ collisions: ['title'], saves: [{ lock_version: 8, own: false }] });
+    await pass(25_000);
+    expect(service.beats).toHaveLength(1);
+  });
+
+  test('is none where no version is named, and known to be empty where one is', async () => {
+    expect(see(await start({ baseVersion: undefined })).forecast).toBeNull();
+    expect(see(await start()).forecast).toMatchObject({ saves: [], collisions: [], contested: {} });
+  });
+
+  test('is asked for once when another tab saved', async () => {
+    const presence = await startLive({ dirty: ['title'] }, bob);
+    const { length } = service.beats;
+    await tellSaved(8, ['title', 'steps']);
+    await pass(600);
+    expect(see(presence).forecast.collisions).toEqual(['title']);
+    expect(service.last.body.version).toBeNull();
+    await pass(20_000);
+    expect(service.beats).toHaveLength(length + 1);
+    await pass(15_000);
+    expect(service.last.body).not.toHaveProperty('version');
+  });
+
+  test('is asked for once when somebody else gets unsaved changes in my field, and when she loses them', async () => {
+    const presence = await startLive({ dirty: ['title'] }, bob);
+    const { length } = service.beats;
+    const holding = { ...bob, has_dirty_tab: true, dirty_fields: ['steps', 'title'] };
+    service.show(holding);
+    await stream('update', { viewer: holding, total: 1 });
+    await pass(1000);
+    expect(see(presence).forecast.contested).toEqual({ title: [{ id: 2, name: 'Bob' }] });
+    service.show(bob);
+    await stream('update', { viewer: bob, total: 1 });
+    await pass(1000);
+    expect(see(presence).forecast.contested).toEqual({});
+    expect(service.beats).toHaveLength(length + 2);
+  });
+
+  test('is not asked for by what does not concern me', async () => {
+    await startLive({ dirty: ['title'] }, bob);
+    const { length } = service.beats;
+    await stream('update', { viewer: { ...bob, has_dirty_tab: true, dirty_fields: ['steps'] }, total: 1 });
+    await stream('join', { viewer: alice, total: 2 });
+    await stream('claims', { claims: {} });
+    await pass(5000);
+    expect(service.beats).toHaveLength(length);
+  });
+
+  test('is asked for with the beat that tells of a new unsaved field, where others have it', async () => {
+    const holding = { ...bob, has_dirty_tab: true, dirty_fields: ['title'] };
+    const presence = await startLive({}, holding);
+    const { length } = service.beats;
+    presence.setDirty(['title']);
+    await pass(1000);
+    expect(service.last.body).toMatchObject({ dirty_fields: ['title'], version: null });
+    expect(see(presence).forecast.contested).toHaveProperty('title');
+    presence.setDirty(['title', 'steps']);
+    await pass(1000);
+    expect(service.last.body).not.toHaveProperty('version');
+    expect(service.beats).toHaveLength(length + 2);
+  });
+
+  test('of ten saves at once is one beat', async () => {
+    const presence = await startLive({ dirty: ['title'] }, bob);
+    const { length } = service.beats;
+    for (let i = 8; i < 18; i++) await tellSaved(i, ['title']);
+    await pass(5000);
+    expect(service.beats.length).toBeLessThanOrEqual(length + 2);
+    expect(see(presence).forecast.saves).toHaveLength(10);
+  });
+
+  test('that could not be had is asked for again', async () => {
+    const presence = await startLive({ dirty: ['title'] }, bob);
+    service.failing = ({ url }) => url.endsWith('/heartbeat') && failure(503);
+    await tellSaved(8, ['title']);
+    await pass(600);
+    expect(see(presence).forecast.collisions).toEqual([]);
+    service.failing = null;
+    await pass(5000);
+    expect(see(presence).forecast.collisions).toEqual(['title']);
+  });
+
+  test('that says something else than the stream is asked for once, not for ever', async () => {
+    await startLive({ dirty: ['title'] }, bob);
+    const { length } = service.beats;
+    await stream('saved', { lock_version: 8, fields: ['title'], user: bob, tab_id: 'b', saved_at: '' }); // the service knows of none
+    await pass(20_000);
+    expect(service.beats).toHaveLength(length + 1);
+  });
+
+  test('of an older version is not known any more', async () => {
+    const presence = await startLive({ dirty: ['title'] }, bob);
+    await tellSaved(8, ['title']);
+    await pass(600);
+    const release = service.hold();
+    presence.setBaseVersion(8);
+    expect(see(presence).forecast).toBeNull();
+    await release();
+    await pass(1000);
+    expect(see(presence).forecast).toMatchObject({ base_version: 8, saves: [], collisions: [] });
+  });
+
+  test('comes by polling as well', async () => {
+    const presence = await start({ stream: false, dirty: ['title'] });
+    service.tell(8, ['title']);
+    await pass(35_000);
+    expect(see(presence).forecast.collisions).toEqual(['title']);
+    expect(see(presence).saved).toMatchObject([{ lock_version: 8 }]);
+    expect(service.beats.length).toBeLessThanOrEqual(3);
+  });
+
+  test('stays the same object while it says the same', async () => {
+    const presence = await start({ stream: false });
+    const { forecast, saved, claims } = see(presence);
+    service.show(alice);
+    await pass(35_000);
+    expect(see(presence).viewers).toEqual([alice]);
+    expect(see(presence).forecast).toBe(forecast);
+    expect(see(presence)).toMatchObject({ saved, claims });
+    expect(Object.isFrozen(forecast.contested)).toBe(true);
+  });
+});
+
+describe('saves', () => {
+  test('are not known before the first answer, and then perhaps none', async () => {
+    const release = service.hold();
+    const presence = await start();
+    expect(see(presence)).toMatchObject({ saved: null, claims: null, forecast: null });
+    await release();
+    expect(see(presence)).toMatchObject({ saved: [], claims: {} });
+  });
+
+  test('of this tab are nobody else’s, also after the back/forward cache', async () => {
+    const presence = await startLive({}, bob);
+    const { length } = service.beats;
+    await tellSaved(8, ['title'], { tab_id: see(presence).tabId });
+    await pass(2000);
+    expect(see(presence).saved).toEqual([]);
+    expect(service.beats).toHaveLength(length);
+    page.leave(true);
+    page.comeBack();
+    await pass(2000);
+    expect(see(presence).saved).toEqual([]);
+  });
+
+  test('of another tab of the same person are told as her own', async () => {
+    const presence = await startLive({ dirty: ['title'] }, bob);
+    await tellSaved(8, ['title'], { user: { id: 9, name: 'Me' }, tab_id: 'mine-too' });
+    await pass(1000);
+    expect(see(presence).forecast.saves).toMatchObject([{ own: true, touches: ['title'] }]);
+  });
+
+  test('are announced, and are what is loaded from then on', async () => {
+    const presence = await startLive({ dirty: ['title'] }, bob);
+    await presence.announceSaved(8, ['title']);
+    const call = service.calls.findLast(({ url }) => url.endsWith('/saved'));
+    expect(call).toMatchObject({ method: 'POST', body: { tab_id: see(presence).tabId, lock_version: 8, fields: ['title'] } });
+    await pass(1000);
+    expect(service.last.body.base_version).toBe(8);
+  });
+
+  test('that can’t be announced reject', async () => {
+    const presence = await start();
+    service.failing = () => failure(503);
+    await expect(presence.announceSaved(8, ['title'])).rejects.toMatchObject({ kind: 'unavailable' });
+  });
+});
+
+describe('a claim', () => {
+  test('is known at once to who made it', async () => {
+    const presence = await startLive({}, bob);
+    const answer = presence.claim('title');
+    await settle();
+    expect(await answer).toMatchObject({ claimed: true });
+    expect(see(presence).claims.title.tab_id).toBe(see(presence).tabId);
+    await presence.release('title');
+    expect(see(presence).claims).toEqual({});
+    expect(service.claims).toEqual({});
+  });
+
+  test('of another tab is told, and only taken on purpose', async () => {
+    service.claims.title = { user: { id: 2, name: 'Bob' }, tab_id: 'b', since: '' };
+    const presence = await start({ stream: false });
+    expect(see(presence).claims.title.user.name).toBe('Bob');
+    expect(await presence.claim('title')).toMatchObject({ claimed: false, claim: { tab_id: 'b' } });
+    expect(await presence.claim('title', { takeOver: true })).toMatchObject({ claimed: true });
+    expect(see(presence).claims.title.tab_id).toBe(see(presence).tabId);
+  });
+
+  test('that was taken over before its answer came is not mine again', async () => {
+    const presence = await startLive({}, bob);
+    const release = service.hold();
+    const answer = presence.claim('title');
+    const taken = { title: { user: { id: 2, name: 'Bob' }, tab_id: 'b', since: '' } };
+    await stream('claims', { claims: taken });
+    await release();
+    await answer;
+    expect(see(presence).claims).toEqual(taken);
+  });
+
+  test('that the stream tells of replaces all that was known', async () => {
+    const presence = await startLive({}, bob);
+    await presence.claim('title');
+    const taken = { title: { user: { id: 2, name: 'Bob' }, tab_id: 'b', since: '', taken_from: { id: 9, name: 'Me' } } };
+    await stream('claims', { claims: taken });
+    expect(see(presence).claims).toEqual(taken);
+    await stream('claims', { claims: {} });
+    expect(see(presence).claims).toEqual({});
+  });
+
+  test('in the stream’s snapshot is known too', async () => {
+    service.streams = streams;
+    const presence = await start();
+    await streams.last.write('retry: 1000\n\n');
+    const claims = { title: { user: { id: 2, name: 'Bob' }, tab_id: 'b', since: '' } };
+    await streams.last.send('snapshot', 'flow:12', { viewers: [], total: 0, version: '1', claims, saved: [] });
+    expect(see(presence).claims).toEqual(claims);
+  });
+});
+
+test('names that the service does not take are left out, and a hundred are enough', async () => {
+  const presence = await start({ dirty: ['a\u0000b'] });
+  expect(service.last.body).toMatchObject({ dirty: true, dirty_fields: [] });
+  presence.setDirty(Array.from({ length: 150 }, (_, i) => `field ${i}`));
+  await pass(1000);
+  expect(service.last.body.dirty_fields).toHaveLength(100);
+  presence.setDirty(false);
+  await pass(1000);
+  expect(service.last.body.dirty).toBe(false);
+  expect(service.last.body.dirty_fields ?? []).toEqual([]);
+});
