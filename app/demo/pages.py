@@ -7,6 +7,7 @@ Bob's: it gets a bearer token of its own, and every link in it keeps the `as`.
 import random
 import re
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from flask import (
@@ -24,15 +25,24 @@ from werkzeug.exceptions import NotFound
 from werkzeug.wrappers import Response as AnyResponse
 
 from app.api.extension import presence
+from app.api.responses import failure, success
 from app.demo.api import FLOW_ID, flows
 from app.demo.flows import STATUSES, FlowNotFound
-from app.demo.people import PEOPLE, TOKEN_SECONDS, Person, person_by_handle, person_of, window_token
+from app.demo.people import (
+    PEOPLE,
+    TOKEN_SECONDS,
+    Person,
+    operator_token,
+    person_by_handle,
+    person_of,
+    window_token,
+)
 from app.identity.caller import Forbidden
 from app.identity.session import caller_of, check_csrf_token, csrf_token, sign_in
 
 LIST_REFRESH_SECONDS = 5  # at most; sooner where heartbeats are quicker
 
-_OUR_PAGE = re.compile(r"/((react/)?flows/\d{1,10})?\Z")
+_OUR_PAGE = re.compile(r"/((react/)?flows/\d{1,10}|flows/\d{1,10}/(timeline|why))?\Z")
 
 blueprint = Blueprint("pages", __name__)
 
@@ -71,6 +81,37 @@ def editor(flow_id: int) -> Response:
 def react_editor(flow_id: int) -> Response:
     """The same editor, in React."""
     return _editor_page("demo/react_editor.html", flow_id)
+
+
+@blueprint.get(f"/flows/{FLOW_ID}/timeline")
+def timeline(flow_id: int) -> Response:
+    """What happened to a flow, replayed."""
+    kept = presence().settings.timeline_seconds
+    return _record_page("demo/timeline.html", flow_id, _window(), timeline_seconds=kept)
+
+
+@blueprint.get(f"/flows/{FLOW_ID}/why")
+def why(flow_id: int) -> Response:
+    """Why is she shown? For operators; in the demo everybody is one, of the demo's tenant."""
+    window = _window()
+    token = operator_token(presence().settings, window.me)
+    return _record_page(
+        "demo/why.html",
+        flow_id,
+        window,
+        token=token,
+        token_url=token and url_for(".next_operator_token", handle=window.me.handle),
+    )
+
+
+@blueprint.get("/demo/people/<handle>/operator-token")
+def next_operator_token(handle: str) -> Response:
+    """The next token of a page for operators, as `demo.api.next_token` is of a window."""
+    person = person_by_handle(handle)
+    token = person and operator_token(presence().settings, person)
+    if token is None:
+        return failure(404, "There is no such person in the demo, or tokens are signed elsewhere.")
+    return success({"token": token, "token_seconds": TOKEN_SECONDS})
 
 
 @blueprint.get("/sign-in")
@@ -126,10 +167,22 @@ def _window() -> Window:
 
 
 def _editor_page(template: str, flow_id: int) -> Response:
+    loaded_at = datetime.now(UTC).isoformat()
     flow = flows().get(flow_id)
-    return _page(
-        template, _window(), flow=flow, statuses=STATUSES, data={"flow": flow.as_data(), "statuses": STATUSES}
-    )
+    window = _window()
+    data = {
+        "flow": flow.as_data(),
+        "loaded_at": loaded_at,  # saves after this moment are not in the page
+        "statuses": STATUSES,
+        "links": {name: window.url(name, flow_id=flow_id) for name in ("timeline", "why")},
+    }
+    return _page(template, window, flow=flow, statuses=STATUSES, data=data)
+
+
+def _record_page(template: str, flow_id: int, window: Window, **data: Any) -> Response:
+    flow = flows().get(flow_id)
+    labels = {"record": f"flow:{flow_id}", "flow": {"id": flow_id, "name": flow.name}}
+    return _page(template, window, flow=flow, data={**labels, **data})
 
 
 def _page(template: str, window: Window, *, data: dict[str, Any], **context: Any) -> Response:

@@ -49,7 +49,16 @@ def person_of(caller: Caller | None) -> Person | None:
 
 def window_token(settings: Settings, person: Person) -> str | None:
     """A bearer token for one window of hers; None when tokens are signed elsewhere (public keys)."""
-    claims = {"sub": person.id, "name": person.name, "tenant": TENANT, "records": list(RECORDS)}
+    return _token(settings, person)
+
+
+def operator_token(settings: Settings, person: Person) -> str | None:
+    """The same, with the rights of an operator of the demo's tenant, where everybody may try them."""
+    return _token(settings, person, role="operator")
+
+
+def _token(settings: Settings, person: Person, **more: str) -> str | None:
+    claims = {"sub": person.id, "name": person.name, "tenant": TENANT, "records": list(RECORDS), **more}
     try:
         return issue_token(settings, claims, TOKEN_SECONDS)
     except ValueError:

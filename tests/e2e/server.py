@@ -81,19 +81,20 @@ class Server:
         self.kill()
         self._directory.cleanup()
 
-    def as_user(self, user_id: int, name: str) -> "ApiUser":
+    def as_user(self, user_id: int, name: str, **claims: object) -> "ApiUser":
         """Somebody of the demo's tenant without a browser."""
-        return ApiUser(self, user_id, name)
+        return ApiUser(self, user_id, name, **claims)
 
 
 class ApiUser:
     """Calls the API with a bearer token."""
 
-    def __init__(self, server: Server, user_id: int, name: str) -> None:
+    def __init__(self, server: Server, user_id: int, name: str, **claims: object) -> None:
         self._url = f"{server.url}/api/v1/presence"
+        self._flows_url = f"{server.url}/api/v1/flows"
         self._session = requests.Session()
         token = issue_token(
-            Settings(secret_key=SECRET), {"sub": user_id, "name": name, "tenant": "demo"}, 3600
+            Settings(secret_key=SECRET), {"sub": user_id, "name": name, "tenant": "demo", **claims}, 3600
         )
         self._session.headers["Authorization"] = f"Bearer {token}"
 
@@ -116,6 +117,21 @@ class ApiUser:
     def tabs(self, flow_id: int) -> dict[str, dict[str, object]]:
         """Every tab of the record, by id."""
         return self._get(f"flow/{flow_id}/tabs")["tabs"]
+
+    def evict_all(self, flow_id: int) -> None:
+        """As an operator: nobody has the record open afterwards."""
+        for tab_id in self.tabs(flow_id):
+            self._session.post(
+                f"{self._url}/flow/{flow_id}/evict", json={"tab_id": tab_id}, timeout=10
+            ).raise_for_status()
+
+    def save(self, flow_id: int, **values: str) -> None:
+        """Change some fields of the flow."""
+        url = f"{self._flows_url}/{flow_id}"
+        flow = self._session.get(url, timeout=10).json()["data"]["flow"]
+        names = ("lock_version", "name", "status", "owner", "description", "steps")
+        body = {name: flow[name] for name in names}
+        self._session.put(url, json={**body, **values}, timeout=10).raise_for_status()
 
     def _get(self, path: str) -> dict:
         response = self._session.get(f"{self._url}/{path}", timeout=10)

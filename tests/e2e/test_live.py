@@ -266,7 +266,7 @@ def test_typing_is_shown_beside_the_field_and_hides_by_itself(live, flow_id, edi
     bob.tab.locator("#name").press_sequentially("d")
     soon(lambda: field_text(alice, "name"), lambda text: text == "Bob Tanaka is typing …")
     bob.tab.locator("#name").blur()
-    soon(lambda: field_text(alice, "name"), lambda text: text == "")
+    soon(lambda: field_text(alice, "name"), lambda text: text == "Bob Tanaka unsaved")
 
 
 @both_editors

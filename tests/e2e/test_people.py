@@ -61,7 +61,9 @@ def test_editing_field_and_unsaved_work_are_seen_and_taken_back(person, flow_id,
 
     bob.tab.locator("#description").blur()
     alice.wait_for_avatars("Bob Tanaka, viewing")
-    assert alice.in_field("description") == []
+    wait_until(
+        lambda: alice.in_field("description"), lambda names: names == []
+    )  # typing is over a moment later
 
 
 @both_editors

@@ -15,7 +15,7 @@ const PRESENCE = '../presence';
 
 const { outputFiles, metafile } = await build({
   absWorkingDir: here,
-  entryPoints: ['alpine.js', 'list.js', 'react.jsx', 'sign_in.js'].map((name) => `src/${name}`),
+  entryPoints: ['alpine.js', 'list.js', 'react.jsx', 'sign_in.js', 'timeline.js', 'why.js'].map((name) => `src/${name}`),
   outdir: 'dist',
   bundle: true,
   minify: true,

@@ -6,11 +6,14 @@ import Alpine from '@alpinejs/csp';
 import recordPresence from '../../presence/alpine.js';
 import { trackDirty } from '../../presence/dirty.js';
 import { dressPage } from './chrome.js';
+import { compare } from './compare.js';
+import * as conflict from './conflict.js';
 import { shareCursors } from './cursors.js';
 import * as flowWork from './flow.js';
 import { createLinger } from './linger.js';
 import { page, presenceOptions, regainIdentity } from './session.js';
 
+const { told } = conflict;
 const { avatarOptions, hereText, peopleIn, saveStateOf, stepsOf, valuesOf } = flowWork;
 const form = document.getElementById('flow');
 
@@ -22,9 +25,17 @@ Alpine.data('flowEditor', () => ({
   isFocused: false,
   isSaving: false,
   errors: {},
-  notice: null,
+  notice: null, // something went wrong
+  news: [], // something happened: the last of each kind
 
-  presenceOptions,
+  theirs: null, // a newer version that collides with what stands here
+  stands: valuesOf(page.flow), // in the form
+  isRefused: false, // a save ran into it
+  isLooking: false,
+  lookedAt: Date.parse(page.loaded_at),
+  seen: {}, // of the presence; its own names are those of the component inside this one
+
+  presenceOptions: { ...presenceOptions, baseVersion: page.flow.lock_version },
   avatarOptions,
   hereText,
   peopleIn,
@@ -87,17 +98,21 @@ Alpine.data('flowEditor', () => ({
     if (document.activeElement !== target) this.isFocused = false;
   },
   refresh() {
-    const { name, steps } = this.values();
-    this.title = name;
-    this.steps = stepsOf(steps);
+    this.stands = this.values();
+    this.title = this.stands.name;
+    this.steps = stepsOf(this.stands.steps);
+    this.settle();
   },
 
   values() {
     return Object.fromEntries(new FormData(form));
   },
   fill(values) {
-    for (const [name, value] of Object.entries(values)) form.elements[name].value = value;
-    form.dispatchEvent(new Event('input', { bubbles: true }));
+    for (const [name, value] of Object.entries(values)) {
+      const control = form.elements[name];
+      if (control.value !== value) control.value = value; // the cursor of another one stays where it is
+    }
+    form.elements.name.dispatchEvent(new Event('input', { bubbles: true })); // the tracker hears of controls
   },
   discard() {
     this.fill(valuesOf(this.flow));
@@ -105,24 +120,31 @@ Alpine.data('flowEditor', () => ({
     this.notice = null;
   },
 
-  async save() {
+  // --- saving, and what others saved ---
+
+  async save(news = '') {
     if (!this.canSave) return;
-    const taken = take();
+    const values = this.values();
     this.isSaving = true;
     this.errors = {};
     this.notice = null;
+    this.tell('saves', news);
     try {
-      this.flow = await flowWork.saveFlow(this.flow.lock_version, this.values());
-      this.setLoaded(taken);
+      this.flow = await flowWork.saveFlow(this.flow.lock_version, values, this.seen.tabId);
+      this.theirs = null;
+      this.setLoaded(values);
     } catch (error) {
-      if (error.status === 409) await this.offerChoice(error);
-      else this.report(error);
+      if (error.status !== 409) this.report(error);
+      else this.meet(error.data.current, true);
     } finally {
       this.isSaving = false;
     }
+    this.look();
   },
+  /** `values` are what is loaded now. */
   setLoaded(values) {
-    form.dispatchEvent(new CustomEvent('presence:saved', { detail: { values } }));
+    const detail = { values: takeOf(values), lockVersion: this.flow.lock_version };
+    form.dispatchEvent(new CustomEvent('presence:saved', { detail }));
   },
   report(error) {
     const { text, errors } = flowWork.explain(error);
@@ -131,31 +153,108 @@ Alpine.data('flowEditor', () => ({
     form.elements[Object.keys(errors)[0]]?.focus();
   },
 
-  async offerChoice(conflict) {
+  /** The presence's news. After this turn: what is read here must not call it again. */
+  follow(forecast, claims, tabId, claim) {
+    queueMicrotask(() => {
+      const taken = conflict.takenClaims(this.seen.claims, claims, tabId);
+      this.seen = { forecast, claims, tabId };
+      if (taken.length) this.tell('claims', taken[0].text, 'Take it back', () => this.setClaim(taken[0].name, 'takeOver', claim));
+      this.look();
+    });
+  },
+  /** Looks at the record where the presence says that another version may stand there. */
+  async look() {
+    const { isSaving, isLooking } = this;
+    const { forecast } = this.seen;
+    const version = (this.theirs ?? this.flow).lock_version;
+    if (!forecast || isSaving || isLooking || !conflict.isBehind(forecast, version, this.lookedAt)) return;
+    this.isLooking = true;
     try {
-      const theirs = await flowWork.readFlow();
-      this.notice = {
-        text: `${conflict.message} Your changes are still here.`,
-        actions: [
-          { label: 'Keep mine', main: true, run: () => this.takeOver(theirs, this.unsaved) },
-          { label: 'Take theirs', run: () => this.takeOver(theirs, []) },
-        ],
-      };
-    } catch (error) {
-      this.report(error);
+      this.meet(await flowWork.readFlow());
+      this.lookedAt = Date.parse(forecast.remembered_since);
+    } catch {
+      // The next news looks again; at the latest, the save is refused.
+    } finally {
+      this.isLooking = false;
     }
   },
-  /** Their version is what is loaded now; `kept` are the fields that stay as they stand here. */
-  takeOver(theirs, kept) {
-    const mine = this.values();
-    this.flow = theirs;
-    this.fill(valuesOf(theirs));
-    this.setLoaded(take());
-    this.fill(Object.fromEntries(kept.map((name) => [name, mine[name]])));
+  meet(theirs, isRefused = false) {
+    if (theirs.lock_version <= this.flow.lock_version) return;
+    this.theirs = theirs;
+    this.isRefused = isRefused;
+    this.settle(isRefused);
+    if (isRefused && this.theirs) focusOnceShown(document.getElementById('conflict'));
   },
-  act(action) {
-    this.notice = null;
-    action.run();
+  /** What collides with nothing of mine is taken over without a question. */
+  settle(isSavedAfter = false) {
+    const { flow, theirs, unsaved } = this;
+    const { forecast } = this.seen;
+    const mine = this.values();
+    if (!theirs || conflict.collisionsOf(flow, mine, theirs).length) return;
+    const text = conflict.newsOf({ forecast, base: flow, theirs, unsaved: [...unsaved], isSavedAfter });
+    this.adopt(theirs, []);
+    this.tell('saves', text);
+    if (isSavedAfter) queueMicrotask(() => this.save(text));
+  },
+  /** Their version is what is loaded now; of the fields that collide, `kept` stay as they stand here. */
+  adopt(theirs, kept) {
+    const values = conflict.merged(this.flow, this.values(), theirs, kept);
+    this.flow = theirs;
+    this.theirs = this.notice = null;
+    this.setLoaded(valuesOf(theirs));
+    this.fill(values);
+  },
+
+  get conflict() {
+    const { flow: base, theirs, isRefused, stands: mine } = this;
+    return conflict.conflictOf({ forecast: this.seen.forecast, base, mine, theirs, isRefused });
+  },
+  noteOf(name) {
+    return this.conflict?.notes[name];
+  },
+  contestOf(name) {
+    return this.noteOf(name) ? '' : conflict.contestOf(this.seen.forecast, name);
+  },
+  keepMine() {
+    const { fields } = this.conflict;
+    this.choose(this.theirs, fields, fields);
+  },
+  takeTheirs() {
+    this.choose(this.theirs, this.conflict.fields, []);
+  },
+  async compare() {
+    const { conflict: shown, theirs } = this;
+    const { fields, theirName } = shown;
+    const kept = await compare({ fields: [...fields], mine: this.values(), theirs, theirName });
+    if (kept) this.choose(theirs, fields, kept);
+  },
+  choose(theirs, fields, kept) {
+    const before = this.values();
+    const dropped = fields.filter((name) => !kept.includes(name));
+    this.adopt(theirs, kept);
+    const { text, undo } = conflict.chosen(kept, dropped);
+    this.tell('saves', text, undo, () => this.fill(Object.fromEntries(dropped.map((name) => [name, before[name]]))));
+    form.elements[fields[0]].focus();
+  },
+
+  tell(kind, text, label, run) {
+    this.news = told(this.news, { kind, text, actions: label ? [{ label, run }] : [] });
+  },
+  act(action, kind) {
+    if (kind) this.tell(kind, '');
+    else this.notice = null;
+    action.run?.();
+  },
+
+  // --- claims ---
+
+  claimOf: conflict.claimOf,
+  async setClaim(name, doing, claim, release) {
+    try {
+      await (doing === 'release' ? release(name) : claim(name, { takeOver: doing === 'takeOver' }));
+    } catch (error) {
+      this.notice = { text: error.message, actions: [] };
+    }
   },
 
   async regain(resume) {
@@ -167,12 +266,20 @@ Alpine.data('flowEditor', () => ({
   },
 }));
 
-/** The form's values, as the tracker inside x-presence-form wants them after a save. */
-function take() {
-  const tracker = trackDirty(form);
-  const values = tracker.take();
+/** Alpine shows an element with one of the next frames. */
+function focusOnceShown(element) {
+  if (element.checkVisibility()) element.focus();
+  else requestAnimationFrame(() => focusOnceShown(element));
+}
+
+/** Values as the tracker inside x-presence-form wants them; by a copy, so that no cursor moves. */
+function takeOf(values) {
+  const copy = form.cloneNode(true);
+  for (const [name, value] of Object.entries(values)) copy.elements[name].value = value;
+  const tracker = trackDirty(copy);
+  const taken = tracker.take();
   tracker.stop();
-  return values;
+  return taken;
 }
 
 dressPage();

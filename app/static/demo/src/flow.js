@@ -10,6 +10,7 @@ const ICONS = new URL('../icons.svg', import.meta.url).pathname;
 
 export const FIELDS = Object.keys(LABELS);
 export const icon = (name) => `${ICONS}#${name}`;
+export const titleOf = (name) => LABELS[name] ?? name;
 export const labelOf = (name) => LABELS[name]?.toLowerCase() ?? '';
 
 export const avatarOptions = { max: 3, fieldLabel: labelOf };
@@ -22,8 +23,9 @@ export async function readFlow() {
   return (await call('GET', flowUrl)).flow;
 }
 
-export async function saveFlow(lockVersion, values) {
-  return (await call('PUT', flowUrl, { ...values, lock_version: lockVersion })).flow;
+/** The server tells the others of the save; `tabId` is whose it was, so that this tab isn't told as well. */
+export async function saveFlow(lockVersion, values, tabId) {
+  return (await call('PUT', flowUrl, { ...values, lock_version: lockVersion, tab_id: tabId })).flow;
 }
 
 const flowUrl = `/api/v1/flows/${page.flow?.id}`;
@@ -68,18 +70,19 @@ export function saveStateOf({ isSaving, unsaved, version }) {
 const keyOf = ({ id }) => `${typeof id} ${id}`;
 const nameOf = ({ name }) => name.trim() || 'Someone';
 
-/** Who else is in this form field, and what they do there. */
+/** Who else is in this form field, or has unsaved changes in it, and what they do there. */
 export function peopleIn(viewers, typing, field) {
-  const typists = whoIsTyping(typing, field);
-  const keys = new Set(typists.map(keyOf));
-  // Typing is told faster than the focus.
-  const silent = whoIsIn(viewers, field).filter((viewer) => !keys.has(keyOf(viewer)));
-  return [...typists, ...silent].map((person) => ({
-    key: keyOf(person),
-    name: nameOf(person),
-    style: colorsOf(person.id),
-    doing: keys.has(keyOf(person)) ? 'is typing …' : 'is here',
-  }));
+  const people = new Map();
+  const add = (doing, isHere) => (person) => {
+    const key = keyOf(person);
+    if (people.has(key)) return;
+    const className = isHere ? 'in-field-person' : 'in-field-person is-away';
+    people.set(key, { key, name: nameOf(person), style: colorsOf(person.id), doing, className });
+  };
+  whoIsTyping(typing, field).forEach(add('is typing …', true)); // told faster than the focus
+  whoIsIn(viewers, field).forEach(add('is here', true));
+  (viewers ?? []).filter((viewer) => viewer.dirty_fields?.includes(field)).forEach(add('unsaved', false));
+  return [...people.values()];
 }
 
 /** Everybody else, as the panel shows them. */
@@ -90,7 +93,8 @@ export const peopleHere = (viewers) =>
       : viewer.mode === 'edit'
         ? ['editing', 'pencil', 'Editing']
         : ['viewing', 'eye', 'Viewing'];
-    const fields = viewer.active_fields.map(labelOf).filter(Boolean).join(', ');
+    const names = (doing === 'unsaved' && viewer.dirty_fields) || viewer.active_fields;
+    const fields = names.map(labelOf).filter(Boolean).join(', ');
     const where = fields && (doing === 'viewing' ? ` the ${fields}` : ` in ${fields}`);
     const tabs = viewer.tabs > 1 ? ` · ${viewer.tabs} tabs` : '';
     return {

@@ -6,8 +6,21 @@ import { createRoot } from 'react-dom/client';
 import { initialsOf } from '../../presence/initials.js';
 import { PresenceAvatars, useRecordPresence } from '../../presence/react.js';
 import { colorsOf, dressPage } from './chrome.js';
+import { compare } from './compare.js';
 import {
-  FIELDS,
+  chosen,
+  claimOf,
+  collisionsOf,
+  conflictOf,
+  contestOf,
+  differing,
+  isBehind,
+  merged,
+  newsOf,
+  takenClaims,
+  told,
+} from './conflict.js';
+import {
   avatarOptions,
   explain,
   hereText,
@@ -42,15 +55,20 @@ function Editor() {
   const [focused, setFocused] = useState(null);
   const [isSaving, setSaving] = useState(false);
   const [errors, setErrors] = useState({});
-  const [notice, setNotice] = useState(null);
+  const [notice, setNotice] = useState(null); // something went wrong
+  const [news, setNews] = useState([]); // something happened: the last of each kind
+  const [theirs, setTheirs] = useState(null); // a newer version
+  const [isRefused, setRefused] = useState(false); // a save ran into it
   const form = useRef(null);
+  const banner = useRef(null);
 
-  const unsaved = FIELDS.filter((name) => values[name] !== flow[name]);
+  const unsaved = differing(values, flow);
   const isDirty = unsaved.length > 0;
   const canSave = isDirty && !isSaving;
 
-  const presence = useRecordPresence('flow', flow.id, isDirty, {
+  const presence = useRecordPresence('flow', flow.id, unsaved, {
     ...presenceOptions,
+    baseVersion: flow.lock_version,
     mode: focused || isDirty ? 'edit' : 'view',
     activeField: focused,
     async onUnauthorized() {
@@ -62,7 +80,7 @@ function Editor() {
     },
     onSignal: (sent) => cursors.current?.receive(sent),
   });
-  const { viewers, typing, signal } = presence;
+  const { viewers, typing, signal, forecast, claims, tabId } = presence;
 
   const layer = useRef(null);
   const cursors = useRef(null);
@@ -78,43 +96,111 @@ function Editor() {
     form.current.elements[Object.keys(byField)[0]]?.focus();
   }
 
-  async function save(event) {
+  async function save(event, text = '') {
     event?.preventDefault();
     if (!canSave) return;
     setSaving(true);
     setErrors({});
     setNotice(null);
+    tell('saves', text);
     try {
-      setFlow(await saveFlow(flow.lock_version, values)); // what was typed meanwhile stays unsaved
+      setFlow(await saveFlow(flow.lock_version, values, tabId)); // what was typed meanwhile stays unsaved
+      setTheirs(null);
     } catch (error) {
-      if (error.status === 409) await offerChoice(error);
+      if (error.status === 409) meet(error.data.current, true);
       else report(error);
     } finally {
       setSaving(false);
     }
   }
 
-  async function offerChoice(conflict) {
-    try {
-      const theirs = await readFlow();
-      const takeOver = (isMineKept) => () => {
-        setValues((mine) => {
-          const kept = isMineKept ? unsaved.map((name) => [name, mine[name]]) : [];
-          return { ...valuesOf(theirs), ...Object.fromEntries(kept) };
-        });
-        setFlow(theirs);
-      };
-      setNotice({
-        text: `${conflict.message} Your changes are still here.`,
-        actions: [
-          { label: 'Keep mine', main: true, run: takeOver(true) },
-          { label: 'Take theirs', run: takeOver(false) },
-        ],
-      });
-    } catch (error) {
-      report(error);
-    }
+  // --- what others saved ---
+
+  function tell(kind, text, label, run) {
+    setNews((news) => told(news, { kind, text, actions: label ? [{ label, run }] : [] }));
   }
+
+  function meet(newer, isRefused = false) {
+    setRefused(isRefused);
+    setTheirs((known) => (known?.lock_version > newer.lock_version ? known : newer));
+  }
+
+  // Looks at the record where the presence says that another version may stand there.
+  const lookedAt = useRef(Date.parse(page.loaded_at));
+  const isLooking = useRef(false);
+  useEffect(() => {
+    const version = (theirs ?? flow).lock_version;
+    if (!forecast || isSaving || isLooking.current || !isBehind(forecast, version, lookedAt.current)) return;
+    isLooking.current = true;
+    readFlow()
+      .then((newer) => {
+        lookedAt.current = Date.parse(forecast.remembered_since);
+        if (newer.lock_version > version) meet(newer);
+      })
+      .catch(() => {}) // the next news looks again; at the latest, the save is refused
+      .finally(() => (isLooking.current = false));
+  }, [forecast, isSaving, theirs, flow]);
+
+  // What collides with nothing of mine is taken over without a question.
+  const isSavedNext = useRef(null);
+  useEffect(() => {
+    if (!theirs || isSaving) return;
+    if (theirs.lock_version <= flow.lock_version) {
+      setTheirs(null);
+    } else if (!collisionsOf(flow, values, theirs).length) {
+      const text = newsOf({ forecast, base: flow, theirs, unsaved, isSavedAfter: isRefused });
+      if (isRefused) isSavedNext.current = text;
+      adopt(theirs, []);
+      tell('saves', text);
+    } else if (isRefused) {
+      banner.current.focus();
+    }
+  }, [theirs, isSaving, values]);
+  useEffect(() => {
+    const next = isSavedNext.current;
+    isSavedNext.current = null;
+    if (next) save(null, next);
+  }, [flow]);
+
+  /** Their version is what is loaded now; of the fields that collide, `kept` stay as they stand here. */
+  function adopt(newer, kept) {
+    setValues((mine) => merged(flow, mine, newer, kept));
+    setFlow(newer);
+    setTheirs(null);
+    setRefused(false);
+    setNotice(null);
+  }
+
+  function choose(newer, fields, kept) {
+    const dropped = fields.filter((name) => !kept.includes(name));
+    const before = Object.fromEntries(dropped.map((name) => [name, values[name]]));
+    adopt(newer, kept);
+    const { text, undo } = chosen(kept, dropped);
+    tell('saves', text, undo, () => setValues((now) => ({ ...now, ...before })));
+    form.current.elements[fields[0]].focus();
+  }
+
+  const conflict = conflictOf({ forecast, base: flow, mine: values, theirs, isRefused });
+  async function compareThem() {
+    const { fields, theirName } = conflict;
+    const kept = await compare({ fields, mine: values, theirs, theirName });
+    if (kept) choose(theirs, fields, kept);
+  }
+
+  // --- claims ---
+
+  function setClaim(name, doing) {
+    const answer = doing === 'release' ? presence.release(name) : presence.claim(name, { takeOver: doing === 'takeOver' });
+    answer.catch((error) => setNotice({ text: error.message, actions: [] }));
+  }
+
+  const claimsBefore = useRef(null);
+  useEffect(() => {
+    const [taken] = takenClaims(claimsBefore.current, claims, tabId);
+    claimsBefore.current = claims;
+    if (!taken) return;
+    tell('claims', taken.text, 'Take it back', () => setClaim(taken.name, 'takeOver'));
+  }, [claims, tabId]);
 
   function discard() {
     setValues(valuesOf(flow));
@@ -139,6 +225,10 @@ function Editor() {
   const field = (name) => ({
     name,
     people: peopleIn(viewers, typing, name),
+    claim: claims && claimOf(claims, name, tabId),
+    onClaim: (doing) => setClaim(name, doing),
+    note: conflict?.notes[name],
+    contest: contestOf(forecast, name),
     isUnsaved: unsaved.includes(name),
     error: errors[name],
     control: {
@@ -160,7 +250,39 @@ function Editor() {
         </div>
       </div>
       <Notice notice={notice} onDone={() => setNotice(null)} />
+      <News news={news} onDone={(kind) => tell(kind, '')} />
       <div className="columns">
+        <div className="main-column">
+        <section
+          className="conflict"
+          id="conflict"
+          tabIndex="-1"
+          role="alert"
+          aria-labelledby="conflict-title"
+          hidden={!conflict}
+          ref={banner}
+        >
+          {conflict && (
+            <div className="conflict-body">
+              <Icon href={icon('warning')} />
+              <div className="conflict-text">
+                <h2 id="conflict-title">{conflict.title}</h2>
+                <p>{conflict.text}</p>
+              </div>
+              <div className="conflict-actions">
+                <button type="button" className="button button-main" onClick={compareThem}>
+                  Compare field by field
+                </button>
+                <button type="button" className="button" onClick={() => choose(theirs, conflict.fields, conflict.fields)}>
+                  Keep mine
+                </button>
+                <button type="button" className="button" onClick={() => choose(theirs, conflict.fields, [])}>
+                  {conflict.takeLabel}
+                </button>
+              </div>
+            </div>
+          )}
+        </section>
         <form
           className="card form"
           noValidate
@@ -224,6 +346,7 @@ function Editor() {
           </div>
           <div className="cursors" aria-hidden="true" ref={layer} />
         </form>
+        </div>
         <div className="side">
           <Here {...presence} />
           <Preview text={values.steps} />
@@ -261,8 +384,35 @@ function Notice({ notice, onDone }) {
   );
 }
 
-function Field({ name, label, hint, people, isUnsaved, error, control, children }) {
-  const described = [hint && `${name}-hint`, `${name}-people`, error && `${name}-error`].filter(Boolean).join(' ');
+/** Something happened: told quietly, and gone with a click. */
+function News({ news, onDone }) {
+  return (
+    <div className="news" role="status">
+      {news.map(({ kind, text, actions }) => (
+        <div key={kind} className="news-body">
+          <Icon href={icon('info')} />
+          <p>{text}</p>
+          {[...actions, { label: 'OK' }].map(({ label, run }) => (
+            <button
+              key={label}
+              type="button"
+              className="link-button"
+              onClick={() => {
+                onDone(kind);
+                run?.();
+              }}
+            >
+              {label}
+            </button>
+          ))}
+        </div>
+      ))}
+    </div>
+  );
+}
+
+function Field({ name, label, hint, people, claim, onClaim, note, contest, isUnsaved, error, control, children }) {
+  const described = [hint && `${name}-hint`, `${name}-people`, `${name}-notes`, error && `${name}-error`].filter(Boolean).join(' ');
   return (
     <div className={`field ${isUnsaved ? 'is-unsaved' : ''}`}>
       <div className="field-head">
@@ -275,13 +425,44 @@ function Field({ name, label, hint, people, isUnsaved, error, control, children 
         )}
         <span className="in-field" id={`${name}-people`}>
           {people.map((person) => (
-            <span key={person.key} className="in-field-person" style={person.style}>
+            <span key={person.key} className={person.className} style={person.style}>
               <bdi>{person.name}</bdi> {person.doing}
             </span>
           ))}
         </span>
+        {claim && (
+          <span className="claim">
+            <bdi className="claim-who">{claim.who}</bdi>
+            <button
+              type="button"
+              className="claim-button"
+              aria-pressed={claim.pressed}
+              onClick={() => onClaim(claim.doing)}
+            >
+              <Icon href={icon('flag')} />
+              <span>{claim.label}</span>
+              <span className="hidden">: {label}</span>
+            </button>
+          </span>
+        )}
       </div>
       {children({ ...control, 'aria-describedby': described })}
+      <div className="field-notes" id={`${name}-notes`}>
+        {note && (
+          <p className="field-note is-conflict">
+            <Icon href={icon('warning')} />
+            <span>
+              <strong>{note.text}</strong> <q className="their-value">{note.theirs}</q>
+            </span>
+          </p>
+        )}
+        {!note && contest && (
+          <p className="field-note">
+            <Icon href={icon('people')} />
+            <span>{contest}</span>
+          </p>
+        )}
+      </div>
       {hint && (
         <p className="hint" id={`${name}-hint`}>
           {hint}
@@ -316,6 +497,15 @@ function Here({ viewers, fresh, status, staleSince }) {
           </li>
         ))}
       </ul>
+      <p className="here-links">
+        <a className="quiet-link" href={page.links.timeline}>
+          <Icon href={icon('replay')} />
+          Replay what happened
+        </a>
+        <a className="quiet-link" href={page.links.why}>
+          Why are they shown?
+        </a>
+      </p>
       {page.others.length > 0 && (
         <>
           <h3 className="here-invite">Open a second window as</h3>

@@ -53,6 +53,7 @@ export class CallFailed extends Error {
     super(answer?.message ?? 'The service does not answer.');
     this.status = status;
     this.errors = answer?.errors ?? {};
+    this.data = answer?.data;
     this.retryAfterSeconds = retryAfterSeconds;
   }
 }

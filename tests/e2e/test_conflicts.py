@@ -1,0 +1,399 @@
+"""Two people want the same field: told before, asked when they save, replayed afterwards.
+
+Heartbeats are a minute apart here: what is seen was pushed, or asked for when it was needed.
+"""
+
+import itertools
+import json
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import pytest
+
+from tests.client.node import DEMO
+from tests.e2e.people import EDITORS, Page
+from tests.e2e.server import Server
+from tests.redis_server import RedisServer
+from tests.waiting import stays, wait_until
+
+AXE = DEMO / "node_modules/axe-core/axe.min.js"
+both_editors = pytest.mark.parametrize("editor", EDITORS)
+
+
+@pytest.fixture(scope="module")
+def own_redis() -> Iterator[RedisServer]:
+    redis = RedisServer()
+    yield redis
+    redis.close()
+
+
+@pytest.fixture(scope="module")
+def own_server(own_redis: RedisServer) -> Iterator[Server]:
+    server = Server(own_redis, PRESENCE_HEARTBEAT_SECONDS="60", PRESENCE_TTL_SECONDS="180")
+    yield server
+    server.close()
+
+
+_numbers = itertools.count()
+
+
+@pytest.fixture
+def flow_id(own_server: Server) -> int:
+    """A flow where nobody is, with texts of its own."""
+    number = next(_numbers)
+    flow_id = number % 6 + 1
+    with own_server.as_user(4, "Dmitri Volkov", role="operator") as dmitri:
+        dmitri.evict_all(flow_id)
+        dmitri.save(flow_id, name=f"Flow {number}", description=f"About {number}", steps=f"Step {number}")
+    return flow_id
+
+
+@pytest.fixture
+def edit(person: Callable[..., Any], own_server: Server, flow_id: int) -> Callable[..., "Editor"]:
+    """`edit("bob")` is the flow in a tab of Bob's; a second one is of the same browser."""
+    people: dict[str, Any] = {}
+
+    def open_tab(handle: str, editor: str = "alpine", **options: Any) -> Editor:
+        if handle not in people:
+            people[handle] = person(handle, at=own_server, **options)
+        page = people[handle].edit(flow_id, editor=editor)
+        page.tab.locator(".claim-button").first.wait_for()  # it knows of saves and claims
+        return Editor(page.tab)
+
+    return open_tab
+
+
+class Editor(Page):
+    """The editor, and what it says about the others' saves."""
+
+    def change(self, field: str, text: str) -> None:
+        self.tab.fill(f"#{field}", text)
+
+    def save(self) -> None:
+        self.press("Save")
+
+    def press(self, name: str) -> None:
+        self.tab.get_by_role("button", name=name, exact=True).click()
+
+    def value(self, field: str) -> str:
+        return self.tab.input_value(f"#{field}")
+
+    def conflict(self) -> str:
+        """The banner's text; "" without one."""
+        return " ".join(self.tab.locator("#conflict").inner_text().split())
+
+    def note(self, field: str) -> str:
+        return " ".join(self.tab.locator(f"#{field}-notes").inner_text().split())
+
+    def news(self) -> str:
+        return self.tab.locator(".news").inner_text().strip()
+
+    def claim(self, field: str) -> Any:
+        return self.tab.locator(f".field:has(#{field}) .claim-button")
+
+    def open_beside(self, path: str) -> Any:
+        """Another page of this record, in a tab of the same window."""
+        url, _, query = self.tab.url.partition("?")
+        tab = self.tab.context.new_page()
+        tab.goto(f"{url.replace('/react', '')}{path}?{query}")
+        return tab
+
+    def wait_for_saved(self) -> int:
+        """Until nothing is unsaved; the version."""
+        text = wait_until(self.save_state, lambda text: text.startswith("Saved, version "))
+        return int(text.removeprefix("Saved, version "))
+
+
+def says(look: Callable[[], str], *parts: str) -> str:
+    return wait_until(look, lambda text: all(part in text for part in parts))
+
+
+@both_editors
+def test_collision_is_told_before_saving_and_mine_can_be_kept(edit, editor):
+    alice, bob = edit("alice", editor), edit("bob")
+    alice.change("name", "Alice's name")
+    alice.change("steps", "Alice's steps")
+    alice.change("description", "Alice's words")
+    bob.change("name", "Bob's name")
+    says(partial(alice.note, "name"), "Bob Tanaka also has unsaved changes here.")
+
+    bob.change("steps", "Bob's steps")
+    bob.save()
+    version = bob.wait_for_saved()
+    says(
+        alice.conflict,
+        f"Bob Tanaka saved version {version} at",
+        "2 of your 3 unsaved fields changed: Name and Steps.",
+    )
+    says(partial(alice.note, "name"), f"Bob Tanaka saved, in version {version}:", "Bob's name")
+    assert alice.note("description") == ""
+    assert alice.value("name") == "Alice's name"
+
+    alice.press("Keep mine")
+    assert alice.conflict() == ""
+    says(alice.news, "Your Name and Steps stay.")
+    alice.save()
+    assert alice.wait_for_saved() == version + 1
+    wait_until(partial(bob.value, "name"), lambda text: text == "Alice's name")
+    says(bob.news, f"Alice Moreau saved version {version + 1}", "You see it now.")
+    assert bob.value("description") == "Alice's words"
+
+
+@pytest.mark.parametrize("editor", ["alpine"])
+def test_theirs_can_be_taken_and_given_back(edit, editor):
+    alice, bob = edit("alice", editor), edit("bob")
+    alice.change("name", "Alice's name")
+    alice.change("description", "Alice's words")
+    bob.change("name", "Bob's other name")
+    bob.save()
+    says(alice.conflict, "1 of your 2 unsaved fields changed: Name.")
+
+    alice.press("Take theirs")
+    assert (alice.value("name"), alice.value("description")) == ("Bob's other name", "Alice's words")
+    assert alice.save_state() == "Unsaved: 1 field"
+    alice.press("Undo")
+    assert alice.value("name") == "Alice's name"
+    assert alice.save_state() == "Unsaved: 2 fields"
+    assert alice.conflict() == ""
+
+
+@both_editors
+def test_what_collides_is_compared_field_by_field_with_the_keyboard(edit, editor):
+    alice, bob = edit("alice", editor), edit("bob")
+    alice.change("name", "One of Alice")
+    alice.change("steps", "Steps of Alice")
+    bob.change("name", "One of Bob")
+    bob.change("steps", "Steps of Bob")
+    bob.save()
+    says(alice.conflict, "2 of your 2 unsaved fields")
+
+    keys = alice.tab.keyboard
+    alice.tab.get_by_role("button", name="Compare field by field").focus()
+    keys.press("Enter")
+    dialog = alice.tab.get_by_role("dialog", name="Compare field by field")
+    dialog.wait_for()
+    assert dialog.locator("mark").all_text_contents() == ["Alice", "Bob", "Alice", "Bob"]
+    assert violations(alice) == []
+
+    keys.press("Escape")
+    dialog.wait_for(state="detached")
+    assert alice.tab.evaluate("document.activeElement.textContent") == "Compare field by field"
+    says(alice.conflict, "2 of your 2 unsaved fields")
+
+    keys.press("Enter")
+    keys.press("ArrowRight")  # the name of Bob
+    keys.press("Tab")  # the steps stay Alice's
+    keys.press("Enter")
+    dialog.wait_for(state="detached")
+    assert (alice.value("name"), alice.value("steps")) == ("One of Bob", "Steps of Alice")
+    assert alice.save_state() == "Unsaved: 1 field"
+    alice.save()
+    alice.wait_for_saved()
+    wait_until(partial(bob.value, "steps"), lambda text: text == "Steps of Alice")
+
+
+@both_editors
+def test_refused_save_asks_the_same(edit, editor):
+    alice, bob = edit("alice", editor), edit("bob")
+    alice.tab.context.set_offline(True)  # no news reaches her
+    alice.change("name", "Alice did not know")
+    bob.change("name", "Bob was first")
+    bob.save()
+    version = bob.wait_for_saved()
+    # Only the save gets through.
+    alice.tab.route("**/api/v1/presence/**", lambda route: route.abort())
+    alice.tab.context.set_offline(False)
+    alice.save()
+
+    says(alice.conflict, f"Not saved: Bob Tanaka saved version {version} first")
+    wait_until(lambda: alice.tab.evaluate("document.activeElement.id") == "conflict")
+    assert bob.value("name") == "Bob was first"
+    alice.press("Keep mine")
+    alice.save()
+    assert alice.wait_for_saved() == version + 1
+
+
+@pytest.mark.parametrize("editor", ["react"])
+def test_save_that_collides_with_nothing_is_made_on_top_of_the_other(edit, editor):
+    alice, bob = edit("alice", editor), edit("bob")
+    alice.tab.route("**/api/v1/presence/**", lambda route: route.abort())
+    alice.tab.context.set_offline(True)
+    alice.change("description", "Alice's part")
+    bob.change("name", "Bob's part")
+    bob.save()
+    version = bob.wait_for_saved()
+    alice.tab.context.set_offline(False)
+    alice.save()
+
+    assert wait_until(alice.wait_for_saved, lambda saved: saved == version + 1)
+    assert (alice.value("name"), alice.value("description")) == ("Bob's part", "Alice's part")
+    says(alice.news, f"Bob Tanaka saved version {version} (Name).")
+
+
+@both_editors
+def test_who_has_nothing_unsaved_sees_the_new_version_at_once_and_others_keep_what_is_theirs(edit, editor):
+    alice, bob = edit("alice", editor), edit("bob")
+    alice.change("description", "Only Alice's")
+    alice.tab.focus("#description")
+    bob.change("name", "A name that nobody minds")
+    bob.save()
+
+    wait_until(partial(alice.value, "name"), lambda text: text == "A name that nobody minds")
+    assert alice.tab.locator("h1").inner_text() == "A name that nobody minds"
+    says(alice.news, "Bob Tanaka saved version", "(Name)", "Your unsaved changes are kept.")
+    assert alice.value("description") == "Only Alice's"
+    assert alice.tab.evaluate("document.activeElement.id") == "description"
+    assert alice.save_state() == "Unsaved: 1 field"
+    assert alice.conflict() == ""
+
+
+@pytest.mark.parametrize("editor", ["alpine"])
+def test_own_save_is_no_strangers(edit, editor):
+    bob, other = edit("bob", editor), edit("bob", editor)
+    other.change("name", "Bob's draft")
+    bob.change("name", "Bob has two tabs")
+    bob.save()
+    version = bob.wait_for_saved()
+    says(other.conflict, f"You saved version {version} in another tab at", "Take the other tab’s")
+    says(partial(other.note, "name"), f"You saved, in version {version}, in another tab:")
+    stays(lambda: bob.conflict() + bob.news(), lambda text: text == "", seconds=0.5)
+
+
+@both_editors
+def test_claim_is_shown_taken_over_and_told_to_both_and_blocks_nothing(edit, editor):
+    alice, bob = edit("alice", editor), edit("bob")
+    alice.claim("name").click()
+    wait_until(lambda: alice.claim("name").get_attribute("aria-pressed") == "true")
+    claim = bob.tab.locator(".field:has(#name) .claim")
+    says(claim.inner_text, "Alice Moreau is on it", "Take over")
+
+    bob.change("name", "Claimed or not")
+    bob.save()
+    bob.wait_for_saved()
+
+    bob.claim("name").click()
+    says(alice.news, "Bob Tanaka took over Name from you.")
+    says(alice.tab.locator(".field:has(#name) .claim").inner_text, "Bob Tanaka is on it")
+    wait_until(lambda: bob.claim("name").get_attribute("aria-pressed") == "true")
+
+    alice.press("Take it back")
+    says(bob.news, "Alice Moreau took over Name from you.")
+    alice.claim("name").click()
+    wait_until(claim.inner_text, lambda text: "on it" in text and "Alice" not in text)
+
+
+@pytest.fixture
+def quarrel(edit) -> tuple["Editor", "Editor"]:
+    """Alice has unsaved changes in the name, and Bob has saved another one."""
+    alice, bob = edit("alice"), edit("bob")
+    alice.change("name", "Of Alice")
+    says(partial(in_panel, bob), "Alice Moreau: Unsaved changes in name")
+    bob.change("name", "Of Bob")
+    bob.save()
+    says(alice.conflict, "Your changes are still here.")
+    return alice, bob
+
+
+def in_panel(page: Page) -> str:
+    return "; ".join(page.panel())
+
+
+def test_replay_shows_the_conflict_and_exports_it(quarrel, edit):
+    alice, bob = quarrel
+    version = bob.wait_for_saved()
+    bob.tab.get_by_role("link", name="Replay what happened").click()
+    page = bob.tab
+    page.get_by_role("button", name="Next conflict").click()
+    assert page.locator(".log-row.is-current .pill").inner_text() == "Conflict"
+    page.locator(".log-row.is-conflict button").last.click()  # earlier ones are of other tests
+    what = f"Bob Tanaka saves version {version}: Name, while Alice Moreau had unsaved changes in Name."
+    assert page.locator("#moment-what").inner_text() == what
+    assert "unsaved changes in Name" in page.locator(".moment-person:has-text('Alice Moreau')").inner_text()
+    assert page.locator(".lane .mark-conflict").count() >= 1
+    assert violations(Page(page)) == []
+
+    scrubber = page.get_by_role("slider", name="Moment")
+    scrubber.focus()
+    page.keyboard.press("Home")
+    assert page.get_by_role("button", name="Back to what happened before").is_disabled()
+    page.keyboard.press("ArrowRight")
+    assert ": " in scrubber.get_attribute("aria-valuetext")
+    page.get_by_role("button", name="Play").click()
+    page.get_by_role("button", name="Pause").wait_for()
+    page.get_by_role("button", name="Pause").click()
+
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Export as JSON").click()
+    told = json.loads(download.value.path().read_text("utf-8"))
+    saves = [entry for entry in told["entries"] if entry["kind"] == "saved"]
+    assert (saves[-1]["lock_version"], saves[-1]["fields"]) == (version, ["name"])
+    assert download.value.suggested_filename == f"{told['record'].replace(':', '-')}-timeline.json"
+
+    alice.tab.close()  # it goes on while one looks
+    says(page.locator("#log").inner_text, "Alice Moreau leaves, with unsaved changes")
+
+
+def test_long_timeline_comes_in_pages(own_server, person, flow_id):
+    with own_server.as_user(77, "Busy") as busy:
+        for number in range(115):
+            busy.beat(flow_id, "busy", mode="edit", active_field=f"field {number}")
+    page = person("alice", at=own_server).go(f"/flows/{flow_id}/timeline").tab
+    page.locator(".log-row").first.wait_for()
+    last = page.locator("#pager-text").inner_text()
+    page.get_by_role("button", name="Earlier").click()
+    wait_until(page.locator("#pager-text").inner_text, lambda text: text != last)
+    assert page.locator(".log-row").count() == 100
+    page.get_by_role("button", name="Later").click()
+    says(page.locator("#moment-people").inner_text, "Busy", "editing")
+
+
+def test_operator_sees_why_somebody_is_shown_and_evicts_her(edit, person, own_server, flow_id):
+    alice, bob = edit("alice"), edit("bob")
+    bob.change("name", "Not saved")
+    alice.wait_to_see("Bob Tanaka")
+    alice.tab.get_by_role("link", name="Why are they shown?").click()
+    page = alice.tab
+    tab = page.locator(".why-tab:has-text('Bob Tanaka')")
+    says(
+        tab.inner_text,
+        "Editing",
+        "unsaved changes in name",
+        "last heartbeat",
+        "s left",
+        "its lease is running",
+    )
+    before = tab.locator("progress").evaluate("bar => bar.value")
+    wait_until(lambda: tab.locator("progress").evaluate("bar => bar.value") < before)
+    assert violations(Page(page)) == []
+
+    chiara = edit("chiara")
+    chiara.wait_to_see("Bob Tanaka")
+    page.get_by_role("button", name="Evict Bob Tanaka").click()
+    says(page.locator("#said").inner_text, "Bob Tanaka was evicted")
+    wait_until(tab.count, lambda count: count == 0)
+    chiara.wait_to_miss("Bob Tanaka")
+    timeline = chiara.open_beside("/timeline")
+    says(timeline.locator("#log").inner_text, "Bob Tanaka is evicted by an operator, with unsaved changes")
+
+
+@pytest.mark.parametrize(("editor", "scheme"), [("alpine", "light"), ("react", "dark")])
+def test_conflict_on_screen_has_no_barrier(edit, editor, scheme):
+    alice, bob = edit("alice", editor, color_scheme=scheme), edit("bob")
+    alice.change("name", "Of Alice")
+    alice.change("steps", "Of Alice")
+    bob.claim("owner").click()
+    bob.change("steps", "Of Bob")
+    says(partial(alice.note, "steps"), "also has unsaved changes here")
+    assert violations(alice) == []
+    bob.change("name", "Of Bob")
+    bob.save()
+    says(alice.conflict, "2 of your 2 unsaved fields changed")
+    assert violations(alice) == []
+
+
+def violations(page: Page) -> list[str]:
+    """What axe finds."""
+    page.tab.evaluate(AXE.read_text("utf-8"))
+    result = page.tab.evaluate("axe.run()")
+    return [f"{found['id']}: {[node['html'] for node in found['nodes']]}" for found in result["violations"]]
