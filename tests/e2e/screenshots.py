@@ -25,6 +25,7 @@ LOOKS: dict[str, dict[str, Any]] = {
     "-phone": {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True},
 }
 PAGES = {"list": "/", "editor": f"{EDITORS['alpine']}/{FLOW}", "react-editor": f"{EDITORS['react']}/{FLOW}"}
+QUARRELS = (3, 5, 6)  # the flow for each look
 COMPANY: dict[str, dict[str, object]] = {
     "chiara": {},
     "layla": {"mode": "edit", "active_field": "steps"},
@@ -53,16 +54,66 @@ def main() -> None:
             if path == "/":
                 wait_until(lambda page=page: len(page.row(FLOW)) == 4)
             else:
-                description.press_sequentially(" Today!")
+                description.press_sequentially(" Today")
                 wait_until(page.panel, lambda people: "Bob Tanaka: Unsaved changes in description" in people)
-                wait_until(page.tab.locator("#description-people").inner_text, lambda text: "typing" in text)
+                _type_until_seen(description, page.tab.locator("#description-people"))
                 bobs.tab.mouse.move(0, 0)
                 description.hover(position={"x": 210, "y": 80})
                 page.tab.locator(".cursor").wait_for(state="attached")
             _take(page, page_name + look)
             alice.close()
+        for flow_id, (look, options) in zip(QUARRELS, LOOKS.items(), strict=True):
+            alice = Person(browser.new_context(**options, reduced_motion="reduce"), server, "alice")
+            _quarrel(alice, bob, flow_id, look)
+            alice.close()
         bob.close()
         browser.close()
+
+
+def _type_until_seen(field: Any, people: Any) -> None:
+    """A page that has only just been opened may have missed the first keys."""
+
+    def is_seen() -> bool:
+        field.press_sequentially("!")
+        return "typing" in people.inner_text()
+
+    wait_until(is_seen)
+
+
+def _quarrel(alice: Person, bob: Person, flow_id: int, look: str) -> None:
+    """Both change the same fields, and Bob is first; then what that leaves behind."""
+    page, bobs = alice.edit(flow_id), bob.edit(flow_id, editor="react")
+    name, description = (page.tab.input_value(f"#{field}") for field in ("name", "description"))
+    page.tab.fill("#name", f"{name} in Europe")
+    page.tab.fill("#description", f"{description} Written down for everybody.")
+    page.tab.locator("#owner").select_option("bob")
+    bobs.tab.locator(".field:has(#description) .claim-button").click()
+    bobs.tab.fill("#description", f"{description} Call first, then write.")
+    says = page.tab.locator("#description-notes").inner_text
+    wait_until(says, lambda text: "Bob Tanaka also has unsaved changes" in text)
+    bobs.tab.fill("#name", f"{name} (Europe)")
+    bobs.tab.get_by_role("button", name="Save", exact=True).click()
+    page.tab.locator("#conflict h2").wait_for()
+    bobs.tab.locator("#steps").press_sequentially(" ")
+    bobs.tab.mouse.move(0, 0)
+    wait_until(page.tab.locator("#steps-people").inner_text)
+    page.tab.locator(".cursor").wait_for(state="detached")
+    _take(page, f"conflict{look}")
+    if look:
+        bobs.tab.close()
+        return
+    page.tab.get_by_role("button", name="Compare field by field").click()
+    page.tab.get_by_role("radio").last.check()
+    _take(page, "compare")
+    page.tab.keyboard.press("Escape")
+
+    replay = alice.go(f"/flows/{flow_id}/timeline")
+    replay.tab.get_by_role("button", name="Next conflict").click()
+    _take(replay, "replay")
+    why = alice.go(f"/flows/{flow_id}/why")
+    why.tab.locator(".why-tab").nth(1).wait_for()
+    _take(why, "why")
+    bobs.tab.close()
 
 
 @contextmanager

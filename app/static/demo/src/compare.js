@@ -124,7 +124,8 @@ function nodesOf(parts, common) {
   const flush = () => run && nodes.push(isMarked ? make('mark', '', {}, run) : run);
   parts.forEach((part, i) => {
     // Space between two marked words belongs to them.
-    const isNew = !shared.has(i);
+    const isGap = i > 0 && i < parts.length - 1 && !part.trim() && !shared.has(i - 1) && !shared.has(i + 1);
+    const isNew = isGap || !shared.has(i);
     if (isNew !== isMarked) {
       flush();
       run = '';

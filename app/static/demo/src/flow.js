@@ -10,6 +10,8 @@ const ICONS = new URL('../icons.svg', import.meta.url).pathname;
 
 export const FIELDS = Object.keys(LABELS);
 export const icon = (name) => `${ICONS}#${name}`;
+/** Names of fields as the form has them. */
+export const inOrder = (names) => [...names].sort((one, other) => FIELDS.indexOf(one) - FIELDS.indexOf(other));
 export const titleOf = (name) => LABELS[name] ?? name;
 export const labelOf = (name) => LABELS[name]?.toLowerCase() ?? '';
 
@@ -94,7 +96,7 @@ export const peopleHere = (viewers) =>
         ? ['editing', 'pencil', 'Editing']
         : ['viewing', 'eye', 'Viewing'];
     const names = (doing === 'unsaved' && viewer.dirty_fields) || viewer.active_fields;
-    const fields = names.map(labelOf).filter(Boolean).join(', ');
+    const fields = inOrder(names).map(labelOf).filter(Boolean).join(', ');
     const where = fields && (doing === 'viewing' ? ` the ${fields}` : ` in ${fields}`);
     const tabs = viewer.tabs > 1 ? ` · ${viewer.tabs} tabs` : '';
     return {

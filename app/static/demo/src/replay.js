@@ -1,7 +1,7 @@
 // A timeline as it can be replayed: who was there in which state after each entry, and which saves ran into
 // somebody's unsaved changes. No page in here.
 
-import { titleOf } from './flow.js';
+import { inOrder, titleOf } from './flow.js';
 
 const LONGEST_FULL_SECONDS = 15; // what lasts longer is drawn shorter
 const LEAST_SECONDS = 0.4; // between two entries, so that each can be seen
@@ -9,7 +9,7 @@ const LIST = new Intl.ListFormat('en');
 
 const keyOf = ({ id }) => `${typeof id} ${id}`;
 export const nameOf = ({ name }) => name.trim() || 'Someone';
-export const fieldsOf = (names) => LIST.format(names.map(titleOf));
+export const fieldsOf = (names) => LIST.format(inOrder(names).map(titleOf));
 
 /** The length of a stretch of time on the screen, in seconds. */
 const lengthOf = (seconds) =>

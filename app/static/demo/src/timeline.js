@@ -99,7 +99,7 @@ function drawSummary() {
   const hours = Math.round(page.timeline_seconds / 360) / 10;
   at('summary').textContent = moments.length
     ? `${count(lanes.length, 'person').replace('persons', 'people')}, ${count(saves, 'save')}, ${
-        conflicts ? `${conflicts} of them over somebody’s unsaved changes` : 'no conflict'
+        conflicts ? count(conflicts, 'conflict') : 'no conflict'
       }. Kept for ${count(hours, 'hour')}.`
     : hours
       ? `Nothing happened here in the last ${count(hours, 'hour')}. Open the flow, change something, and come back.`

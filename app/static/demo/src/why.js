@@ -2,7 +2,7 @@
 
 import { initialsOf } from '../../presence/initials.js';
 import { colorsOf, dressPage } from './chrome.js';
-import { labelOf } from './flow.js';
+import { inOrder, labelOf } from './flow.js';
 import { call, page } from './session.js';
 
 const ASK_EVERY_MS = 2000;
@@ -84,7 +84,7 @@ function fill(row, { tab_id: id, tab, reason, is_shown: isShown }) {
   row.bar.setAttribute('aria-label', `Lease of ${name}`);
   row.evict.setAttribute('aria-label', `Evict ${name}, tab ${id.slice(0, 8)}`);
   if (tab) for (const [property, value] of Object.entries(colorsOf(tab.user_id))) row.face.style.setProperty(property, value);
-  const fields = (tab?.dirty_fields ?? []).map(labelOf).filter(Boolean).join(', ');
+  const fields = inOrder(tab?.dirty_fields ?? []).map(labelOf).filter(Boolean).join(', ');
   const facts = tab
     ? [
         tab.mode === 'edit' ? 'Editing' : 'Viewing',
