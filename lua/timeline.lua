@@ -25,6 +25,10 @@ local keys = { tabs = tabs, seen = seen, viewers = viewers, order = order, timel
 local room = roster.open(keys, clock.now_us(), lease_ms, timeline_ms)
 roster.settle(room)
 roster.commit(room, nonce)
+if not room.meta and redis.call("EXISTS", seen) == 0 and roster.timeline.is_open(room) then
+  room.entries = { { "reset" } }
+  roster.timeline.write(room)
+end
 
 -- What is too old is trimmed when something is written, which may be long ago.
 local first = string.format("%d", math.max(0, room.now_ms - timeline_ms))

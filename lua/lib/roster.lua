@@ -500,7 +500,7 @@ end
 -- what they did. The last of them, where they are too many.
 local function timeline_entries(room)
   local seats, entries = room.entries, {}
-  if room.reset then
+  if room.reset or (not room.meta and timeline.is_open(room)) then
     entries[1] = { "reset" }
   end
   for i = math.max(1, #seats - timeline.MOST_ENTRIES + 3), #seats do
@@ -532,6 +532,9 @@ function roster.commit(room, nonce)
   local previous = room.version
   if tab_count == 0 then
     room.version = EMPTY_VERSION
+    if #events > 0 then
+      room.entries[#room.entries][5] = 1 -- the last to leave
+    end
     if room.meta or room.reset then
       redis.call("DEL", room.tabs, room.seen, room.viewers, room.order)
     end

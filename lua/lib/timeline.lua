@@ -4,11 +4,11 @@
 --
 --   ["join" or "update", user, name, tabs, is_editing, is_dirty, number of
 --    active fields, active field, ..., dirty field, ...]
---   ["leave", user, name, reason]
+--   ["leave", user, name, reason, 1?], where nobody is left
 --   ["saved", user, name, tab_id, lock_version, field, ...]
 --   ["claimed", user, name, tab_id, field, from_user?, from_name?]
 --   ["released", user, name, tab_id, field]
---   ["reset"], where the viewers were counted anew; joins of all follow
+--   ["reset"], where nobody is known any more; joins of all who are there follow
 --
 -- The ids are Redis's own: milliseconds, which never run backwards.
 local timeline = { MOST_ENTRIES = 1000 }
@@ -54,6 +54,25 @@ function timeline.has_saved(room, lock_version)
     local entry = cjson.decode(item[2][2])
     if entry[1] == "saved" and entry[5] == lock_version then
       return true
+    end
+  end
+  return false
+end
+
+-- Whether the timeline ends with somebody there. When Redis has removed the keys
+-- of a record by itself, nobody has told that its viewers are gone.
+function timeline.is_open(room)
+  if room.timeline_ms <= 0 then
+    return false
+  end
+  for _, item in ipairs(redis.call("XREVRANGE", room.timeline, "+", "-", "COUNT", LOOK_BACK)) do
+    local entry = cjson.decode(item[2][2])
+    if entry[1] == "join" or entry[1] == "update" then
+      return true
+    elseif entry[1] == "leave" then
+      return entry[5] == nil
+    elseif entry[1] == "reset" then
+      return false
     end
   end
   return false

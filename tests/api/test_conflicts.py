@@ -455,7 +455,7 @@ def test_timeline_goes_on_from_the_last_entry_that_is_known(alice):
 def test_page_has_a_hundred_entries_unless_another_limit_is_given(app, alice):
     redis = app.extensions["presence"].redis
     for number in range(150):
-        redis.xadd(TIMELINE, {"e": f'["leave","42","user {number}","left"]'})
+        redis.xadd(TIMELINE, {"e": f'["leave","42","user {number}","left",1]'})
 
     assert len(entries(alice)) == 100
     assert len(entries(alice, limit=1000)) == 150

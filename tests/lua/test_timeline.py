@@ -44,7 +44,7 @@ def stored(redis):
 def put_entry(redis, age_ms, name="long ago"):
     """An entry as it would have been written so long ago; before all others."""
     seconds, microseconds = redis.time()
-    entry = json.dumps(["leave", "42", name, "left"])
+    entry = json.dumps(["leave", "42", name, "left", 1])
     redis.xadd(RECORD.timeline_key, {"e": entry}, id=f"{seconds * 1000 + microseconds // 1000 - age_ms}-0")
 
 
@@ -61,7 +61,7 @@ def test_visit_is_told_from_join_to_leave(redis):
         ["join", "42", "Alice", 1, 0, 0, 0],
         ["update", "42", "Alice", 1, 1, 1, 1, "title", "steps", "title"],
         ["update", "42", "Alice", 1, 0, 0, 0],
-        ["leave", "42", "Alice", "left"],
+        ["leave", "42", "Alice", "left", 1],
     ]
 
 
@@ -129,6 +129,20 @@ def test_last_tab_that_expired_is_told_though_nothing_else_is_left(redis):
 
     assert kinds(redis) == ["join", "leave"]
     assert redis.keys("*") == [RECORD.timeline_key]
+
+
+def test_viewers_whom_redis_forgot_unnoticed_are_not_told_as_still_there(redis):
+    beat(redis)
+    beat(redis, "t2", 43, name="Bob")
+    leave(redis, "t2", 43, timeline_ms=DAY_MS)
+    redis.delete(*RECORD.keys[:3])  # by itself, a lease after the last one
+    assert kinds(redis) == ["join", "join", "leave", "reset"]
+    assert kinds(redis) == ["join", "join", "leave", "reset"]
+
+    beat(redis, "t3", 44, name="Cem")
+    redis.delete(*RECORD.keys[:3])
+    beat(redis, "t4", 45, name="Dee")
+    assert kinds(redis)[4:] == ["join", "reset", "join"]
 
 
 def test_user_who_comes_back_before_anybody_noticed_has_not_left(redis):
