@@ -21,6 +21,9 @@ from redis.connection import AbstractConnection, DefaultParser
 from redis.exceptions import InvalidResponse
 
 READ_BYTES = 65_536
+# Commands without an answer. Of thousands that are sent at once, Redis would have the last ones for longer
+# than we wait, and all of them would be sent again: the more there is to do, the more.
+MOST_ON_THE_WAY = 256
 NOT_SENT = float("inf")  # until when to wait: not known yet
 
 _READABLE, _WRITABLE = 1, 2  # events of gevent's loop
@@ -106,8 +109,8 @@ class _Line:
         self._hub = gevent.get_hub()
         self.process_id = os.getpid()
         self._is_open = True
-        self._unsent: list[bytes] = []
-        self._asked = 0  # since the last write
+        self._queued: deque[bytes] = deque()  # commands that were not written yet
+        self._unsent = b""  # the rest of those that were, in part
         self._waiting: deque[list[Any]] = deque()  # each with until when
         self._answers = hiredis.Reader(
             protocolError=InvalidResponse, replyError=DefaultParser.parse_error, notEnoughData=_INCOMPLETE
@@ -126,11 +129,10 @@ class _Line:
         if not self._is_open:
             raise redis.ConnectionError("closed in the meantime")
         waiter = Waiter(self._hub)
-        if not self._unsent:
+        if not self._queued:
             # Not now: whoever is ready in this turn of the loop may add to it.
             self._hub.loop.run_callback(self._send)
-        self._unsent.append(packed)
-        self._asked += 1
+        self._queued.append(packed)
         self._waiting.append([waiter, NOT_SENT])
         answer = waiter.get()
         if isinstance(answer, Exception):
@@ -155,12 +157,15 @@ class _Line:
     def _send(self) -> None:
         if not self._is_open:
             return
-        data = b"".join(self._unsent)
+        on_the_way = len(self._waiting) - len(self._queued)
+        count = min(len(self._queued), MOST_ON_THE_WAY - on_the_way)
         # From now on, and not since they asked: we may have been busy ourselves.
         until = monotonic() + self._timeout_seconds
-        for place in range(1, self._asked + 1):
-            self._waiting[-place][1] = until
-        self._asked = 0
+        for place in range(on_the_way, on_the_way + count):
+            self._waiting[place][1] = until
+        data = self._unsent + b"".join([self._queued.popleft() for _ in range(count)])
+        if not data:
+            return
         try:
             sent = os.write(self._file, data)
         except BlockingIOError:
@@ -168,12 +173,11 @@ class _Line:
         except OSError as error:
             self.hang_up(redis.ConnectionError, f"while writing: {error}")
             return
-        if sent == len(data):
-            self._unsent.clear()
-            self._writable.stop()
-        else:
-            self._unsent = [data[sent:]]
+        self._unsent = data[sent:]
+        if self._unsent:
             self._writable.start(self._send)
+        else:
+            self._writable.stop()
         if not self._deadline.active:
             self._deadline.start(self._check_deadline)
 
@@ -197,10 +201,12 @@ class _Line:
         except InvalidResponse as error:
             self.hang_up(redis.ConnectionError, str(error))
             return False
-        if len(answers) > len(self._waiting):
+        if len(answers) > len(self._waiting) - len(self._queued):
             self.hang_up(redis.ConnectionError, "an answer that nobody asked for")
             return False
         waiters = [self._waiting.popleft()[0] for _ in answers]
+        if self._queued:
+            self._send()
         # Only now: whoever gets her answer runs until she waits again, and may ask, or hang up.
         for waiter, answer in zip(waiters, answers, strict=True):
             waiter.switch(answer)

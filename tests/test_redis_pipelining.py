@@ -219,6 +219,16 @@ def test_answer_that_came_while_we_were_busy_ourselves_is_not_late(client, real_
     assert real_redis.get("asked") == "300"
 
 
+def test_thousands_at_once_wait_for_their_turn_and_not_in_vain(client, real_redis, monkeypatch):
+    monkeypatch.setattr("app.redis_pipelining.MOST_ON_THE_WAY", 8)
+    busy = "for _ = 1, 100000 do end return redis.call('INCR', KEYS[1])"
+
+    answers = at_once(*[asking(client, "EVAL", busy, 1, "asked")] * 1_500)  # longer than anybody waits
+
+    assert answers == list(range(1, 1_501))
+    assert real_redis.get("asked") == "1500"
+
+
 def test_server_that_is_not_there_is_found_out_by_all_at_once(fake_server):
     client = fake_server().client()
     client.connection_pool.connection_kwargs["port"] = 1
