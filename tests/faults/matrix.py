@@ -39,12 +39,22 @@ class Scale:
     streams: int
     ghost_seconds: float = 1.0  # beyond the lease
     refusal_seconds: float = 2.0
+    busy_seconds: float = 0.0  # that an event may be later than its fault says
     is_short: bool = False
 
 
 LONG = Scale(8, 24, 5, tabs=200, records=40, comings_a_second=4, streams=10)
 SHORT = Scale(
-    1.5, 8, 0.5, tabs=40, records=10, comings_a_second=4, streams=2, refusal_seconds=3.5, is_short=True
+    1.5,
+    8,
+    0.5,
+    tabs=40,
+    records=10,
+    comings_a_second=4,
+    streams=2,
+    refusal_seconds=3.5,
+    busy_seconds=2,
+    is_short=True,
 )
 
 
@@ -115,7 +125,7 @@ async def play(fault: Fault, scale: Scale) -> Outcome:
 
 
 async def _play_on(fault: Fault, scale: Scale, backend: object, gunicorn: GunicornServer) -> Outcome:
-    judge = Judge(fault.stream_lag_seconds, scale.refusal_seconds)
+    judge = Judge(fault.stream_lag_seconds + scale.busy_seconds, scale.refusal_seconds)
     people = People(
         int(gunicorn.url.rpartition(":")[2]),
         judge,
