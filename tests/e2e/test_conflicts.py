@@ -182,11 +182,16 @@ def test_what_collides_is_compared_field_by_field_with_the_keyboard(edit, editor
     says(alice.conflict, "2 of your 2 unsaved fields")
 
     keys.press("Enter")
+    focused = dialog.locator("input:focus")
+    focused.wait_for()
     keys.press("ArrowRight")  # the name of Bob
+    wait_until(lambda: (focused.input_value(), focused.is_checked()), lambda seen: seen == ("theirs", True))
     keys.press("Tab")  # the steps stay Alice's
+    wait_until(lambda: focused.get_attribute("name"), lambda name: name == "steps")
     keys.press("Enter")
     dialog.wait_for(state="detached")
-    assert (alice.value("name"), alice.value("steps")) == ("One of Bob", "Steps of Alice")
+    wait_until(partial(alice.value, "name"), lambda text: text == "One of Bob")
+    assert alice.value("steps") == "Steps of Alice"
     assert alice.save_state() == "Unsaved: 1 field"
     alice.save()
     alice.wait_for_saved()
