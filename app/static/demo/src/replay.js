@@ -86,7 +86,7 @@ const REASONS = {
 function textOf(entry, before, conflicts) {
   switch (entry.kind) {
     case 'reset':
-      return 'Everybody was counted anew';
+      return 'Nobody is known any more; who is still here joins again';
     case 'join':
       return entry.has_dirty_tab ? 'opens the flow, with unsaved changes' : 'opens the flow';
     case 'update':
