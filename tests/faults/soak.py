@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from app.api.events import COMMENT_SECONDS
 from tests.api.client import token
 from tests.faults.browser_http import Answer, Connection
 from tests.faults.judge import Judge
@@ -124,7 +125,13 @@ async def _soak(seconds: float, crowd: Crowd, redis: RedisServer, gunicorn: Guni
     await _live(
         seconds, crowd, gunicorn, judge, [lambda n=n: sample(n / SAMPLES) for n in range(1, SAMPLES + 1)]
     )
-    samples.append(await _when_all_are_gone("all have left", crowd, redis, gunicorn))
+    last = await _when_all_are_gone("all have left", crowd, redis, gunicorn)
+    # A stream whose reader is gone is noticed when it is written to.
+    deadline = time.monotonic() + COMMENT_SECONDS + LATE_SECONDS
+    while last.files > samples[0].files and time.monotonic() < deadline:
+        await asyncio.sleep(0.5)
+        last = _sample("all have left", redis, gunicorn)
+    samples.append(last)
     return Soak(samples, judge.verdict.answers, judge.verdict.broken_promises)
 
 
