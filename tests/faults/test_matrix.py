@@ -16,11 +16,11 @@ SHORT_FAULTS = [fault for fault in FAULTS if fault.is_short]
     [SHORT_FAULTS[first : first + AT_ONCE] for first in range(0, len(SHORT_FAULTS), AT_ONCE)],
     ids=lambda faults: "-".join(fault.name for fault in faults),
 )
-def test_every_goal_is_met(faults):
+def test_every_goal_is_met(faults, apart):
     async def play_all():
         return await asyncio.gather(*(play(fault, SHORT) for fault in faults))
 
-    outcomes = asyncio.run(play_all())
+    outcomes = apart(lambda: asyncio.run(play_all()))
 
     assert {outcome.fault.name: outcome.misses() for outcome in outcomes} == {
         fault.name: [] for fault in faults

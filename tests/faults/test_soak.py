@@ -5,8 +5,8 @@ from tests.faults.soak import SHORT, soak
 MINUTES = 0.15
 
 
-def test_nothing_is_left_when_all_have_left():
-    outcome = soak(MINUTES, SHORT)
+def test_nothing_is_left_when_all_have_left(apart):
+    outcome = apart(soak, MINUTES, SHORT)
 
     assert outcome.misses() == []
     assert outcome.answers["200"] > 500
