@@ -20,8 +20,8 @@ dev: $(VENV)/run.stamp ## The same; an edited Lua script is used on the next req
 ##@ Check
 .PHONY: test lint format audit
 T ?= tests
-JOBS ?= 2
-test: $(VENV)/dev.stamp system-packages chromium node ## All tests: Python, client, Chromium (T=tests/lua: a part; JOBS=2)
+JOBS ?= 3
+test: $(VENV)/dev.stamp system-packages chromium node ## All tests: Python, client, Chromium (T=tests/lua: a part; JOBS=3)
 	$(BIN)/python -m pytest -n $(JOBS) $(T)
 
 lint: $(VENV)/dev.stamp system-packages ## ruff and luacheck

@@ -33,6 +33,7 @@ SAMPLES = 4  # on the way
 
 # What may be left of the memory, beyond the base: heaps don't give back every page.
 PROCESS_MIB, REDIS_MIB = 10.0, 1.0
+MORE_CONNECTIONS = 8  # to Redis, of all processes
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,11 @@ class Sample:
     keys: int  # DBSIZE
     connections: int  # to Redis
 
+    @property
+    def clients_files(self) -> int:
+        """Without the connections to Redis, which a pool opens when it first needs them, and keeps."""
+        return self.files - self.connections
+
 
 @dataclass(frozen=True)
 class Soak:
@@ -83,8 +89,10 @@ class Soak:
             misses.append(f"{self.answers['none']} calls without an answer")
         if last.keys:
             misses.append(f"{last.keys} keys left")
-        if last.files > base.files:
-            misses.append(f"{last.files - base.files} more open files")
+        if last.clients_files > base.clients_files:
+            misses.append(f"{last.clients_files - base.clients_files} more open files")
+        if last.connections > base.connections + MORE_CONNECTIONS:
+            misses.append(f"{last.connections - base.connections} more connections to Redis")
         if last.processes_mib > base.processes_mib + PROCESS_MIB:
             misses.append(f"{last.processes_mib - base.processes_mib:.1f} MiB more in the processes")
         if last.redis_mib > base.redis_mib + REDIS_MIB:
@@ -128,7 +136,7 @@ async def _soak(seconds: float, crowd: Crowd, redis: RedisServer, gunicorn: Guni
     last = await _when_all_are_gone("all have left", crowd, redis, gunicorn)
     # A stream whose reader is gone is noticed when it is written to.
     deadline = time.monotonic() + COMMENT_SECONDS + LATE_SECONDS
-    while last.files > samples[0].files and time.monotonic() < deadline:
+    while last.clients_files > samples[0].clients_files and time.monotonic() < deadline:
         await asyncio.sleep(0.5)
         last = _sample("all have left", redis, gunicorn)
     samples.append(last)
