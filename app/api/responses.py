@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import orjson
 from flask import Flask, Request, Response, request
 from werkzeug import datastructures
 from werkzeug.exceptions import HTTPException
@@ -33,6 +34,14 @@ log = logging.getLogger("presence.api")
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
+def _encode_quickly(envelope: dict[str, Any]) -> bytes:
+    """The same as UTF-8, in a tenth of the time where orjson can: it knows no integer of over 64 bits."""
+    try:
+        return orjson.dumps(envelope)
+    except orjson.JSONEncodeError:
+        return _encode(envelope).encode()
+
+
 class BadRequest(Exception):
     """A body that can't be read as what it claims to be."""
 
@@ -56,7 +65,7 @@ class Answer(Response):
 
 def success(data: dict[str, Any], headers: Headers = _NOT_KEPT) -> Response:
     """200 with `data` in the envelope; `headers` say how long it may be kept."""
-    text = _encode({"success": True, "data": data}).encode()
+    text = _encode_quickly({"success": True, "data": data})
     return Answer([text], "200 OK", (*_HEADERS, *headers, ("Content-Length", str(len(text)))))
 
 

@@ -8,6 +8,8 @@ from functools import lru_cache
 from typing import Any, TypedDict
 from urllib.parse import quote
 
+import orjson
+
 from app.presence.errors import InvalidPresence
 
 RECORD_TYPE = re.compile(r"[a-z][a-z0-9_]{0,63}\Z", re.ASCII)
@@ -179,16 +181,22 @@ def iso_time(milliseconds: int) -> str:
     return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="milliseconds")
 
 
-def decode_viewers(pairs: list[str]) -> list[Viewer]:
-    """Turn `user, seat, user, seat, …` into viewers, first arrival first."""
+def decode_viewers(pairs: list[str], *, without: str | None = None) -> list[Viewer]:
+    """Turn `user, seat, user, seat, …` into viewers, first arrival first.
+
+    `without` is left out, the JSON text of an id.
+    """
     seats = decode_seats(pairs)
+    if without is not None:
+        seats = [seat for seat in seats if seat[0] != without]
     user_ids = _decode_all([user for user, _ in seats])
     return [_viewer(user_id, seat) for user_id, (_, seat) in zip(user_ids, seats, strict=True)]
 
 
 def decode_seats(pairs: list[str]) -> list[tuple[str, list[Any]]]:
     """Turn them into pairs of a user (JSON text of the id) and an unpacked seat, first arrival first."""
-    seats = list(zip(pairs[::2], _decode_all(pairs[1::2]), strict=True))
+    # orjson, since a list of viewers is long; not for the ids, whose integers may be longer than 64 bits.
+    seats = list(zip(pairs[::2], orjson.loads(f"[{','.join(pairs[1::2])}]"), strict=True))
     seats.sort(key=lambda seat: (seat[1][1], seat[0]))
     return seats
 

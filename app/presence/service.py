@@ -187,7 +187,7 @@ class RecordPresenceService:
         if len(reply) == 2:
             return ViewerList(reply[1])
         _, version, total, opened_ms, saves, claims, *pairs = reply
-        others = [viewer for viewer in decode_viewers(pairs) if user_key(viewer["id"]) != user]
+        others = decode_viewers(pairs, without=user)
         notes = decode_notes(opened_ms, saves, claims)
         ahead = None
         if base_version is not None:
@@ -477,12 +477,9 @@ def _read_viewers(reply: list[Any], without_user: UserId | None, limit: int) -> 
     if reply[0] == "UNCHANGED":
         return ViewerList(reply[1])
     _, version, is_viewing, total, opened_ms, saves, claims, *pairs = reply
-    viewers = decode_viewers(pairs)
-    if without_user is not None:
-        user = user_key(without_user)
-        viewers = [viewer for viewer in viewers if user_key(viewer["id"]) != user]
-        total -= is_viewing
-    return ViewerList(version, viewers[:limit], total, decode_notes(opened_ms, saves, claims))
+    user = None if without_user is None else user_key(without_user)
+    viewers = decode_viewers(pairs, without=user)[:limit]
+    return ViewerList(version, viewers, total - is_viewing, decode_notes(opened_ms, saves, claims))
 
 
 def _check_tab(tab_id: str, mode: str, active_field: str | None) -> None:

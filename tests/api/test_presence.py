@@ -94,6 +94,14 @@ def test_viewers_come_in_the_order_of_their_arrival(app, alice):
     assert [viewer["name"] for viewer in data_of(alice.viewers())["viewers"]] == ["Zoë", "Ada", "Mia"]
 
 
+@pytest.mark.parametrize("user_id", [2**63, 10**40, -(10**40), "u-7"])
+def test_user_id_comes_back_with_all_its_digits(app, alice, user_id):
+    Person(app, user_id, "Zoë").heartbeat(tab_id="t9")
+
+    [viewer] = data_of(alice.viewers())["viewers"]
+    assert (viewer["id"], viewer["name"]) == (user_id, "Zoë")
+
+
 def test_lease_ends_with_the_token_that_it_was_given_for(app, redis):
     Person(app, seconds=20).heartbeat()
 
