@@ -4,7 +4,7 @@ import time
 from importlib import import_module
 from typing import Any
 
-from flask import Flask, Request, Response, request
+from flask import Flask, Request, Response, abort, request
 
 from app.api import conflicts, events, openapi, operations, operators
 from app.api.extension import IdentityLoader, Presence
@@ -15,7 +15,6 @@ from app.api.requests import MAX_BODY_BYTES
 from app.api.responses import answer_errors
 from app.cli import token_command
 from app.console import presence_commands
-from app.demo import blueprint as demo_blueprint
 from app.identity.bearer import BearerTokens
 from app.identity.session import Sessions
 from app.identity.throttle import Throttle
@@ -32,7 +31,7 @@ _SHARED_PATHS = (f"{API_PREFIX}/", "/static/presence/")  # with the origins of P
 
 
 def create_app(settings: Settings | None = None, *, redis: Any = None) -> Flask:
-    """The service as an application of its own, with the demo at `/`.
+    """The service as an application of its own, with the demo at `/` unless the settings leave it out.
 
     `settings` default to the environment (raises SettingError); `redis` to a
     client for `settings.redis_url`.
@@ -49,7 +48,11 @@ def create_app(settings: Settings | None = None, *, redis: Any = None) -> Flask:
     app.session_interface = Sessions(app)
     configure_logging()
     init_app(app, settings, redis=redis)
-    app.register_blueprint(demo_blueprint)
+    _keep_tools_private(app)
+    if settings.demo:
+        from app.demo import blueprint as demo_blueprint  # late: its database library is a fifth of a process
+
+        app.register_blueprint(demo_blueprint)
     app.after_request(_secure)
     return app
 
@@ -103,6 +106,18 @@ def init_app(
     app.after_request(_observe)
     if settings.cors_origins:
         share_with(app, settings.cors_origins, _SHARED_PATHS)
+
+
+def _keep_tools_private(app: Flask) -> None:
+    """npm puts the tools below the static files, beside the package that they are for."""
+    serve = app.view_functions["static"]
+
+    def static(filename: str) -> Response:
+        if "node_modules" in filename.lower():
+            abort(404)
+        return serve(filename=filename)
+
+    app.view_functions["static"] = static
 
 
 def _load(dotted_path: str | None) -> IdentityLoader | None:

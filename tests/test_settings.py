@@ -29,6 +29,7 @@ DEFAULTS = {
     "port": 8000,
     "web_concurrency": None,
     "access_log": None,
+    "demo": True,
     "database_url": None,
 }
 GOOD = [
@@ -56,6 +57,7 @@ GOOD = [
     ),
     ("PRESENCE_IDENTITY_LOADER", "host.users:load", "host.users:load"),
     ("PRESENCE_ACCESS_LOG", "false", False),
+    ("PRESENCE_DEMO", "no", False),
     ("HOST", "::1", "::1"),
     ("PORT", "0", 0),
     ("DATABASE_URL", "postgresql://u:p@db/flows", "postgresql://u:p@db/flows"),

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from flask import Blueprint, abort, request
+from flask import Blueprint, request
 from flask.blueprints import BlueprintSetupState
 from werkzeug.exceptions import HTTPException
 
@@ -23,19 +23,6 @@ def _answer_error(error: HTTPException) -> Any:
     if request.path.startswith(f"{api.PREFIX}/"):
         return failure_of(error)
     return pages.not_found(error) if error.code == 404 else error
-
-
-@blueprint.record_once
-def _keep_tools_private(state: BlueprintSetupState) -> None:
-    """npm puts the tools below the static files, beside the package that they are for."""
-    serve = state.app.view_functions["static"]
-
-    def static(filename: str) -> Any:
-        if "node_modules" in filename.lower():
-            abort(404)
-        return serve(filename=filename)
-
-    state.app.view_functions["static"] = static
 
 
 @blueprint.record_once
