@@ -10,14 +10,13 @@ import jwt
 
 from app.identity.caller import Caller, Unauthenticated
 from app.identity.keys import PublicKeys
+from app.identity.verified import VerifiedProofs
 from app.presence.records import clean_name, is_well_formed
 from app.settings import SettingError, Settings
 
 LEEWAY_SECONDS = 5  # between the issuer's clock and ours
 ROLES = ("operator", "service")
 LONGEST_TOKEN = 8192  # characters
-CACHED_TOKENS = 4096
-CACHED_SECONDS = 60  # how long a key that was withdrawn may still count
 
 _PATTERN = re.compile(r"[A-Za-z0-9_*?-]{1,64}(:[A-Za-z0-9_*?-]{1,64})?\Z", re.ASCII)
 
@@ -40,28 +39,22 @@ def _checked_key(settings: Settings) -> str:
 
 
 class BearerTokens:
-    """Verifies tokens. A token that was verified is remembered for a minute:
-
-    signatures cost more than the rest of a heartbeat in Python.
-    """
+    """Verifies tokens. A token that was verified is remembered for a minute."""
 
     def __init__(self, settings: Settings) -> None:
         """Raises SettingError for a key that no token can be verified with."""
         self._settings = settings
         self._key = None if settings.jwt_jwks_url else _checked_key(settings)
         self._public_keys = PublicKeys(settings.jwt_jwks_url) if settings.jwt_jwks_url else None
-        self._verified: dict[str, tuple[float, Caller]] = {}
+        self._verified = VerifiedProofs[Caller]()
 
     def identify(self, token: str) -> Caller:
         """The caller that a token names. Raises Unauthenticated and KeysUnavailable."""
         now = time.time()
-        verified = self._verified.get(token)
-        if verified and now < verified[0]:
-            return verified[1]
-        caller = self._verify(token)
-        if len(self._verified) >= CACHED_TOKENS:
-            self._verified.clear()
-        self._verified[token] = (min(now + CACHED_SECONDS, caller.expires_at or now), caller)
+        caller = self._verified.find(token, now)
+        if caller is None:
+            caller = self._verify(token)
+            self._verified.remember(token, caller, now, caller.expires_at or now)
         return caller
 
     def _verify(self, token: str) -> Caller:

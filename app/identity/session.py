@@ -12,10 +12,9 @@ from flask.sessions import SecureCookieSessionInterface, SessionMixin
 from itsdangerous import URLSafeTimedSerializer
 
 from app.identity.caller import Caller, Forbidden
+from app.identity.verified import VerifiedProofs
 
 CSRF_HEADER = "X-CSRF-TOKEN"
-CACHED_COOKIES = 4096
-CACHED_SECONDS = 60
 
 _CALLER, _TOKEN = "presence_caller", "presence_csrf"
 
@@ -94,7 +93,7 @@ class _KnownCookies:
 
     def __init__(self, signer: URLSafeTimedSerializer) -> None:
         self._signer = signer
-        self._known: dict[str, tuple[float, bytes]] = {}
+        self._verified = VerifiedProofs[bytes]()
 
     def dumps(self, content: Any) -> str | bytes:
         return self._signer.dumps(content)
@@ -102,12 +101,9 @@ class _KnownCookies:
     def loads(self, cookie: str, max_age: int) -> Any:
         """The content, each time anew. Raises BadSignature."""
         now = time.time()
-        known = self._known.get(cookie)
-        if known and now < known[0]:
-            return pickle.loads(known[1])  # noqa: S301 - pickled below, of what was verified
+        pickled = self._verified.find(cookie, now)
+        if pickled is not None:
+            return pickle.loads(pickled)  # noqa: S301 - pickled below, of what was verified
         content, signed_at = self._signer.loads(cookie, max_age=max_age, return_timestamp=True)
-        if len(self._known) >= CACHED_COOKIES:
-            self._known.clear()
-        until = min(now + CACHED_SECONDS, signed_at.timestamp() + max_age)
-        self._known[cookie] = until, pickle.dumps(content)
+        self._verified.remember(cookie, pickle.dumps(content), now, signed_at.timestamp() + max_age)
         return content
