@@ -176,8 +176,7 @@ class RecordPresenceService:
                 limit + 1,  # one is the asker, who is left out
                 new_nonce(),
                 self._timeline_ms,
-                quota.limit if quota else 0,
-                quota.window_ms if quota else 0,
+                *_counted(quota),
             ),
         )
         if reply[0] == "TAB_TAKEN":
@@ -382,8 +381,7 @@ class RecordPresenceService:
                 user,
                 message,
                 self._lease_ms,
-                quota.limit if quota else 0,
-                quota.window_ms if quota else 0,
+                *_counted(quota),
             ),
         )
         if reply[0] == "TAB_TAKEN":
@@ -463,14 +461,18 @@ class RecordPresenceService:
             self._lease_ms,
             new_nonce(),
             self._timeline_ms,
-            quota.limit if quota else 0,
-            quota.window_ms if quota else 0,
+            *_counted(quota),
         )
 
 
 def _with_quota(record: Record, quota: Quota | None) -> tuple[str, ...]:
     """The keys of a script that counts calls; where there is nothing to count it touches no sixth key."""
     return (*record.keys, quota.key if quota else record.tabs_key)
+
+
+def _counted(quota: Quota | None) -> tuple[int, int]:
+    """The last two arguments of such a script; a limit of 0 counts nothing."""
+    return (quota.limit, quota.window_ms) if quota else (0, 0)
 
 
 def _read_viewers(reply: list[Any], without_user: UserId | None, limit: int) -> ViewerList:
