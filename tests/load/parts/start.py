@@ -26,7 +26,12 @@ def run(effort: Effort) -> list[Table]:
         "share in each of them, PSS once.",
     )
     redis = RedisServer()
-    ways = {"embedded": {}, "Redis": {"REDIS_URL": f"unix://{redis.socket}", "WEB_CONCURRENCY": "2"}}
+    on_redis = {"REDIS_URL": f"unix://{redis.socket}", "WEB_CONCURRENCY": "2"}
+    ways = {
+        "embedded": {},
+        "Redis": on_redis,
+        "Redis, without the demo": {**on_redis, "PRESENCE_DEMO": "no"},
+    }
     try:
         _start({})  # the first time installs
         measured = interleaved(
