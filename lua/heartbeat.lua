@@ -19,7 +19,7 @@
 --
 -- Returns  version, short for {"OK", version}
 --          | {"OK", version, total, opened_ms, saves, claims, user, seat, ...}
---          | {"TAB_TAKEN"} | {"THROTTLED", retry_after_ms}
+--          | {"TAB_TAKEN"} | {"TOO_MANY_FIELDS"} | {"THROTTLED", retry_after_ms}
 -- Writes   tabs, seen, viewers, order, timeline, calls
 -- Cost     O(log tabs) when nothing changed, with four calls of Redis; O(limit) more for a list
 local tabs, seen, viewers, order, timeline = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
@@ -78,7 +78,9 @@ if not is_steady then
   if is_live and held.user ~= cjson.decode(state)[1] then
     return { "TAB_TAKEN" }
   end
-  roster.put(room, tab_id, state, lease_end)
+  if not roster.put(room, tab_id, state, lease_end) then
+    return { "TOO_MANY_FIELDS" }
+  end
   roster.settle(room)
   roster.commit(room, nonce)
   version = room.version

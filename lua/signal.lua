@@ -26,7 +26,7 @@ local tab_id, user, message = ARGV[1], ARGV[2], ARGV[3]
 local lease_ms = tonumber(ARGV[4])
 local calls_limit, window_ms = tonumber(ARGV[5]), ARGV[6]
 
-local retry_after_ms = calls_limit > 0 and quota.take(calls, calls_limit, window_ms)
+local retry_after_ms = calls_limit > 0 and quota.take_unless_full(calls, calls_limit, window_ms)
 if retry_after_ms then
   return { "THROTTLED", retry_after_ms }
 end

@@ -19,11 +19,17 @@ local tabs, seen, viewers, order, timeline = KEYS[1], KEYS[2], KEYS[3], KEYS[4],
 local lease_ms, nonce, timeline_ms = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[3])
 
 local keys = { tabs = tabs, seen = seen, viewers = viewers, order = order, timeline = timeline }
-local room = roster.open(keys, clock.now_us(), lease_ms, timeline_ms)
-roster.settle(room)
-roster.commit(room, nonce)
+local function sweep(is_damaged)
+  local room = roster.open(keys, clock.now_us(), lease_ms, timeline_ms)
+  room.damaged = room.damaged or is_damaged
+  roster.settle(room)
+  roster.commit(room, nonce)
+end
+
+sweep(false)
 
 local reply = { "OK" }
+local is_damaged = false
 local leases = redis.call("ZRANGE", seen, 0, -1, "WITHSCORES")
 for i = 1, #leases, 2 do
   local state = redis.call("HGET", tabs, leases[i])
@@ -31,6 +37,12 @@ for i = 1, #leases, 2 do
     reply[#reply + 1] = leases[i]
     reply[#reply + 1] = leases[i + 1]
     reply[#reply + 1] = state
+  else
+    is_damaged = true
   end
+end
+if is_damaged then
+  -- Another system has written over a tab: the viewers must say the same as this list.
+  sweep(true)
 end
 return reply

@@ -21,7 +21,9 @@ from app.presence.errors import ScriptFault, ScriptInvalid, StoreFull, StoreUnav
 
 LUA_DIRECTORY = Path(__file__).resolve().parents[2] / "lua"
 
-STATUS_WORDS = frozenset({"OK", "ABSENT", "CLAIMED", "FULL", "TAB_TAKEN", "THROTTLED", "UNCHANGED"})
+STATUS_WORDS = frozenset(
+    {"OK", "ABSENT", "CLAIMED", "FULL", "TAB_TAKEN", "THROTTLED", "TOO_MANY_FIELDS", "UNCHANGED"}
+)
 
 _INCLUDE = re.compile(r'^(\s*)local (\w+) = require\("lib\.(\w+)"\)$')
 _TITLE = re.compile(r"^-- ([\w.]+) - \S.*\.$")

@@ -183,6 +183,8 @@ class RecordPresenceService:
             raise TabOwnedByAnotherUser(tab_id)
         if reply[0] == "THROTTLED":
             raise TooManyCalls(reply[1] / 1000)
+        if reply[0] == "TOO_MANY_FIELDS":
+            raise InvalidPresence({"dirty_fields": ["All tabs of yours name too many different ones."]})
         if len(reply) == 2:
             return ViewerList(reply[1])
         _, version, total, opened_ms, saves, claims, *pairs = reply

@@ -14,6 +14,11 @@ function calm.first_end(seen)
   return redis.call("ZRANGE", seen, 0, 0, "WITHSCORES")[2]
 end
 
+-- When the last lease ends, ms.
+function calm.last_end(seen)
+  return tonumber(redis.call("ZRANGE", seen, -1, -1, "WITHSCORES")[2])
+end
+
 function calm.until_s(seen)
   return math.floor(calm.first_end(seen) / 1000)
 end

@@ -43,8 +43,9 @@ local function is_before(version, other)
   return version < other
 end
 
--- Remember a save; false when this version is known already: the call was
--- sent again, or both the page and its server tell of it.
+-- Remember a save; false when this version is known already (the call was
+-- sent again, or both the page and its server tell of it), or too old: nobody
+-- is told then, but whether it was told before nobody knows any more.
 function notes.save(room, row)
   notes.load(room)
   local place = #room.saves + 1
@@ -53,6 +54,10 @@ function notes.save(room, row)
     if room.saves[place][1] == row[1] then
       return false
     end
+  end
+  if place == 1 and #room.saves >= MOST_SAVES then
+    room.opened_ms, room.has_forgotten = room.now_ms, true
+    return false
   end
   table.insert(room.saves, place, row)
   if #room.saves > MOST_SAVES then
@@ -88,7 +93,8 @@ end
 local function live_claims(room)
   local live = {}
   for _, row in ipairs(room.claims) do
-    local lease_end = row[2] ~= room.taken_tab and redis.call("ZSCORE", room.seen, row[2])
+    local is_hers = row[2] ~= room.put_tab or row[3] == room.put_user
+    local lease_end = is_hers and redis.call("ZSCORE", room.seen, row[2])
     if lease_end and tonumber(lease_end) > room.now_ms then
       live[#live + 1] = row
     else

@@ -46,6 +46,7 @@ local EMPTY_VERSION = "0"
 local CROWD = 128 -- viewers; from here on a list is read through the index
 local BATCH = 1000 -- Lua's stack limits what unpack() may return
 local MOST_CHANGES = 100 -- in one message; more are announced as a reset
+local MOST_DIRTY_FIELDS = 200 -- of a user, in all of her tabs
 
 local function is_user_field(field)
   return string.sub(field, 1, 1) ~= META
@@ -281,6 +282,7 @@ function roster.open(keys, now_us, usual_ms, timeline_ms)
     timeline_ms = timeline_ms,
     now_us = now_us,
     now_ms = math.floor(now_us / 1000),
+    usual_ms = usual_ms,
     longest_ms = tonumber(longest_ms) or usual_ms,
     calm_until_s = tonumber(calm_until_s) or 0,
     meta = meta,
@@ -307,30 +309,62 @@ function roster.find(room, tab_id)
   return state, state ~= nil and tonumber(lease_end) > room.now_ms
 end
 
+-- Whether all tabs of a user would have too many fields unsaved. A seat is read
+-- and told whole, so nobody may make one that keeps Redis and everybody else busy.
+local function is_too_much(room, held, state)
+  local seat = change_of(room, state.user).seat
+  if not seat or #state.dirty_fields == 0 then
+    return false
+  end
+  local is_dirty, own, count = {}, {}, 0
+  for _, name in ipairs(held and held.user == state.user and held.dirty_fields or {}) do
+    own[name] = 1
+  end
+  for name, tabs in pairs(seat.dirty_fields) do
+    is_dirty[name] = tabs > (own[name] or 0) or nil
+  end
+  for _, name in ipairs(state.dirty_fields) do
+    is_dirty[name] = true
+  end
+  for _ in pairs(is_dirty) do
+    count = count + 1
+  end
+  return count > MOST_DIRTY_FIELDS
+end
+
 -- The first write is the one that a full Redis may refuse: then it refuses
--- the whole call.
+-- the whole call. False, and nothing is written, when it would be too much.
 function roster.put(room, tab_id, state_text, lease_end)
   local held = roster.find(room, tab_id)
   local state = decode_state(state_text)
+  if not room.damaged and is_too_much(room, held, state) then
+    return false
+  end
   redis.call("ZADD", room.seen, string.format("%d", lease_end), tab_id)
   redis.call("HSET", room.tabs, tab_id, state_text)
   local lease_ms = lease_end - room.now_ms
+  local is_usual = lease_ms == room.usual_ms and lease_ms < room.longest_ms
+  if is_usual and calm.last_end(room.seen) <= tonumber(lease_end) then
+    -- The setting is lower than it was, and no lease is left of then.
+    room.longest_ms = lease_ms
+  end
   room.is_short = lease_ms < room.longest_ms
   room.is_longer = lease_ms > room.longest_ms
   room.ends_before_calm = lease_end / 1000 < room.calm_until_s
   room.longest_ms = math.max(room.longest_ms, lease_ms)
   room.is_renewed = true
-  if room.damaged then
-    return
+  -- What she had claimed in this tab is not claimed by him.
+  room.put_tab, room.put_user = tab_id, state.user
+  if held and held.user ~= state.user then
+    room.has_lost_tabs = true
   end
-  add(room, state, not held or held.name ~= state.name)
-  if held then
-    subtract(room, held, "expired")
-    -- What she had claimed is not claimed by him.
-    if held.user ~= state.user then
-      room.has_lost_tabs, room.taken_tab = true, tab_id
+  if not room.damaged then
+    add(room, state, not held or held.name ~= state.name)
+    if held then
+      subtract(room, held, "expired")
     end
   end
+  return true
 end
 
 -- The first write is a removal, which a full Redis lets pass.
@@ -520,7 +554,7 @@ end
 -- end before all others.
 function roster.commit(room, nonce)
   local is_touched = room.is_renewed or room.has_lost_tabs or room.is_reined_in or room.reset
-  if not (is_touched or room.saved or room.claims_changed) then
+  if not (is_touched or room.saved or room.claims_changed or room.has_forgotten) then
     return
   end
   local tab_count = redis.call("ZCARD", room.seen)

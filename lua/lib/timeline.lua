@@ -13,7 +13,8 @@
 -- The ids are Redis's own: milliseconds, which never run backwards.
 local timeline = { MOST_ENTRIES = 1000 }
 
-local LOOK_BACK = 50 -- entries
+local LOOK_BACK = 50 -- entries, for a save
+local AT_ONCE = { 10, 100 } -- entries to read, first and then
 
 local function append_names(entry, pairs_of, first, last)
   for i = first, last, 2 do
@@ -59,23 +60,38 @@ function timeline.has_saved(room, lock_version)
   return false
 end
 
+-- Whether somebody was there after this entry; nil when it does not say.
+local function is_somebody_left(entry)
+  if entry[1] == "join" or entry[1] == "update" then
+    return true
+  elseif entry[1] == "leave" then
+    return entry[5] == nil
+  elseif entry[1] == "reset" then
+    return false
+  end
+end
+
 -- Whether the timeline ends with somebody there. When Redis has removed the keys
--- of a record by itself, nobody has told that its viewers are gone.
+-- of a record by itself, nobody has told that its viewers are gone. Costs O(saves
+-- and claims since somebody came or went).
 function timeline.is_open(room)
   if room.timeline_ms <= 0 then
     return false
   end
-  for _, item in ipairs(redis.call("XREVRANGE", room.timeline, "+", "-", "COUNT", LOOK_BACK)) do
-    local entry = cjson.decode(item[2][2])
-    if entry[1] == "join" or entry[1] == "update" then
-      return true
-    elseif entry[1] == "leave" then
-      return entry[5] == nil
-    elseif entry[1] == "reset" then
+  local last, count = "+", AT_ONCE[1]
+  while true do
+    local items = redis.call("XREVRANGE", room.timeline, last, "-", "COUNT", count)
+    for _, item in ipairs(items) do
+      local is_left = is_somebody_left(cjson.decode(item[2][2]))
+      if is_left ~= nil then
+        return is_left
+      end
+    end
+    if #items < count then
       return false
     end
+    last, count = "(" .. items[#items][1], AT_ONCE[2]
   end
-  return false
 end
 
 -- Write the room's entries. Costs O(entries), nothing when there are none.

@@ -365,3 +365,28 @@ def test_claim_touches_only_the_keys_that_it_declares(real_redis, strict_user):
         claim(redis, "b1", "title", 43, timeline_ms=DAY_MS)
         assert saved_versions(redis) == []
     assert set(real_redis.keys("*")) <= set(RECORD.keys)
+
+
+def test_claim_ends_when_another_user_has_its_tab_in_a_broken_record(redis):
+    """Its lease was over, nobody had swept it, and a field without a lease stood beside it."""
+    heartbeat(redis, "a1", 42)
+    claim(redis, "a1", "title", 42)
+    redis.hset(RECORD.tabs_key, "by hand", "no JSON")
+    age(redis, "a1")
+
+    heartbeat(redis, "a1", 43, name="Bob")
+
+    assert claimed(redis) == {}
+
+
+def test_claim_outlives_the_loss_of_its_tabs_lease(two_people):
+    redis = two_people
+    claim(redis, "a1", "title", 42)
+    redis.delete(RECORD.seen_key)
+
+    heartbeat(redis, "a1", 42)
+    assert claimed(redis) == {"title": "a1"}
+
+    redis.delete(RECORD.seen_key)
+    heartbeat(redis, "a1", 43)
+    assert claimed(redis) == {}

@@ -412,6 +412,19 @@ def test_lease_longer_than_usual_is_kept_by_those_with_the_usual_one(redis):
     assert leases(redis)["t1"] > LEASE_MS * 2
 
 
+def test_heartbeat_is_steady_again_when_no_lease_of_a_longer_setting_is_left(redis):
+    heartbeat(redis, "t1", 42, lease_ms=LEASE_MS * 3)
+    heartbeat(redis, "t2", 43)
+    leave(redis, "t1", 42)
+    heartbeat(redis, "t2", 43)
+    with Listener(redis) as listener:
+        heartbeat(redis, "t2", 43)
+        assert listener.messages() == []
+
+    for key in redis.keys("*"):
+        assert beyond_leases_ms(redis, key) > 0, key
+
+
 def test_record_lives_as_long_as_a_lease_that_a_new_setting_has_lengthened(redis):
     heartbeat(redis, "t1", 42)
     heartbeat(redis, "t1", 42, lease_ms=LEASE_MS * 3)
@@ -743,6 +756,32 @@ def test_no_word_is_special_as_a_tab_or_a_field(redis, word):
     leave(redis, word, 42)
     leave(redis, "t2", 42)
     assert redis.keys("*") == []
+
+
+# What a user's tabs may name together
+
+
+def fields(first, last):
+    return [f"field-{number}" for number in range(first, last)]
+
+
+def test_users_tabs_name_two_hundred_unsaved_fields_together_and_no_more(redis):
+    heartbeat(redis, "t1", 42, dirty=True, dirty_fields=fields(0, 100))
+    heartbeat(redis, "t2", 42, dirty=True, dirty_fields=fields(100, 200))
+    before = contents(redis)
+
+    assert heartbeat(redis, "t3", 42, dirty=True, dirty_fields=fields(200, 201)) == ["TOO_MANY_FIELDS"]
+    assert contents(redis) == before
+    assert heartbeat(redis, "t3", 42, dirty=True, dirty_fields=fields(0, 100))[0] == "OK"
+    assert heartbeat(redis, "t4", 43, dirty=True, dirty_fields=fields(200, 300))[0] == "OK"
+
+
+def test_tab_may_name_other_unsaved_fields_in_the_place_of_its_own(redis):
+    heartbeat(redis, "t1", 42, dirty=True, dirty_fields=fields(0, 100))
+    heartbeat(redis, "t2", 42, dirty=True, dirty_fields=fields(100, 200))
+
+    assert heartbeat(redis, "t2", 42, dirty=True, dirty_fields=fields(200, 300))[0] == "OK"
+    assert len(viewers(redis)[0]["dirty_fields"]) == 200
 
 
 # The caller's quota

@@ -142,6 +142,16 @@ def test_version_older_than_all_that_are_remembered_shortens_the_memory_to_now(r
     assert opened_ms(redis) >= before
 
 
+def test_version_older_than_all_that_are_remembered_is_told_to_nobody(redis):
+    heartbeat(redis, "t1", 42)
+    for lock_version in range(100, 100 + MOST_SAVES):
+        save(redis, lock_version, "name")
+    with Listener(redis) as listener:
+        for _ in range(2):
+            save(redis, 5, "name")
+        assert listener.messages() == []
+
+
 def test_memory_begins_when_the_record_is_opened(redis):
     before = now_ms(redis)
     heartbeat(redis, "t1", 42)

@@ -112,6 +112,15 @@ def test_signal_passes_when_redis_is_full(full_redis):
     assert signal(redis) == ["OK"]
 
 
+def test_signal_passes_uncounted_when_redis_is_full(full_redis):
+    redis, fill = full_redis
+    heartbeat(redis, "t1", 42)
+    fill()
+
+    assert signal(redis, calls=CALLS, calls_limit=5) == ["OK"]
+    assert redis.get(CALLS) is None
+
+
 def test_signal_touches_only_the_keys_that_it_declares(real_redis, strict_user):
     heartbeat(real_redis, "t1", 42)
     with strict_user(*RECORD.keys, CALLS) as redis:

@@ -107,12 +107,13 @@ def test_garbage_never_shows(redis, garbage, has_lease):
 
 
 @pytest.mark.parametrize("garbage", ["no JSON", "", "null", "[]", '["x","Alice"]'])
-def test_garbage_in_place_of_a_live_tab_hides_only_that_tab(redis, garbage):
+def test_garbage_in_place_of_a_live_tab_hides_that_tab_and_its_viewer_only(redis, garbage):
     heartbeat(redis, "t1", 42)
     heartbeat(redis, "t2", 43, name="Bob")
     redis.hset(RECORD.tabs_key, "t1", garbage)
 
     assert list(tabs(redis)) == ["t2"]
+    assert names(redis) == ["Bob"]
     age(redis, "t1")
     assert list(tabs(redis)) == ["t2"]
     assert names(redis) == ["Bob"]

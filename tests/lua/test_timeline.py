@@ -145,6 +145,16 @@ def test_viewers_whom_redis_forgot_unnoticed_are_not_told_as_still_there(redis):
     assert kinds(redis)[4:] == ["join", "reset", "join"]
 
 
+def test_forgotten_viewers_are_noticed_however_much_they_saved(redis):
+    beat(redis)
+    for lock_version in range(250):
+        save(redis, lock_version, "name", timeline_ms=DAY_MS)
+    redis.delete(*RECORD.keys[:3])
+    beat(redis, "t2", 43, name="Bob")
+
+    assert kinds(redis)[-2:] == ["reset", "join"]
+
+
 def test_user_who_comes_back_before_anybody_noticed_has_not_left(redis):
     beat(redis)
     age(redis, "t1")

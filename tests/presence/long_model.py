@@ -66,6 +66,11 @@ def play(redis: Any, steps: int, say: Callable[[int], None]) -> int:
     done = 0
 
     class Counted(PresenceMachine):
+        def __init__(self, redis: Any) -> None:
+            nonlocal done
+            super().__init__(redis)
+            done -= 1  # invariants are looked at once before the first step
+
         @invariant()
         def count(self) -> None:
             nonlocal done

@@ -5,7 +5,7 @@
 
 import json
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from threading import Thread
 
@@ -44,6 +44,7 @@ USERS = [42, "42", 7]
 TABS = ["t1", "t2", "t3", "t4"]
 NAMES = ["Alice", "Alicia"]
 FIELDS = [None, "title", "body"]
+UNSAVED = [(), ("title",), ("title", "body")]
 CLAIMED = ["title", "body"]
 VERSIONS = [3, 9, 10, 11]  # of saves, told in any order and more than once
 
@@ -56,6 +57,7 @@ class Tab:
     dirty: bool
     active_field: str | None
     lease_end: int
+    unsaved: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,7 @@ class Model:
 
     def viewer(self, user):
         tabs = [tab for tab in self.tabs.values() if tab.user == user and type(tab.user) is type(user)]
-        return {
+        viewer = {
             "id": user,
             "name": self.names[user],
             "tabs": len(tabs),
@@ -137,6 +139,9 @@ class Model:
             "has_dirty_tab": any(tab.dirty for tab in tabs),
             "active_fields": sorted({tab.active_field for tab in tabs if tab.active_field}),
         }
+        if unsaved := sorted({name for tab in tabs for name in tab.unsaved}):
+            viewer["dirty_fields"] = unsaved
+        return viewer
 
 
 def without_time(row, place):
@@ -185,27 +190,27 @@ class PresenceMachine(RuleBasedStateMachine):
         mode=st.sampled_from(["view", "edit"]),
         dirty=st.booleans(),
         active_field=st.sampled_from(FIELDS),
+        unsaved=st.sampled_from(UNSAVED),
         visible=st.booleans(),
         lease_ms=st.sampled_from([LEASE_MS, LEASE_MS, SHORT_LEASE_MS]),
     )
-    def beat(self, tab_id, user, name, mode, dirty, active_field, visible, lease_ms):
-        self.heartbeat(tab_id, Tab(user, name, mode, dirty, active_field, self.model.now + lease_ms), visible)
+    def beat(self, tab_id, user, name, mode, dirty, active_field, unsaved, visible, lease_ms):
+        lease_end = self.model.now + lease_ms
+        self.heartbeat(tab_id, Tab(user, name, mode, dirty, active_field, lease_end, unsaved), visible)
 
     @rule(tab_id=st.sampled_from(TABS), ask=st.booleans())
     def beat_again(self, tab_id, ask):
         """Most heartbeats: nothing has changed."""
         held = self.model.tabs.get(tab_id)
         if held:
-            tab = Tab(
-                held.user, held.name, held.mode, held.dirty, held.active_field, self.model.now + LEASE_MS
-            )
-            self.heartbeat(tab_id, tab, True, ask)
+            self.heartbeat(tab_id, replace(held, lease_end=self.model.now + LEASE_MS), True, ask)
 
     def heartbeat(self, tab_id, tab, visible, ask=False):
         owner = self.model.owner(tab_id)
         arguments = ("flow", 12, tab_id, tab.user, tab.name, tab.mode, tab.dirty)
         options = {
             "active_field": tab.active_field,
+            "dirty_fields": tab.unsaved,
             "visible": visible,
             "list_viewers": ask,
             "known_version": self.model.version,
@@ -326,10 +331,18 @@ class PresenceMachine(RuleBasedStateMachine):
                 tab["mode"],
                 tab["dirty"],
                 tab["active_field"],
+                tuple(sorted(tab.get("dirty_fields", ()))),
             )
             for tab_id, tab in tabs.items()
         } == {
-            tab_id: (user_key(tab.user), tab.name, tab.mode, tab.dirty, tab.active_field)
+            tab_id: (
+                user_key(tab.user),
+                tab.name,
+                tab.mode,
+                tab.dirty,
+                tab.active_field,
+                tuple(sorted(tab.unsaved)),
+            )
             for tab_id, tab in self.model.tabs.items()
         }
 
@@ -442,8 +455,10 @@ class PresenceMachine(RuleBasedStateMachine):
                 "tabs": what[2],
                 "mode": "edit" if what[3] else "view",
                 "has_dirty_tab": what[4] > 0,
-                "active_fields": what[5::2],
+                "active_fields": [name for name in what[5::2] if isinstance(name, str)],
             }
+            if isinstance(what[-1], list):
+                after["dirty_fields"] = what[-1][::2]
             assert shown.get(user) != after
             shown[user] = after
         return shown
