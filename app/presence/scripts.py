@@ -32,6 +32,7 @@ _UNPACK = re.compile(r"^local ([\w, ]+) = (.*(?:KEYS|ARGV)\[.*)$")
 _ITEM = re.compile(r"^(tonumber\()?(KEYS|ARGV)\[(\d+)\](\))?$")
 _RETURNED = re.compile(r'(?:return|reply =) \{ ?"([A-Z_]+)"')
 _ERROR_LINE = re.compile(r'(?:user_script:|\[string "<python>"\]:)(\d+)')
+_GLOBAL_SET = re.compile(r"global variables?:? '?(\w+)")
 
 # Answers of a Redis that is alive and says "not now".
 _NOT_NOW = (
@@ -84,7 +85,16 @@ class Script:
                 return match.group(0)
             return "{}:{}".format(*self.origins[line - 1])
 
+        if (found := _GLOBAL_SET.search(message)) and not _ERROR_LINE.search(message):
+            return f"{message}{self._where_set(found.group(1))}"
         return _ERROR_LINE.sub(source, message)
+
+    def _where_set(self, name: str) -> str:
+        """fakeredis names no line, and from then on refuses every script."""
+        for line, origin in zip(self.text.splitlines(), self.origins, strict=True):
+            if re.match(rf"\s*(function\s+{name}\s*\(|{name}\s*=[^=])", line):
+                return " at {}:{}; restart the process once it is mended".format(*origin)
+        return ""
 
 
 class Scripts:
@@ -280,8 +290,10 @@ def compose(path: Path) -> Script:
             if library in including:
                 raise ScriptInvalid(f"{file}:{number}: {library_file} includes itself")
             append(f"{indent}local {library} = (function()", file, number)
-            include(library_path.read_text("utf-8").splitlines(), library_file, (*including, library))
-            append(f"{indent}end)()", file, number)
+            library_lines = library_path.read_text("utf-8").splitlines()
+            include(library_lines, library_file, (*including, library))
+            # Where Lua notices that the library has an `end` too few.
+            append(f"{indent}end)()", library_file, len(library_lines))
 
     include(lines, file, ())
     keys, args, returns = _check_header(file, path.stem, lines)

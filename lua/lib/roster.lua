@@ -20,7 +20,7 @@
 -- `user` is the JSON text of a user id (42 or "u-7" with its quotes): as text
 -- it keeps its type and all its digits, which a Lua number would not.
 --
--- Invariants, true whenever a script returns:
+-- Invariants, true whenever a script that settles the roster returns:
 --   1. tabs and seen have the same members; no lease in seen is over, none
 --      ends later than the longest lease from now.
 --   2. A user has a seat exactly when a tab of hers is live, and the seat's

@@ -207,6 +207,21 @@ def test_text_that_is_no_lua_names_the_file_and_line(redis, lua):
         touch(redis, Scripts(lua))
 
 
+def test_library_without_its_end_is_named_itself(redis, lua):
+    edit(lua / "lib/words.lua", "end", "")
+
+    with pytest.raises(ScriptFault, match=r"lua/lib/words\.lua:\d"):
+        touch(redis, Scripts(lua))
+
+
+def test_global_is_named_with_its_file_and_line(redis, lua):
+    edit(lua / "touch.lua", "if ttl_ms < 0 then", "waited = 0\nif ttl_ms < 0 then")
+
+    with pytest.raises(ScriptFault) as fault:
+        touch(redis, Scripts(lua))
+    assert "lua/touch.lua:16" in str(fault.value)
+
+
 def test_answer_that_the_header_does_not_declare_is_a_fault(redis, lua):
     edit(
         lua / "touch.lua",
