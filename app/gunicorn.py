@@ -40,6 +40,8 @@ accesslog = "-" if _logs_access else None
 loglevel = "warning"
 control_socket_disable = True
 
+GC_THRESHOLD = 10_000  # objects; the interpreter's own is 700
+
 # A stream is a file descriptor, and the usual limit is 1,024 of them.
 _soft_limit, _hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)
 resource.setrlimit(resource.RLIMIT_NOFILE, (min(_hard_limit, 65_536), _hard_limit))
@@ -124,10 +126,12 @@ def post_worker_init(worker: Any) -> None:
     """Leave what is loaded to itself; let the streams of a worker that stops come to an end.
 
     Looking through all that is loaded takes the garbage collector 50 ms and more, in which nobody is
-    answered, and finds nothing.
+    answered, and finds nothing. A change told to thousands of streams makes thousands of objects at
+    once, and no garbage: at the usual threshold the collector takes a fifth of its time.
     """
     gc.collect()
     gc.freeze()
+    gc.set_threshold(GC_THRESHOLD, *gc.get_threshold()[1:])
     # Ctrl-C reaches the workers as well as the master, who then sends them SIGQUIT.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     extensions = getattr(worker.wsgi, "extensions", {})

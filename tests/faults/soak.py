@@ -12,12 +12,13 @@ import random
 import sys
 import time
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from app.api.events import COMMENT_SECONDS
+from app.presence.streams import MOST_SAVES
 from tests.api.client import token
 from tests.faults.browser_http import Answer, Connection
 from tests.faults.judge import Judge
@@ -34,6 +35,7 @@ SAMPLES = 4  # on the way
 # What may be left of the memory, beyond the base: heaps don't give back every page.
 PROCESS_MIB, REDIS_MIB = 10.0, 1.0
 MORE_CONNECTIONS = 8  # to Redis, of all processes
+MOST_SAVES_A_SECOND = 60.0  # with two other calls each
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,10 @@ class Soak:
 
 
 def soak(minutes: float, crowd: Crowd) -> Soak:
-    """A round of the same before, a tenth as long, so that the base is that of a service at work."""
+    """A round of the same before, a tenth as long, so that the base is that of a service at work.
+
+    With more saves, so that what is remembered on purpose is full by then: the last 50 of a record.
+    """
     redis = RedisServer()
     gunicorn = None
     try:
@@ -124,7 +129,8 @@ def soak(minutes: float, crowd: Crowd) -> Soak:
 
 async def _soak(seconds: float, crowd: Crowd, redis: RedisServer, gunicorn: GunicornServer) -> Soak:
     judge = Judge(1.0, 2.0)
-    await _live(seconds / 10, crowd, gunicorn, judge, [])
+    fills = min(MOST_SAVES_A_SECOND, crowd.records * MOST_SAVES / (seconds / 10))
+    await _live(seconds / 10, replace(crowd, saves_a_second=fills), gunicorn, judge, [])
     samples = [await _when_all_are_gone("base", crowd, redis, gunicorn)]
 
     def sample(share: float) -> None:
