@@ -11,7 +11,7 @@
 -- ARGV[3]  message      string  what the record's streams get
 -- ARGV[4]  lease_ms     int     > 0
 -- ARGV[5]  calls_limit  int     signals a window may hold; 0 counts none
--- ARGV[6]  window_ms    string  > 0 where signals are counted
+-- ARGV[6]  window_ms    digits  > 0 where signals are counted
 --
 -- Returns  {"OK"} | {"ABSENT"} | {"TAB_TAKEN"} | {"THROTTLED", retry_after_ms}
 -- Writes   calls

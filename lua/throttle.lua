@@ -2,7 +2,7 @@
 --
 -- KEYS[1]  calls      string  calls in this window; ends with it
 -- ARGV[1]  limit      int     calls a window may hold
--- ARGV[2]  window_ms  string  > 0
+-- ARGV[2]  window_ms  digits  > 0
 --
 -- Returns  {"OK"} | {"THROTTLED", retry_after_ms}
 -- Writes   calls

@@ -13,7 +13,7 @@
 -- ARGV[5]  nonce          string  random; part of a new version
 -- ARGV[6]  timeline_ms    int     how long the timeline is kept; 0 writes none
 -- ARGV[7]  calls_limit    int     calls a window may hold; 0 counts none
--- ARGV[8]  window_ms      string  > 0 where calls are counted
+-- ARGV[8]  window_ms      digits  > 0 where calls are counted
 --
 -- Returns  {"OK", version, is_viewing, total, opened_ms, saves, claims, user, seat, ...}
 --          | {"UNCHANGED", version} | {"THROTTLED", retry_after_ms}

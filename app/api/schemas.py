@@ -95,7 +95,10 @@ class Heartbeat(Body):
         },
     )
     dirty_fields = _field_names(
-        load_default=(), metadata={"description": "The form fields with unsaved changes."}
+        load_default=(),
+        metadata={
+            "description": "The form fields with unsaved changes; all tabs of a user name 200 at most."
+        },
     )
     base_version = _lock_version(
         metadata={"description": "The lock_version that the form was loaded with; asks for a forecast."}

@@ -619,6 +619,35 @@ function roster.commit(room, nonce)
   redis.call("PUBLISH", room.tabs, cjson.encode(message))
 end
 
+-- The index of a crowd, made anew.
+local function make_index(viewers, order)
+  redis.call("DEL", order)
+  local packed = redis.call("HGETALL", viewers)
+  for i = 1, #packed, 2 do
+    if is_user_field(packed[i]) then
+      redis.call("ZADD", order, decode_seat(packed[i + 1]).arrival, packed[i])
+    end
+  end
+  redis.call("PEXPIRE", order, redis.call("PTTL", viewers))
+end
+
+-- Appends the first `limit` of the index; false, and nothing, when it names somebody who is not there.
+local function append_indexed(viewers, order, limit, reply)
+  local users, seats = redis.call("ZRANGE", order, 0, limit - 1), {}
+  in_batches(users, function(_, _, ...)
+    for _, seat in ipairs(redis.call("HMGET", viewers, ...)) do
+      seats[#seats + 1] = seat or nil
+    end
+  end)
+  if #seats < #users then
+    return false
+  end
+  for i, user in ipairs(users) do
+    reply[#reply + 1], reply[#reply + 2] = user, seats[i]
+  end
+  return true
+end
+
 -- Appends to `reply`: the number of viewers, since when saves are remembered
 -- (ms), the texts of saves and claims, then user, seat, user, seat, ... of the first
 -- `limit` to arrive (of all of them where there is no crowd; the caller sorts
@@ -640,22 +669,11 @@ function roster.list(viewers, order, limit, reply)
     end
     return
   end
-  if redis.call("ZCARD", order) ~= total then
-    redis.call("DEL", order)
-    local packed = redis.call("HGETALL", viewers)
-    for i = 1, #packed, 2 do
-      if is_user_field(packed[i]) then
-        redis.call("ZADD", order, decode_seat(packed[i + 1]).arrival, packed[i])
-      end
-    end
-    redis.call("PEXPIRE", order, redis.call("PTTL", viewers))
+  local is_indexed = redis.call("ZCARD", order) == total and append_indexed(viewers, order, limit, reply)
+  if not is_indexed then
+    make_index(viewers, order)
+    append_indexed(viewers, order, limit, reply)
   end
-  local users = redis.call("ZRANGE", order, 0, limit - 1)
-  in_batches(users, function(first, _, ...)
-    for i, seat in ipairs(redis.call("HMGET", viewers, ...)) do
-      reply[#reply + 1], reply[#reply + 2] = users[first + i - 1], seat
-    end
-  end)
 end
 
 return roster

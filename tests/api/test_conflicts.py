@@ -303,6 +303,16 @@ def test_unsaved_fields_are_shown_in_the_lists(alice, bob):
     assert "dirty_fields" not in data_of(bob.viewers())["viewers"][0]
 
 
+def test_tabs_of_a_user_that_name_too_many_unsaved_fields_together_are_422(alice):
+    for number in range(2):
+        many = [f"field {number} {index}" for index in range(100)]
+        assert data_of(alice.heartbeat(tab_id=f"t{number}", dirty=True, dirty_fields=many))["registered"]
+
+    refused = failure_of(alice.heartbeat(tab_id="t2", dirty=True, dirty_fields=["one more"]), 422)
+    assert list(refused["errors"]) == ["dirty_fields"]
+    assert list(data_of(alice.tabs())["tabs"]) == ["t0", "t1"]
+
+
 # Claims
 
 

@@ -922,3 +922,24 @@ def test_crowd_survives_the_loss_of_a_key(redis, lost):
 
     assert sorted(viewer["id"] for viewer in viewers(redis)) == list(range(CROWD))
     assert redis.zcard(RECORD.order_key) == CROWD
+
+
+def test_index_that_names_somebody_who_is_not_there_is_made_anew(redis):
+    crowd(redis)
+    read_viewers(redis)
+    redis.zrem(RECORD.order_key, "3")
+    redis.zadd(RECORD.order_key, {"stranger": 4})
+
+    assert [viewer["id"] for viewer in viewers(redis)] == list(range(CROWD))
+    assert redis.zscore(RECORD.order_key, "stranger") is None
+
+
+def test_index_lives_as_long_as_its_crowd_beats(redis):
+    crowd(redis)
+    read_viewers(redis)
+    for _ in range(4):
+        pass_time(redis, LEASE_MS // 3)
+        crowd(redis)
+
+    assert redis.zcard(RECORD.order_key) == CROWD
+    assert redis.pttl(RECORD.order_key) > LEASE_MS - SLACK_MS

@@ -206,6 +206,13 @@ def test_save_of_a_record_that_nobody_has_open_stands_in_the_timeline_once(redis
     assert redis.keys("*") == [RECORD.timeline_key]
 
 
+def test_save_sent_again_after_many_others_stands_in_the_timeline_once(redis):
+    for lock_version in [*range(8, 48), 8]:
+        save(redis, lock_version, "name", timeline_ms=DAY_MS)
+
+    assert len(timeline(redis)) == 40
+
+
 def test_save_sent_again_after_all_have_left_stands_in_the_timeline_once(redis):
     heartbeat(redis, "t1", 42, timeline_ms=DAY_MS)
     save(redis, 8, "name", timeline_ms=DAY_MS)
