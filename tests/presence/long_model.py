@@ -1,10 +1,12 @@
 """`make model`: a million steps of random histories against the plain model of test_model.py.
 
 `python -m tests.presence.long_model [STEPS]`: a tenth of them on fakeredis and
-a tenth on a Cluster, the rest on one Redis; other histories each time. A
+a tenth on a Cluster, the rest on one Redis; other histories each time, and in
+every second round of them three viewers are a crowd. A
 difference ends it, with the shortest history that shows it.
 """
 
+import itertools
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -16,7 +18,8 @@ import redis as redis_py
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import invariant, run_state_machine_as_test
 
-from tests.presence.test_model import PresenceMachine
+from app.presence.scripts import Scripts
+from tests.presence.test_model import PresenceMachine, small_crowds
 from tests.redis_cluster import RedisCluster
 from tests.redis_server import RedisServer
 
@@ -66,9 +69,9 @@ def play(redis: Any, steps: int, say: Callable[[int], None]) -> int:
     done = 0
 
     class Counted(PresenceMachine):
-        def __init__(self, redis: Any) -> None:
+        def __init__(self, scripts: Scripts | None) -> None:
             nonlocal done
-            super().__init__(redis)
+            super().__init__(redis, scripts)
             done -= 1  # invariants are looked at once before the first step
 
         @invariant()
@@ -76,8 +79,10 @@ def play(redis: Any, steps: int, say: Callable[[int], None]) -> int:
             nonlocal done
             done += 1
 
-    while done < steps:
-        run_state_machine_as_test(lambda: Counted(redis), settings=ROUND)
+    for scripts in itertools.cycle((None, small_crowds())):
+        if done >= steps:
+            break
+        run_state_machine_as_test(lambda scripts=scripts: Counted(scripts), settings=ROUND)
         say(done)
     return done
 

@@ -6,7 +6,11 @@
 import json
 import time
 from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path
 from random import Random
+from shutil import copytree
+from tempfile import TemporaryDirectory
 from threading import Thread
 
 import pytest
@@ -23,6 +27,7 @@ from hypothesis.stateful import (
 
 from app.presence.errors import TabOwnedByAnotherUser
 from app.presence.records import Record, user_key
+from app.presence.scripts import LUA_DIRECTORY, Scripts
 from app.presence.service import RecordPresenceService
 from tests.lua.commands import Listener, assert_chained, contents, pass_time, set_clock_back
 from tests.presence.histories import histories
@@ -157,12 +162,24 @@ def by_user(viewers):
     return {user_key(viewer["id"]): viewer for viewer in viewers}
 
 
+@cache
+def small_crowds():
+    """The scripts, but that three viewers are a crowd: so histories of three people reach its index."""
+    with TemporaryDirectory() as directory:
+        lua = Path(directory, "lua")
+        copytree(LUA_DIRECTORY, lua)
+        roster = (lua / "lib/roster.lua").read_text("utf-8")
+        assert roster.count("local CROWD = 128 ") == 1
+        (lua / "lib/roster.lua").write_text(roster.replace("CROWD = 128 ", "CROWD = 2 "), "utf-8")
+        return Scripts(lua)
+
+
 class PresenceMachine(RuleBasedStateMachine):
-    def __init__(self, redis):
+    def __init__(self, redis, scripts=None):
         super().__init__()
         redis.flushall()
         self.redis = redis
-        self.service = RecordPresenceService(redis, 1, ttl_seconds=LEASE_MS / 1000)
+        self.service = RecordPresenceService(redis, 1, ttl_seconds=LEASE_MS / 1000, scripts=scripts)
         self.listener = Listener(redis, RECORD).__enter__()
         self.model = Model()
         self.shown = {}  # the viewers as a stream's client knows them
@@ -517,10 +534,17 @@ class PresenceMachine(RuleBasedStateMachine):
             ends = max(tab.lease_end for tab in self.model.tabs.values()) - self.model.now
             for key in (RECORD.tabs_key, RECORD.seen_key, RECORD.viewers_key):
                 assert self.redis.pttl(key) > ends - 4_000, key
+            if indexed := self.redis.zrange(RECORD.order_key, 0, -1):
+                assert set(indexed) == set(self.shown)
+                assert self.redis.pttl(RECORD.order_key) > ends - 4_000
 
 
 def test_every_history_agrees_with_the_model(redis):
     run_state_machine_as_test(lambda: PresenceMachine(redis), settings=PROFILE)
+
+
+def test_every_history_of_a_crowd_agrees_with_the_model(redis):
+    run_state_machine_as_test(lambda: PresenceMachine(redis, small_crowds()), settings=PROFILE)
 
 
 def test_every_history_agrees_with_the_model_on_a_cluster():
