@@ -2,7 +2,7 @@
 
 `python -m tests.presence.long_model [STEPS]`: a tenth of them on fakeredis and
 a tenth on a Cluster, the rest on one Redis; other histories each time, and in
-every second round of them three viewers are a crowd. A
+every second round of them two viewers are a crowd. A
 difference ends it, with the shortest history that shows it.
 """
 
