@@ -11,6 +11,7 @@ from typing import Any
 from app.presence.records import Record
 from app.presence.streams import Event, Stream, StreamEnded
 
+EMPTY = "0"  # the version of a record that nobody has open
 PATIENCE_SECONDS = 5.0  # on a machine that is busy with other things
 
 
@@ -35,11 +36,20 @@ class Screen:
         self.total: int | None = None
         self.version: str | None = None
         self.is_unconfirmed = False
+        self.saves: list[dict[str, Any]] = []  # by version
+        self.claims: dict[str, Any] = {}
 
     def apply(self, event: Event, total: int) -> None:
         if event.kind == "snapshot":
             self.viewers = [dict(seat.viewer) for _, seat in event.seats]
             self.is_unconfirmed = event.is_unconfirmed
+            self.saves, self.claims = list(event.notes.saves), dict(event.notes.claims)
+        elif event.kind == "saved":
+            save = {name: value for name, value in event.data.items() if name != "record"}
+            assert save["lock_version"] not in {known["lock_version"] for known in self.saves}, "saved twice"
+            self.saves = sorted([*self.saves, save], key=lambda known: known["lock_version"])
+        elif event.kind == "claims":
+            self.claims = event.data["claims"]
         else:
             assert self.viewers is not None, "a snapshot comes first"
             viewer = dict(event.seat.viewer)
@@ -52,8 +62,11 @@ class Screen:
             else:
                 assert event.kind == "leave"
                 self.viewers = [shown for shown in self.viewers if shown["id"] != viewer["id"]]
-        self.total = total
         self.version = event.version
+        if event.version == EMPTY:  # nothing is remembered of a record that nobody has open
+            self.saves, self.claims = [], {}
+        if event.kind not in ("saved", "claims"):
+            self.total = total
 
 
 class Page:
@@ -88,7 +101,7 @@ class Page:
         if event.user is not None and event.user == self.stream.user:
             return  # the wire says nothing but the version
         self.log.append((event.kind, name, user, event.reason))
-        if event.seats is not None or event.seat is not None:
+        if event.seats is not None or event.seat is not None or event.kind in ("saved", "claims"):
             self.screens.setdefault(name, Screen(self.stream.limit)).apply(event, total)
 
     def screen(self, record: Record) -> Screen:

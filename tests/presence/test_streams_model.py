@@ -134,6 +134,37 @@ class StreamsMachine(RuleBasedStateMachine):
         for user in range(100, 115):
             self.quietly(self.service.remove_presence, record, f"m{user}")
 
+    @rule(
+        record=st.sampled_from(RECORDS),
+        tab_id=st.sampled_from([*TABS, None]),
+        user=st.sampled_from(USERS),
+        lock_version=st.integers(1, 9),
+    )
+    def save(self, record, tab_id, user, lock_version):
+        self.quietly(self.service.record_saved, record, lock_version, ["title"], user, "Saver", tab_id)
+
+    @rule(
+        record=st.sampled_from(RECORDS),
+        tab_id=st.sampled_from(TABS),
+        user=st.sampled_from(USERS),
+        field=st.sampled_from(["title", "body"]),
+        take_over=st.booleans(),
+    )
+    def claim(self, record, tab_id, user, field, take_over):
+        def claim(*arguments):
+            self.service.claim_field(*arguments, take_over=take_over)
+
+        self.quietly(claim, record, tab_id, user, field)
+
+    @rule(
+        record=st.sampled_from(RECORDS),
+        tab_id=st.sampled_from(TABS),
+        user=st.sampled_from(USERS),
+        field=st.sampled_from(["title", "body"]),
+    )
+    def release(self, record, tab_id, user, field):
+        self.quietly(self.service.release_field, record, tab_id, user, field)
+
     def quietly(self, function, record, *arguments):
         with contextlib.suppress(TabOwnedByAnotherUser):
             function(record.type, record.id, *arguments)
@@ -202,17 +233,22 @@ class StreamsMachine(RuleBasedStateMachine):
         without_user = {} if reader.user is None else {"without_user": json.loads(reader.user)}
         page, screen = reader.page, reader.page.screen(record)
 
+        def shown():
+            return screen.viewers, screen.total, screen.saves, screen.claims
+
+        def listed():
+            answer = self.service.list_viewers(record.type, record.id, limit=reader.limit, **without_user)
+            return answer.viewers, answer.total, answer.notes.saves, answer.notes.claims
+
         def is_equal():
             page.take()
             assert page.ended is None
-            listed = self.service.list_viewers(record.type, record.id, limit=reader.limit, **without_user)
-            return (screen.viewers, screen.total) == (listed.viewers, listed.total)
+            return shown() == listed()
 
         try:
             wait_until(is_equal, seconds=4)
         except AssertionError:
-            listed = self.service.list_viewers(record.type, record.id, limit=reader.limit, **without_user)
-            raise AssertionError(f"{screen.viewers} {screen.total}\n{listed}\n{page.log}") from None
+            raise AssertionError(f"{shown()}\n{listed()}\n{page.log}") from None
 
 
 @pytest.fixture
