@@ -225,6 +225,11 @@ class StreamsMachine(RuleBasedStateMachine):
     def settle(self):
         for faults in self.faults:
             faults.end()
+        # Whatever has happened, what is done now reaches everybody.
+        self.beat(RECORDS[0], "t6", 7, "edit", "Alice")
+        for lock_version in (10, 11):
+            self.save(RECORDS[0], "t6", 7, lock_version)
+        self.claim(RECORDS[0], "t6", 7, "title", True)
         for record in RECORDS:
             for reader in self.readers:
                 self.settled(record, reader)
