@@ -63,7 +63,7 @@ class Screen:
                 assert event.kind == "leave"
                 self.viewers = [shown for shown in self.viewers if shown["id"] != viewer["id"]]
         self.version = event.version
-        if event.version == EMPTY and not event.is_partial:  # nothing is remembered of a record that nobody has open
+        if event.version == EMPTY and not event.is_partial:  # of an empty record nothing is remembered
             self.saves, self.claims = [], {}
         if event.kind not in ("saved", "claims"):
             self.total = total
