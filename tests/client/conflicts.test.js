@@ -239,6 +239,14 @@ describe('a claim', () => {
     expect(service.claims).toEqual({});
   });
 
+  test('on a field that is called like what every object has is no claim before it is made', async () => {
+    const presence = await startLive({}, bob);
+    await presence.release('constructor');
+    expect(see(presence).claims).toEqual({});
+    await presence.claim('__proto__');
+    expect(Object.keys(see(presence).claims)).toEqual(['__proto__']);
+  });
+
   test('of another tab is told, and only taken on purpose', async () => {
     service.claims.title = { user: { id: 2, name: 'Bob' }, tab_id: 'b', since: '' };
     const presence = await start({ stream: false });

@@ -45,7 +45,7 @@ test('a save over somebody else’s unsaved field is a conflict, and no other is
   const { moments } = replay(QUARREL);
   const conflicts = moments.filter((moment) => moment.conflicts.length);
   expect(conflicts.map(({ entry }) => entry.lock_version)).toEqual([8]);
-  expect(conflicts[0].text).toBe('saves version 8: Name, while Alice had unsaved changes in Name');
+  expect(conflicts[0].text).toBe('saves version 8: Name, while \u2068Alice\u2069 had unsaved changes in Name');
 });
 
 test('a lane shows when somebody was there, looked, and had something unsaved', () => {
@@ -74,5 +74,5 @@ test('everybody who was counted anew joins again', () => {
 test('somebody whose arrival is forgotten is there from the first word of her', () => {
   const { moments } = replay([at(0, 'update', alice, editing('name')), at(1, 'claimed', alice, { field: 'name', tab_id: 'a', taken_from: bob })]);
   expect(moments[0].people.size).toBe(1);
-  expect(moments[1].text).toBe('takes over Name from Bob');
+  expect(moments[1].text).toBe('takes over Name from \u2068Bob\u2069');
 });

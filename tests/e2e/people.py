@@ -16,6 +16,11 @@ NAMES = {
 }
 
 
+def plain(text: str) -> str:
+    """Without the marks that keep a name's direction to itself."""
+    return text.translate({0x2068: None, 0x2069: None})
+
+
 class Person:
     """Somebody with a browser; she may have any number of tabs."""
 

@@ -109,6 +109,11 @@ class ApiUser:
         body = {"tab_id": tab_id, "mode": "view", "dirty": False, **body}
         self._session.post(f"{self._url}/flow/{flow_id}/heartbeat", json=body, timeout=10).raise_for_status()
 
+    def tell(self, flow_id: int, what: str, tab_id: str = "api-tab", **body: object) -> None:
+        """A call of a tab that is there: `claim`, `saved` or `signal`."""
+        url = f"{self._url}/flow/{flow_id}/{what}"
+        self._session.post(url, json={"tab_id": tab_id, **body}, timeout=10).raise_for_status()
+
     def names(self, flow_id: int) -> list[str]:
         """Everybody who has the record open, first arrival first."""
         viewers = self._get(f"flow/{flow_id}/viewers?include_self=true")["viewers"]

@@ -73,7 +73,8 @@ export function createConflicts(store, transport, change, getDoing) {
     const before = store.getSnapshot().claims;
     const answer = await transport.call('claim', { tab_id: tabId(), field, ...body }, method);
     if (store.getSnapshot().claims === before) {
-      const { [field]: old, ...others } = before ?? NOBODY;
+      const { [field]: _, ...others } = before ?? NOBODY;
+      const old = before && Object.hasOwn(before, field) ? before[field] : null; // a field may be called "constructor"
       const now = answer.claim ?? (old?.tab_id === tabId() ? null : old);
       tell({ claims: now ? { ...others, [field]: now } : others });
     }

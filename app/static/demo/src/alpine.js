@@ -10,11 +10,12 @@ import { compare } from './compare.js';
 import * as conflict from './conflict.js';
 import { shareCursors } from './cursors.js';
 import * as flowWork from './flow.js';
+import { askBeforeLeaving } from './leaving.js';
 import { createLinger } from './linger.js';
 import { page, presenceOptions, regainIdentity } from './session.js';
 
 const { told } = conflict;
-const { avatarOptions, hereText, peopleIn, saveStateOf, stepsOf, valuesOf } = flowWork;
+const { avatarOptions, firstOf, hereText, peopleIn, saveStateOf, stepsOf, valuesOf } = flowWork;
 const form = document.getElementById('flow');
 
 Alpine.data('flowEditor', () => ({
@@ -41,6 +42,7 @@ Alpine.data('flowEditor', () => ({
   peopleIn,
   cursors: null,
   departures: 0,
+  showsAll: false, // of a long list of people
   linger: null,
 
   init() {
@@ -83,12 +85,16 @@ Alpine.data('flowEditor', () => ({
     return this.departures >= 0 && this.linger(viewers);
   },
   peopleHere(viewers) {
-    return flowWork.peopleHere(this.lasting(viewers));
+    return firstOf(flowWork.peopleHere(this.lasting(viewers)), this.showsAll);
+  },
+  toggleAll() {
+    this.showsAll = !this.showsAll;
   },
   isOld: (viewers, fresh) => viewers !== null && !fresh,
 
   setUnsaved(_isDirty, fields) {
     this.unsaved = [...fields];
+    askBeforeLeaving(this.isDirty);
   },
   focusIn() {
     this.isFocused = true;
@@ -150,7 +156,7 @@ Alpine.data('flowEditor', () => ({
     const { text, errors } = flowWork.explain(error);
     this.errors = errors;
     this.notice = { text, actions: [] };
-    form.elements[Object.keys(errors)[0]]?.focus();
+    form.elements.namedItem(Object.keys(errors)[0])?.focus();
   },
 
   /** The presence's news. After this turn: what is read here must not call it again. */
@@ -259,10 +265,7 @@ Alpine.data('flowEditor', () => ({
 
   async regain(resume) {
     if (await regainIdentity()) return resume();
-    this.notice = {
-      text: 'This browser was signed in as somebody else, or signed out, in another window.',
-      actions: [{ label: 'Reload', main: true, run: () => location.reload() }],
-    };
+    this.notice = flowWork.SOMEBODY_ELSE;
   },
 }));
 

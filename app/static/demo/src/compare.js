@@ -56,7 +56,7 @@ function side(name, value, title, parts, isChecked) {
   const head = make('span', 'compare-side-head');
   const radio = make('input', '', { type: 'radio', name, value });
   radio.checked = isChecked;
-  const heading = make('bdi', '', {}, title);
+  const heading = make('span', '', {}, title);
   head.append(radio, heading, check());
   const text = make('span', 'compare-text');
   text.append(...parts);

@@ -2,7 +2,7 @@
 // form, as it was saved over there) and words for them. No framework in here.
 
 import { page } from './session.js';
-import { FIELDS, titleOf } from './flow.js';
+import { FIELDS, isolated, titleOf } from './flow.js';
 
 const CLOCK = new Intl.DateTimeFormat('en', { hour: 'numeric', minute: '2-digit', hour12: false });
 const LIST = new Intl.ListFormat('en');
@@ -41,7 +41,7 @@ function savesOf(forecast, theirs) {
   return [...saves, { ...theirs, own: isOwn, user: { name: theirs.saved_by }, fields: null }];
 }
 
-const whoSaved = ({ own, user }) => (own ? 'You' : user.name);
+const whoSaved = ({ own, user }) => (own ? 'You' : isolated(user));
 const versionsOf = (saves) => {
   const [first, last] = [saves[0].lock_version, saves.at(-1).lock_version];
   return first === last ? `version ${first}` : `versions ${first} to ${last}`;
@@ -117,7 +117,7 @@ export function shownAs(name, value) {
 
 /** "Bob Tanaka also has unsaved changes here." */
 export function contestOf(forecast, name) {
-  const people = (forecast?.contested[name] ?? []).map((user) => user.name.trim() || 'Someone');
+  const people = (forecast?.contested[name] ?? []).map(isolated);
   if (!people.length) return '';
   return `${LIST.format(people)} also ${people.length === 1 ? 'has' : 'have'} unsaved changes here.`;
 }
@@ -126,10 +126,10 @@ export function contestOf(forecast, name) {
 
 /** What stands beside a field about who is on it: `doing` is what the button does. */
 export function claimOf(claims, name, tabId) {
-  const claim = claims?.[name];
+  const claim = claims && Object.hasOwn(claims, name) ? claims[name] : null;
   if (!claim) return { who: '', label: 'I’m on it', pressed: false, doing: 'claim' };
   if (claim.tab_id === tabId) return { who: '', label: 'I’m on it', pressed: true, doing: 'release' };
-  const who = claim.user.id === page.me.id ? 'You’re on it in another tab' : `${claim.user.name.trim() || 'Someone'} is on it`;
+  const who = claim.user.id === page.me.id ? 'You’re on it in another tab' : `${isolated(claim.user)} is on it`;
   return { who, label: 'Take over', pressed: false, doing: 'takeOver' };
 }
 
@@ -137,10 +137,10 @@ export function claimOf(claims, name, tabId) {
 export function takenClaims(before, now, tabId) {
   if (!before || !now) return [];
   return Object.keys(before)
-    .filter((name) => before[name].tab_id === tabId && now[name] && now[name].tab_id !== tabId)
+    .filter((name) => before[name].tab_id === tabId && Object.hasOwn(now, name) && now[name].tab_id !== tabId)
     .map((name) => {
       const { user } = now[name];
       const isOwn = user.id === page.me.id;
-      return { name, text: isOwn ? `Your other tab is on ${titleOf(name)} now.` : `${user.name} took over ${titleOf(name)} from you.` };
+      return { name, text: isOwn ? `Your other tab is on ${titleOf(name)} now.` : `${isolated(user)} took over ${titleOf(name)} from you.` };
     });
 }

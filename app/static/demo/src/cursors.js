@@ -3,6 +3,7 @@
 
 import { colorsOf } from './chrome.js';
 
+const LABEL_PX = 12; // the name's distance from the tip, as in the style sheet
 const ARROW = 'M1 1v13.5l3.6-3.4 2.3 5.4 2.6-1.1-2.3-5.3h5z';
 
 /**
@@ -36,6 +37,8 @@ export function shareCursors(layer, signal) {
       layer.append(cursor);
     }
     cursor.style.translate = `${point.x}px ${point.y}px`;
+    // A name that would be cut at the edge stands on the other side.
+    cursor.classList.toggle('is-flipped', point.x + cursor.lastChild.offsetWidth + LABEL_PX > layer.clientWidth);
   }
 
   function stop() {

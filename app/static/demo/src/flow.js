@@ -1,19 +1,29 @@
 // What both editors know about a flow and the people in it; no framework in here.
 
-import { initialsOf } from '../../presence/initials.js';
+import { initialsOf, nameOf as cleanNameOf } from '../../presence/initials.js';
 import { whoIsIn, whoIsTyping } from '../../presence/who.js';
 import { colorsOf } from './chrome.js';
+import { reload } from './leaving.js';
 import { call, page } from './session.js';
 
-const LABELS = { name: 'Name', status: 'Status', owner: 'Owner', description: 'Description', steps: 'Steps' };
-const ICONS = new URL('../icons.svg', import.meta.url).pathname;
+// A Map: names come from other browsers, and "toString" is no field.
+const LABELS = new Map([
+  ['name', 'Name'],
+  ['status', 'Status'],
+  ['owner', 'Owner'],
+  ['description', 'Description'],
+  ['steps', 'Steps'],
+]);
+const MOST_IN_FIELD = 2; // badges beside a field, before the "+N"
+const MOST_HERE = 8; // people in the panel, until somebody asks for all
 
-export const FIELDS = Object.keys(LABELS);
-export const icon = (name) => `${ICONS}#${name}`;
+export const FIELDS = [...LABELS.keys()];
+/** One of the page's own (_icons.html): there while the service is not. */
+export const icon = (name) => `#icon-${name}`;
 /** Names of fields as the form has them. */
 export const inOrder = (names) => [...names].sort((one, other) => FIELDS.indexOf(one) - FIELDS.indexOf(other));
-export const titleOf = (name) => LABELS[name] ?? name;
-export const labelOf = (name) => LABELS[name]?.toLowerCase() ?? '';
+export const titleOf = (name) => LABELS.get(name) ?? name;
+export const labelOf = (name) => LABELS.get(name)?.toLowerCase() ?? '';
 
 export const avatarOptions = { max: 3, fieldLabel: labelOf };
 
@@ -59,6 +69,12 @@ export function stepsOf(text) {
   });
 }
 
+/** After `unauthorized`, where going on makes no sense. */
+export const SOMEBODY_ELSE = {
+  text: 'This browser was signed in as somebody else, or signed out, in another window. Copy what you have not saved, then reload.',
+  actions: [{ label: 'Reload', main: true, run: reload }],
+};
+
 /** The state of one's own work, in a word and an icon. */
 export function saveStateOf({ isSaving, unsaved, version }) {
   if (isSaving) return { icon: icon('unsaved'), text: 'Saving …' };
@@ -70,21 +86,30 @@ export function saveStateOf({ isSaving, unsaved, version }) {
 // --- the people ---
 
 const keyOf = ({ id }) => `${typeof id} ${id}`;
-const nameOf = ({ name }) => name.trim() || 'Someone';
+export const nameOf = ({ name }) => name.trim() || 'Someone';
 
-/** Who else is in this form field, or has unsaved changes in it, and what they do there. */
+/** A name inside a sentence: whatever its direction, and whatever stands in it, the rest keeps its own. */
+export const isolated = (user) => `\u2068${cleanNameOf(user, 'Someone')}\u2069`;
+
+/** Who else is in this form field, or has unsaved changes in it, and what they do there; many are a number. */
 export function peopleIn(viewers, typing, field) {
   const people = new Map();
   const add = (doing, isHere) => (person) => {
     const key = keyOf(person);
     if (people.has(key)) return;
     const className = isHere ? 'in-field-person' : 'in-field-person is-away';
-    people.set(key, { key, name: nameOf(person), style: colorsOf(person.id), doing, className });
+    const title = `${isolated(person)} ${doing}`;
+    people.set(key, { key, name: nameOf(person), style: colorsOf(person.id), doing, className, title });
   };
   whoIsTyping(typing, field).forEach(add('is typing …', true)); // told faster than the focus
   whoIsIn(viewers, field).forEach(add('is here', true));
   (viewers ?? []).filter((viewer) => viewer.dirty_fields?.includes(field)).forEach(add('unsaved', false));
-  return [...people.values()];
+  const all = [...people.values()];
+  if (all.length <= MOST_IN_FIELD) return all;
+  const [shown, rest] = [all.slice(0, MOST_IN_FIELD), all.slice(MOST_IN_FIELD)];
+  const title = rest.map((person) => person.title).join('; ');
+  const more = { key: 'more', name: `+${rest.length}`, style: {}, doing: '', className: 'in-field-person is-away is-more' };
+  return [...shown, { ...more, title, label: `${rest.length} more: ${title}` }];
 }
 
 /** Everybody else, as the panel shows them. */
@@ -109,6 +134,12 @@ export const peopleHere = (viewers) =>
       text: `${verb}${where}${tabs}`,
     };
   });
+
+/** The first of a list of people until all are asked for; `more` is what the button for that says, if there is one. */
+export function firstOf(people, showsAll, most = MOST_HERE) {
+  if (people.length <= most) return { shown: people, more: '' };
+  return { shown: showsAll ? people : people.slice(0, most), more: showsAll ? 'Show fewer' : `Show all ${people.length}` };
+}
 
 const CLOCK = new Intl.DateTimeFormat('en', { hour: 'numeric', minute: '2-digit', second: '2-digit', hour12: false });
 

@@ -21,8 +21,10 @@ import {
   told,
 } from './conflict.js';
 import {
+  SOMEBODY_ELSE,
   avatarOptions,
   explain,
+  firstOf,
   hereText,
   icon,
   peopleHere,
@@ -34,6 +36,7 @@ import {
   valuesOf,
 } from './flow.js';
 import { shareCursors } from './cursors.js';
+import { askBeforeLeaving } from './leaving.js';
 import { createLinger } from './linger.js';
 import { page, presenceOptions, regainIdentity } from './session.js';
 
@@ -73,10 +76,7 @@ function Editor() {
     activeField: focused,
     async onUnauthorized() {
       if (await regainIdentity()) return presence.resume();
-      setNotice({
-        text: 'This browser was signed in as somebody else, or signed out, in another window.',
-        actions: [{ label: 'Reload', main: true, run: () => location.reload() }],
-      });
+      setNotice(SOMEBODY_ELSE);
     },
     onSignal: (sent) => cursors.current?.receive(sent),
   });
@@ -93,7 +93,7 @@ function Editor() {
     const { text, errors: byField } = explain(error);
     setErrors(byField);
     setNotice({ text, actions: [] });
-    form.current.elements[Object.keys(byField)[0]]?.focus();
+    form.current.elements.namedItem(Object.keys(byField)[0])?.focus();
   }
 
   async function save(event, text = '') {
@@ -207,6 +207,8 @@ function Editor() {
     setErrors({});
     setNotice(null);
   }
+
+  useEffect(() => askBeforeLeaving(isDirty), [isDirty]);
 
   const latestSave = useRef(save);
   useEffect(() => {
@@ -420,19 +422,28 @@ function Field({ name, label, hint, people, claim, onClaim, note, contest, isUns
         {isUnsaved && (
           <span className="unsaved-mark">
             <Icon href={icon('unsaved')} />
-            unsaved
+            <span>unsaved</span>
           </span>
         )}
         <span className="in-field" id={`${name}-people`}>
           {people.map((person) => (
-            <span key={person.key} className={person.className} style={person.style}>
+            <span
+              key={person.key}
+              className={person.className}
+              style={person.style}
+              title={person.title}
+              role={person.label && 'img'}
+              aria-label={person.label}
+            >
               <bdi>{person.name}</bdi> {person.doing}
             </span>
           ))}
         </span>
         {claim && (
           <span className="claim">
-            <bdi className="claim-who">{claim.who}</bdi>
+            <span className="claim-who" title={claim.who}>
+              {claim.who}
+            </span>
             <button
               type="button"
               className="claim-button"
@@ -478,13 +489,15 @@ function Field({ name, label, hint, people, claim, onClaim, note, contest, isUns
 }
 
 function Here({ viewers, fresh, status, staleSince }) {
-  const shown = useLasting(viewers);
+  const lasting = useLasting(viewers);
+  const [showsAll, setShowsAll] = useState(false);
+  const { shown, more } = firstOf(peopleHere(lasting), showsAll);
   return (
     <section className={`card here ${viewers && !fresh ? 'is-stale' : ''}`} aria-labelledby="here-title">
       <h2 id="here-title">Here now</h2>
-      <p className="here-state">{hereText(shown, fresh, status, staleSince)}</p>
-      <ul className="here-list">
-        {peopleHere(shown).map((person) => (
+      <p className="here-state">{hereText(lasting, fresh, status, staleSince)}</p>
+      <ul className="here-list" id="here-list">
+        {shown.map((person) => (
           <li key={person.key} className={`here-person ${person.doing}`}>
             <Face {...person} />
             <span className="here-who">
@@ -497,6 +510,17 @@ function Here({ viewers, fresh, status, staleSince }) {
           </li>
         ))}
       </ul>
+      {more && (
+        <button
+          type="button"
+          className="link-button"
+          aria-expanded={showsAll}
+          aria-controls="here-list"
+          onClick={() => setShowsAll(!showsAll)}
+        >
+          {more}
+        </button>
+      )}
       <p className="here-links">
         <a className="quiet-link" href={page.links.timeline}>
           <Icon href={icon('replay')} />

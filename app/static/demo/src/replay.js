@@ -1,14 +1,13 @@
 // A timeline as it can be replayed: who was there in which state after each entry, and which saves ran into
 // somebody's unsaved changes. No page in here.
 
-import { inOrder, titleOf } from './flow.js';
+import { inOrder, isolated, titleOf } from './flow.js';
 
 const LONGEST_FULL_SECONDS = 15; // what lasts longer is drawn shorter
 const LEAST_SECONDS = 0.4; // between two entries, so that each can be seen
 const LIST = new Intl.ListFormat('en');
 
-const keyOf = ({ id }) => `${typeof id} ${id}`;
-export const nameOf = ({ name }) => name.trim() || 'Someone';
+export const keyOf = ({ id }) => `${typeof id} ${id}`;
 export const fieldsOf = (names) => LIST.format(inOrder(names).map(titleOf));
 
 /** The length of a stretch of time on the screen, in seconds. */
@@ -77,11 +76,10 @@ export function spansOf(moments, key, from, to) {
 
 // --- in words ---
 
-const REASONS = {
-  left: 'leaves',
-  expired: 'is gone: no heartbeat until the lease was over',
-  evicted: 'is evicted by an operator',
-};
+const REASONS = new Map([
+  ['expired', 'is gone: no heartbeat until the lease was over'],
+  ['evicted', 'is evicted by an operator'],
+]);
 
 function textOf(entry, before, conflicts) {
   switch (entry.kind) {
@@ -92,15 +90,15 @@ function textOf(entry, before, conflicts) {
     case 'update':
       return changeOf(before, entry);
     case 'leave':
-      return (REASONS[entry.reason] ?? 'leaves') + (before?.isDirty ? ', with unsaved changes' : '');
+      return (REASONS.get(entry.reason) ?? 'leaves') + (before?.isDirty ? ', with unsaved changes' : '');
     case 'saved': {
       const what = entry.fields.length ? `: ${fieldsOf(entry.fields)}` : '';
-      const whose = conflicts.map(({ user, fields }) => `${nameOf(user)} had unsaved changes in ${fieldsOf(fields)}`);
+      const whose = conflicts.map(({ user, fields }) => `${isolated(user)} had unsaved changes in ${fieldsOf(fields)}`);
       return `saves version ${entry.lock_version}${what}${whose.length ? `, while ${LIST.format(whose)}` : ''}`;
     }
     case 'claimed':
       return entry.taken_from
-        ? `takes over ${titleOf(entry.field)} from ${nameOf(entry.taken_from)}`
+        ? `takes over ${titleOf(entry.field)} from ${isolated(entry.taken_from)}`
         : `says: I’m on ${titleOf(entry.field)}`;
     case 'released':
       return `lets go of ${titleOf(entry.field)}`;

@@ -3,8 +3,8 @@
 import { initialsOf } from '../../presence/initials.js';
 import { watch } from '../../presence/stream.js';
 import { colorsOf, dressPage } from './chrome.js';
-import { icon } from './flow.js';
-import { doingOf, fieldsOf, nameOf, replay, spansOf, stateText } from './replay.js';
+import { firstOf, icon, isolated, nameOf } from './flow.js';
+import { doingOf, fieldsOf, keyOf, replay, spansOf, stateText } from './replay.js';
 import { call, page, presenceOptions } from './session.js';
 
 const ENTRIES_A_CALL = 200;
@@ -25,6 +25,8 @@ let first = 0; // of the moments on this page
 let place = 0; // the scrubber's
 let isPlaying = false;
 let playhead = null;
+let showsAllPeople = false;
+let showsAllLanes = false;
 
 dressPage();
 
@@ -109,21 +111,27 @@ function drawSummary() {
 
 function drawLanes() {
   const [from, to] = [startPlace(), endPlace()];
-  const rows = film.lanes.map((lane) => {
-    const spans = spansOf(film.moments, lane.key, from, to);
-    const marks = shown().filter(({ key, entry }) => key === lane.key && MARKS[entry.kind]);
-    if (!spans.length && !marks.length) return null;
+  const lanes = film.lanes
+    .map((lane) => ({
+      ...lane,
+      spans: spansOf(film.moments, lane.key, from, to),
+      marks: shown().filter(({ key, entry }) => key === lane.key && MARKED.includes(entry.kind)),
+    }))
+    .filter(({ spans, marks }) => spans.length || marks.length);
+  const few = firstOf(bySaves(lanes), showsAllLanes);
+  drawMore('all-lanes', few.more, showsAllLanes);
+  const rows = lanes.filter((lane) => few.shown.includes(lane)).map(({ user, spans, marks }) => {
     const row = make('div', 'lane');
     const who = make('div', 'lane-who');
-    const face = make('span', 'face', initialsOf(nameOf(lane.user)));
-    paint(face, lane.user);
-    who.append(face, make('bdi', '', nameOf(lane.user)));
+    const face = make('span', 'face', initialsOf(nameOf(user)));
+    paint(face, user);
+    who.append(face, make('bdi', '', nameOf(user)));
     const track = make('div', 'lane-track');
     for (const { from: start, to: end, state } of spans) {
       const doing = doingOf(state);
       const bar = make('div', `stretch stretch-${doing}`, state.dirty.length ? fieldsOf(state.dirty) : '');
       bar.title = stateText(state);
-      paint(bar, lane.user);
+      paint(bar, user);
       bar.style.left = `${percentOf(start)}%`;
       bar.style.width = `${percentOf(end) - percentOf(start)}%`;
       track.append(bar);
@@ -149,10 +157,18 @@ function drawLanes() {
     over.append(line);
   }
   over.append(playhead);
-  at('lanes').replaceChildren(...rows.filter(Boolean), axis, over);
+  at('lanes').replaceChildren(...rows, axis, over);
 }
 
-const MARKS = { saved: 'save', leave: 'leave' };
+/** Whose saves are on this page, and whose unsaved changes they ran into, before the others. */
+function bySaves(lanes) {
+  const saves = shown().filter(({ entry }) => entry.kind === 'saved');
+  const keys = new Set(saves.flatMap(({ key, conflicts }) => [key, ...conflicts.map(({ user }) => keyOf(user))]));
+  const has = ({ key }) => keys.has(key);
+  return [...lanes.filter(has), ...lanes.filter((lane) => !has(lane))];
+}
+
+const MARKED = ['saved', 'leave'];
 
 function markOf(moment) {
   const { entry, conflicts } = moment;
@@ -226,15 +242,24 @@ function go(where) {
   [...at('log').children].forEach((row, i) => {
     const isCurrent = first + i === index;
     row.classList.toggle('is-current', isCurrent);
+    if (isCurrent) keepInView(row);
     if (isCurrent) row.firstChild.setAttribute('aria-current', 'step');
     else row.firstChild.removeAttribute('aria-current');
   });
 }
 
-const sentenceOf = ({ entry, text }) => `${entry.user ? `${nameOf(entry.user)} ` : ''}${text}.`;
+/** By its own box alone: scrollIntoView() would move the page. */
+function keepInView(row) {
+  const [box, { top, bottom }] = [at('log').getBoundingClientRect(), row.getBoundingClientRect()];
+  at('log').scrollTop += Math.min(0, top - box.top) + Math.max(0, bottom - box.bottom);
+}
+
+const sentenceOf = ({ entry, text }) => `${entry.user ? `${isolated(entry.user)} ` : ''}${text}.`;
 
 function drawPeople({ people }) {
-  const rows = [...people.values()].map((state) => {
+  const { shown, more } = firstOf([...people.values()], showsAllPeople);
+  drawMore('all-people', more, showsAllPeople);
+  const rows = shown.map((state) => {
     const row = make('li', `moment-person ${doingOf(state)}`);
     const face = make('span', 'face', initialsOf(nameOf(state.user)));
     face.setAttribute('aria-hidden', 'true');
@@ -246,6 +271,12 @@ function drawPeople({ people }) {
   });
   if (!rows.length) rows.push(make('li', 'hint', 'Nobody is here.'));
   at('moment-people').replaceChildren(...rows);
+}
+
+function drawMore(id, text, showsAll) {
+  at(id).hidden = !text;
+  at(id).textContent = text;
+  at(id).setAttribute('aria-expanded', showsAll);
 }
 
 // --- going through it ---
@@ -343,6 +374,15 @@ at('step-on').addEventListener('click', () => step(1));
 at('next-conflict').addEventListener('click', nextConflict);
 at('earlier').addEventListener('click', () => showPage(first - MOMENTS_A_PAGE, 'end'));
 at('later').addEventListener('click', () => showPage(first + MOMENTS_A_PAGE, 'start'));
+at('all-people').addEventListener('click', () => {
+  showsAllPeople = !showsAllPeople;
+  drawPeople(film.moments[indexAt(place)]);
+});
+at('all-lanes').addEventListener('click', () => {
+  showsAllLanes = !showsAllLanes;
+  drawLanes();
+  go(place);
+});
 at('export').addEventListener('click', exportJson);
 scrubber.addEventListener('input', () => {
   pause();

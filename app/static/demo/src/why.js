@@ -2,7 +2,7 @@
 
 import { initialsOf } from '../../presence/initials.js';
 import { colorsOf, dressPage } from './chrome.js';
-import { inOrder, labelOf } from './flow.js';
+import { inOrder, isolated, labelOf } from './flow.js';
 import { call, page } from './session.js';
 
 const ASK_EVERY_MS = 2000;
@@ -113,7 +113,7 @@ function count() {
 
 async function evictTab(id) {
   const row = rows.get(id);
-  const name = row.name.textContent;
+  const name = isolated({ name: row.name.textContent });
   row.evict.disabled = true;
   try {
     const { evicted } = await call('POST', `${url}/evict`, { tab_id: id });

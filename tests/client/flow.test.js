@@ -1,0 +1,81 @@
+// What both of the demo's editors say of the others: names of fields and people as they come over the wire.
+import { beforeAll, describe, expect, test } from 'vitest';
+
+let flow;
+let conflict;
+
+beforeAll(async () => {
+  document.body.dataset.page = JSON.stringify({ me: { id: 9, name: 'Me' }, people: [] }); // the demo's modules read it
+  flow = await import('../../app/static/demo/src/flow.js');
+  conflict = await import('../../app/static/demo/src/conflict.js');
+});
+
+const viewer = (id, more) => ({
+  id,
+  name: `Ann ${id}`,
+  tabs: 1,
+  mode: 'edit',
+  has_dirty_tab: false,
+  active_fields: [],
+  dirty_fields: [],
+  ...more,
+});
+const crowd = (size, more) => Array.from({ length: size }, (_, i) => viewer(i + 1, more));
+const layla = viewer(6, { name: 'ليلى حداد' });
+
+describe.each(['toString', 'constructor', '__proto__', 'hasOwnProperty'])('a field called %s', (name) => {
+  test('is no field of the form', () => {
+    expect(flow.labelOf(name)).toBe('');
+    expect(flow.titleOf(name)).toBe(name);
+    const [person] = flow.peopleHere([viewer(1, { active_fields: [name], dirty_fields: [name], has_dirty_tab: true })]);
+    expect(person.text).toBe('Unsaved changes');
+  });
+
+  test('is claimed by nobody who has not said so', () => {
+    expect(conflict.claimOf({}, name, 'mine').doing).toBe('claim');
+    const claims = JSON.parse(`{"${name}": {"tab_id": "mine", "user": {"id": 9, "name": "Me"}}}`);
+    expect(conflict.claimOf(claims, name, 'mine').doing).toBe('release');
+    expect(conflict.takenClaims(claims, {}, 'mine')).toEqual([]);
+  });
+});
+
+describe('many people', () => {
+  test('in one field are two and a number, which tells the rest', () => {
+    const people = flow.peopleIn(crowd(22, { active_fields: ['name'] }), [], 'name');
+    expect(people.map(({ name }) => name)).toEqual(['Ann 1', 'Ann 2', '+20']);
+    expect(people[2].label).toMatch(/^20 more: \u2068Ann 3\u2069 is here; .*\u2068Ann 22\u2069 is here$/);
+    expect(flow.peopleIn(crowd(2, { active_fields: ['name'] }), [], 'name')).toHaveLength(2);
+  });
+
+  test('are eight until somebody asks for all', () => {
+    expect(flow.firstOf(crowd(8), false)).toMatchObject({ more: '' });
+    const few = flow.firstOf(crowd(9), false);
+    expect([few.shown.length, few.more]).toEqual([8, 'Show all 9']);
+    const all = flow.firstOf(crowd(9), true);
+    expect([all.shown.length, all.more]).toEqual([9, 'Show fewer']);
+  });
+});
+
+describe('a name in a sentence', () => {
+  const save = { lock_version: 2, own: false, user: layla, fields: ['name'], saved_at: '2026-11-24T16:00:00Z' };
+  const base = { name: 'A', status: 'active', owner: 'bob', description: '', steps: '', lock_version: 1 };
+  const theirs = { ...base, name: 'C', lock_version: 2, saved_by: layla.name };
+  const name = '\u2068ليلى حداد\u2069';
+
+  test('alone has a direction of its own', () => {
+    const claim = { tab_id: 'hers', user: layla };
+    expect(conflict.claimOf({ name: claim }, 'name', 'mine').who).toBe(`${name} is on it`);
+    const taken = conflict.takenClaims({ name: { tab_id: 'mine' } }, { name: claim }, 'mine');
+    expect(taken[0].text).toBe(`${name} took over Name from you.`);
+    expect(conflict.contestOf({ contested: { name: [layla] } }, 'name')).toBe(`${name} also has unsaved changes here.`);
+    const shown = conflict.conflictOf({ forecast: { saves: [save] }, base, mine: { ...base, name: 'B' }, theirs });
+    expect(shown.title).toMatch(new RegExp(`^${name} saved version 2 at`));
+    expect(shown.theirName).toBe(`${name}’s`);
+    expect(shown.notes.name.text).toBe(`${name} saved, in version 2:`);
+  });
+
+  test('cannot turn what stands around it', () => {
+    expect(flow.isolated({ name: '\u2069\u202eecila' })).toBe('\u2068ecila\u2069');
+    expect(flow.isolated({ name: ' \u202e ' })).toBe('\u2068Someone\u2069');
+  });
+});
