@@ -7,9 +7,12 @@ import pytest
 import requests
 
 from tests.e2e.server import Server
+from tests.redis_server import RedisServer
 from tests.waiting import wait_until
 
 SET_A_MARK = "window.ranSomethingOfOthers=1"
+# What every object of JavaScript answers to: as the name of a field, it must not.
+INHERITED = ["toString", "constructor", "__proto__", "hasOwnProperty"]
 HOSTILE = [
     f'<img src="x" onerror="{SET_A_MARK}">',
     f"</script><script>{SET_A_MARK}</script>",
@@ -19,6 +22,7 @@ HOSTILE = [
     f"javascript:{SET_A_MARK}//",
     f'<a href="javascript:{SET_A_MARK}">Alice Moreau</a><style>*{{display:none}}</style>',
     "\u202e\u2066Alice Moreau\u2069",
+    *INHERITED,
 ]
 INJECTED = "img[src=x], b[x-init], script:not([src]), body style"
 
@@ -80,6 +84,7 @@ def test_hostile_names_are_names_and_nothing_else(bob, server, flow_id):
         if path == "/":
             wait_until(lambda page=page: page.row(flow_id))
         else:
+            page.tab.get_by_role("button", name="Show all").click()
             wait_until(lambda page=page: shown(page, ".here-name"), lambda names: names >= set(HOSTILE))
             wait_until(lambda page=page: shown(page, "#name-people bdi"), set(HOSTILE).intersection)
 
@@ -113,6 +118,67 @@ def test_hostile_record_is_text_wherever_it_is_shown(bob, server, flow_id):
     flow = requests.get(url, headers=headers, timeout=5).json()["data"]["flow"]
     back = {**values, "lock_version": flow["lock_version"], "name": f"Flow {flow_id}"}
     requests.put(url, json=back, headers=headers, timeout=5).raise_for_status()
+
+
+@pytest.fixture(scope="module")
+def quarrel_server():
+    """Heartbeats a minute apart: what happens once stays. Its saves and claims are nobody else's."""
+    redis = RedisServer()
+    server = Server(redis, PRESENCE_HEARTBEAT_SECONDS="60", PRESENCE_TTL_SECONDS="180")
+    yield server
+    server.close()
+    redis.close()
+
+
+def test_hostile_fields_claims_and_saves_break_no_page(person, quarrel_server):
+    bob = person("bob", at=quarrel_server)
+
+    def provoke():
+        for number, name in enumerate(HOSTILE):
+            with quarrel_server.as_user(900 + number, name) as user:
+                tab, field = f"hostile-{number}", name if name.isprintable() else "name"
+                fields = {"active_field": field, "dirty_fields": [field, "name"]}
+                user.beat(2, tab, mode="edit", dirty=True, **fields)
+                user.tell(2, "claim", tab, field=field, take_over=True)
+                user.tell(2, "signal", tab, kind="typing", data={"field": field})
+                user.tell(2, "signal", tab, kind="cursor", data={"field": field, "x": 0.5, "y": 0.5})
+                user.save(2, name=f"{number} {name}"[:120], steps=name)
+                user.tell(2, "saved", tab, lock_version=1000 + number, fields=[field])
+                user.beat(2, f"{tab}-2", active_field="name")
+                user.tell(2, "claim", f"{tab}-2", field="name", take_over=True)
+
+    def assert_is_whole(page, path):
+        assert page.evaluate("window.ranSomethingOfOthers") is None
+        assert page.locator(INJECTED).count() == 0
+        assert bob.errors == [], path
+
+    paths = ("/flows/2", "/react/flows/2", "/flows/2/timeline", "/flows/2/why")
+    pages = {path: bob.go(path).tab for path in paths}
+    for page in (pages["/flows/2"], pages["/react/flows/2"]):
+        page.locator(".claim-button").first.wait_for()
+        page.fill("#name", "Bob's own")
+    provoke()
+    last = HOSTILE[-1]
+    for path, page in pages.items():
+        if path in paths[:2]:
+            page.locator("#conflict h2", has_text=last).wait_for()
+            page.get_by_role("button", name="Show all").click()
+            page.locator(".here-name", has_text=last).wait_for()
+            page.locator("#name-people .is-more").wait_for()
+            page.locator(".field:has(#name) .claim-who", has_text=last).wait_for()
+            page.get_by_role("button", name="Compare field by field").click()
+            page.locator("dialog .compare-text").nth(1).wait_for()
+            page.keyboard.press("Escape")
+            assert page.input_value("#name") == "Bob's own"
+        elif path.endswith("timeline"):
+            wait_until(page.locator(".log-row").count, lambda count: count > 3 * len(HOSTILE))
+            page.locator(".log-row.is-conflict button").last.click()
+        else:
+            wait_until(page.locator(".why-tab").count, lambda count: count >= 2 * len(HOSTILE))
+        assert_is_whole(page, path)
+        page.reload()  # and from the start
+        page.locator(".here-person, .log-row, .why-tab").nth(7).wait_for()
+        assert_is_whole(page, path)
 
 
 # Pages of other origins
