@@ -3,9 +3,11 @@
 import re
 import time
 from html import escape
+from pathlib import Path
 
 import pytest
 
+from app.demo import __file__ as demo_file
 from app.demo.people import PEOPLE
 from app.demo.seeds import SEEDS
 from app.identity.bearer import BearerTokens
@@ -14,6 +16,13 @@ from tests.demo.visitor import Visitor, values_of
 
 EDITORS = ["/flows/1", "/react/flows/1"]
 PAGES = ["/", *EDITORS]
+SOURCES = Path(demo_file).parents[1] / "static/demo/src"
+ICONS_OF_SCRIPTS = {
+    name
+    for source in SOURCES.iterdir()
+    for call in re.findall(r"(?:icon|use)\(([^)]*'[^)]*)\)", source.read_text("utf-8"))
+    for name in re.findall(r"'([a-z]+)'", call)
+}
 
 
 @pytest.mark.parametrize("path", PAGES)
@@ -185,6 +194,27 @@ def test_everything_that_a_page_loads_is_there(alice, path):
     for name in set(files):
         with alice.client.get(name) as answer:
             assert answer.status_code == 200, name
+
+
+@pytest.mark.parametrize(
+    "path", [*PAGES, "/sign-in", "/flows/99", "/flows/1/timeline", "/flows/1/why", "/api/docs"]
+)
+def test_page_names_its_icon(alice, path):
+    icon = re.search(r'<link rel="icon" type="image/svg\+xml" href="([^"]+)"', alice.open(path).text).group(1)
+
+    with alice.client.get(icon) as answer:
+        assert (answer.status_code, answer.mimetype) == (200, "image/svg+xml")
+
+
+@pytest.mark.parametrize("path", [*PAGES, "/sign-in", "/flows/1/timeline", "/flows/1/why"])
+def test_page_holds_every_icon_that_it_and_its_scripts_show(alice, path):
+    text = alice.open(path).text
+    held = set(re.findall(r'<symbol id="([^"]+)"', text))
+    ids = re.findall(r'\sid="([^"]+)"', text)
+
+    assert set(re.findall(r'<use href="#?([^"]+)"', text)) <= held
+    assert {f"icon-{name}" for name in ICONS_OF_SCRIPTS} <= held
+    assert len(ids) == len(set(ids))
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,9 @@ from tests.e2e.server import Server
 from tests.redis_server import RedisServer
 from tests.waiting import wait_until
 
+EMPTY_ICONS = """[...document.querySelectorAll('.icon')]
+  .filter((icon) => icon.checkVisibility() && !icon.getBBox().width).map((icon) => icon.innerHTML)"""
+
 
 @pytest.fixture
 def own_redis():
@@ -35,6 +38,10 @@ def test_restart_of_everything_heals_without_a_reload(person, own_redis, own_ser
     wait_until(lambda: alice.tab.locator(".here-state").inner_text(), lambda text: "reconnect" in text)
     assert alice.avatars() == ["Bob Tanaka, viewing"]
     assert bob.avatars() == ["Alice Moreau, viewing"]
+    for page in (alice, bob):
+        page.tab.fill("#steps", "Typed while nobody answers")
+        wait_until(page.save_state, lambda text: text == "Unsaved: 1 field")
+        assert page.tab.evaluate(EMPTY_ICONS) == []
 
     own_redis.start()
     own_server.start()
@@ -43,7 +50,7 @@ def test_restart_of_everything_heals_without_a_reload(person, own_redis, own_ser
         assert len(page.avatars()) == 1
         assert page.tab.evaluate("isSamePage")
     bob.tab.focus("#name")
-    alice.wait_for_avatars("Bob Tanaka, editing name")
+    alice.wait_for_avatars("Bob Tanaka, editing name, unsaved changes")
 
 
 def test_lost_redis_is_told_in_the_list_and_forgotten_when_it_is_back(person, own_redis, own_server):
