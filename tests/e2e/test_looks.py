@@ -26,7 +26,8 @@ TOO_WIDE = """() => {
   const { scrollWidth, clientWidth } = document.documentElement;
   return scrollWidth > clientWidth ? `${location.pathname}: ${scrollWidth} of ${clientWidth} px` : '';
 }"""
-TOPS = "() => [...document.querySelectorAll('.field [name]')].map((one) => one.offsetTop)"
+TOPS = """() => [...document.querySelectorAll('.field [name]')]
+  .map((control) => control.getBoundingClientRect().top + scrollY)"""
 STYLE = "(node, property) => getComputedStyle(node)[property]"
 
 
@@ -89,6 +90,8 @@ def test_crowd_is_told_in_few_words_and_all_of_it_to_who_asks(visit, editor):
     assert more.get_attribute("title").count("Maximiliane") == 58
     assert more.get_attribute("aria-label").startswith("58 more: ")
     assert violations(page) == []
+    here, form = (page.tab.locator(part).bounding_box() for part in (".here", "form.form"))
+    assert here["x"] >= form["x"] + form["width"]  # beside it, where there is room
 
     show_all = page.tab.get_by_role("button", name="Show all 60")
     show_all.focus()
@@ -148,6 +151,11 @@ def test_what_others_do_moves_no_field_of_mine(visit, own_server, editor, size):
         who = page.tab.locator(".claim-who").last
         wait_until(who.inner_text, lambda text: plain(text) == "Bob Tanaka is on it")
         assert page.tab.evaluate(TOPS) == before
+
+        # And where there is least room of all: unsaved here and there, claimed, with a narrow screen.
+        page.tab.fill("#description", "Mine")
+        page.tab.locator(".field:has(#description) .unsaved-mark").wait_for()
+        page.tab.set_viewport_size({"width": 320, "height": 800})
         assert page.tab.evaluate(TOO_WIDE) == ""
 
 
@@ -261,6 +269,13 @@ def test_forced_colours_and_calm_are_kept_to(visit, editor):
     assert still == (["0s"], ["0s"])
 
 
+def test_paper_gets_the_flow_and_nothing_to_press(visit):
+    page = visit("alice", f"/flows/{BUSY}")
+    page.tab.emulate_media(media="print")
+    assert page.tab.locator("#steps").is_visible()
+    assert not any(page.tab.locator(part).first.is_visible() for part in (".top", ".save-bar", ".here"))
+
+
 def test_pointers_jump_for_who_wants_no_motion(visit):
     alice = visit("alice", f"/flows/{BUSY}")
     bob = visit("bob", f"/flows/{BUSY}")
@@ -298,6 +313,30 @@ def test_phone_gets_one_column_and_what_a_thumb_needs(visit):
     evict = why.locator(".why-tab .button").first
     evict.wait_for()
     assert evict.bounding_box()["width"] > PHONE["width"] / 2
+
+
+def test_phone_shows_a_conflict_from_edge_to_edge(visit, own_server):
+    page = visit("alice", f"/flows/{BUSY}", viewport=PHONE, is_mobile=True, has_touch=True)
+    page.tab.fill("#name", "Of Alice")
+    with own_server.as_user(2, "Bob Tanaka") as bob:
+        bob.save(BUSY, name="Of Bob")
+    compare, keep, take = (
+        page.tab.get_by_role("button", name=name)
+        for name in ("Compare field by field", "Keep mine", "Take theirs")
+    )
+    compare.wait_for()
+    assert not page.tab.locator(".conflict-body > .icon").is_visible()
+    boxes = [button.bounding_box() for button in (compare, keep, take)]
+    assert boxes[0]["width"] > 2 * boxes[1]["width"]
+    assert (boxes[1]["y"], boxes[1]["width"]) == (boxes[2]["y"], boxes[2]["width"])
+    save, discard = (page.tab.get_by_role("button", name=name, exact=True) for name in ("Save", "Discard"))
+    assert save.bounding_box()["y"] == discard.bounding_box()["y"]
+
+    compare.click()
+    sheet = page.tab.get_by_role("dialog").bounding_box()
+    assert (sheet["x"], sheet["width"]) == (0, PHONE["width"])
+    assert sheet["y"] + sheet["height"] == PHONE["height"]
+    assert violations(page) == []
 
 
 def test_page_from_right_to_left_is_its_mirror(visit):
