@@ -128,7 +128,7 @@ def test_join_edit_and_leave_are_seen_though_nobody_polls(live, person, live_ser
 
     bob.tab.close()
     alice.wait_to_miss("Bob Tanaka")  # drawn for three seconds more
-    assert here_state(alice) == "Just you, for now."
+    soon(lambda: here_state(alice), lambda text: text == "Just you, for now.")  # by a clock of its own
     assert traffic.polls() == []
 
 
