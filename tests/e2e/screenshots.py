@@ -11,7 +11,7 @@ from playwright.sync_api import sync_playwright
 
 from app.demo.people import person_by_handle
 from tests.e2e.chromium import ARGUMENTS, CHROMIUM, MISSING
-from tests.e2e.people import EDITORS, Page, Person
+from tests.e2e.people import EDITORS, Page, Person, plain
 from tests.e2e.server import ROOT, Server
 from tests.redis_server import RedisServer
 from tests.waiting import wait_until
@@ -90,7 +90,7 @@ def _quarrel(alice: Person, bob: Person, flow_id: int, look: str) -> None:
     bobs.tab.locator(".field:has(#description) .claim-button").click()
     bobs.tab.fill("#description", f"{description} Call first, then write.")
     says = page.tab.locator("#description-notes").inner_text
-    wait_until(says, lambda text: "Bob Tanaka also has unsaved changes" in text)
+    wait_until(says, lambda text: "Bob Tanaka also has unsaved changes" in plain(text))
     bobs.tab.fill("#name", f"{name} (Europe)")
     bobs.tab.get_by_role("button", name="Save", exact=True).click()
     page.tab.locator("#conflict h2").wait_for()
