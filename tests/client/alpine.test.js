@@ -131,6 +131,50 @@ test('unsaved fields go to the server by name, and a save names the version that
   expect(text('p')).toBe('');
 });
 
+describe('x-presence-form, when it starts', () => {
+  const FIELDS = `
+    <input name="title" value="Old"><input name="owner" x-model="flow.owner"><input name="note" :value="flow.note">
+    <input type="checkbox" name="active" x-model="flow.active"><textarea name="text" x-model="flow.text"></textarea>
+    <select name="state" x-model="flow.state">
+      <template x-for="state in ['open', 'done']"><option :value="state" x-text="state"></option></template>
+    </select>
+    <template x-for="step in flow.steps"><input name="step" x-model="step.name"></template>`;
+  const FLOW = `{ flow: { owner: 'Ann', note: 'n', active: true, text: 't', state: 'done', steps: [{ name: 'a' }] } }`;
+  const form = `
+    <div x-data="recordPresence('flow', 12, $options())">
+      <form x-data="${FLOW}" x-presence-form>${FIELDS}</form>
+    </div>`;
+
+  test('what Alpine fills and draws is as loaded', async () => {
+    await mount(form);
+    await pass(1000);
+    expect(service.last.body).toMatchObject({ dirty: false });
+    expect(document.querySelector('[name=owner]').value).toBe('Ann');
+    const input = document.querySelector('[name=step]');
+    input.value = 'b';
+    input.dispatchEvent(new Event('input', { bubbles: true }));
+    await pass(1000);
+    expect(service.last.body).toMatchObject({ dirty: true, dirty_fields: ['step'] });
+  });
+
+  test('what was typed before is unsaved, and the field that has the focus is told', async () => {
+    document.body.innerHTML = form;
+    const input = document.querySelector('[name=title]');
+    input.value = 'Typed';
+    input.focus();
+    await pass(1000);
+    expect(service.last.body).toMatchObject({ dirty: true, dirty_fields: ['title'], active_field: 'title' });
+  });
+
+  test('a form that is gone before is not watched', async () => {
+    document.body.innerHTML = form;
+    await Promise.resolve();
+    document.querySelector('form').remove();
+    await pass(1000);
+    expect(service.last.body).toMatchObject({ dirty: false });
+  });
+});
+
 test('a claim is made, shown and released', async () => {
   await mount(`
     <div x-data="recordPresence('flow', 12, $options())">

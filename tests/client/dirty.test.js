@@ -103,6 +103,110 @@ test('a script’s change shows at refresh', () => {
   expect(tracker.isDirty()).toBe(true);
 });
 
+describe('what stood in the form before it was watched', () => {
+  const FORM = `
+    <form>
+      <input name="title" value="Old"><textarea name="text">
+Text</textarea>
+      <input type="checkbox" name="active" value="1" checked>
+      <input type="radio" name="size" value="s" checked><input type="radio" name="size" value="l">
+      <select name="tags" multiple><option selected>a</option><option>b</option></select>
+      <select name="state"><option>open</option><option>done</option></select>
+      <input type="range" name="volume"><input type="color" name="color"><input type="number" name="rate" value="many">
+      <input type="hidden" name="token"><input name="step" value="1"><input name="step" value="2">
+    </form>
+    <input form="elsewhere" name="stranger" value="x">`;
+  const typeIn = {
+    title: () => (control('title').value = 'Typed'),
+    text: () => (control('text').value = ''),
+    active: () => (control('active').checked = false),
+    size: () => (control('size', 1).checked = true),
+    tags: () => (control('tags').options[1].selected = true),
+    state: () => (control('state').value = 'done'),
+    volume: () => (control('volume').value = 7),
+    step: () => (control('step', 1).value = 'Typed'),
+  };
+
+  const watch = (options) => {
+    tracker.stop();
+    tracker = trackDirty(document.forms[0], {
+      onChange: ({ dirty, fields }) => seen.push([dirty, ...fields]),
+      onFocus: (name) => focused.push(name),
+      ...options,
+    });
+  };
+  beforeEach(() => {
+    document.body.innerHTML = FORM;
+  });
+
+  test('nothing: clean, whatever a type makes of its value', () => {
+    watch();
+    expect(seen).toEqual([]);
+    expect(tracker.dirtyFields()).toEqual([]);
+  });
+
+  test.each(Object.keys(typeIn))('%s, typed or restored by the browser, is told as unsaved at once', (name) => {
+    typeIn[name]();
+    watch();
+    expect(seen).toEqual([[true, name]]);
+    document.forms[0].reset();
+    tracker.refresh();
+    expect(tracker.isDirty()).toBe(false);
+  });
+
+  test('the field that has the focus is told at once', () => {
+    control('text').focus();
+    watch();
+    expect(focused).toEqual(['text']);
+  });
+
+  test('what a browser puts there only after the scripts is seen', () => {
+    watch();
+    typeIn.title();
+    window.dispatchEvent(new Event('pageshow'));
+    expect(tracker.dirtyFields()).toEqual(['title']);
+  });
+
+  test('what a host says was loaded wins over the HTML, and may be the whole record', () => {
+    const record = {
+      ...{ id: 7, title: 'From the host', text: 'two\r\nlines', active: false, size: 'l', tags: ['b'], state: 'done' },
+      ...{ rate: 3, volume: 8, color: '#FF0000', token: 't', step: ['3', '4'] },
+    };
+    watch({ loaded: record });
+    expect(seen).toEqual([[true, 'title', 'text', 'active', 'size', 'tags', 'state', 'volume', 'color', 'rate', 'token', 'step']]);
+
+    for (const [name, value] of Object.entries(record)) {
+      const [first, second] = document.querySelectorAll(`[name=${name}]`);
+      if (name === 'active') first.checked = value;
+      else if (name === 'size') second.checked = true;
+      else if (name === 'tags') [...first.options].forEach((option) => (option.selected = option.value === 'b'));
+      else if (name === 'step') [first.value, second.value] = value;
+      else if (first) first.value = value;
+    }
+    tracker.refresh();
+    expect(tracker.dirtyFields()).toEqual([]);
+  });
+
+  test.each([
+    ['active', true, []],
+    ['active', 1, []],
+    ['active', '', ['active']],
+    ['active', ['1', '2'], []],
+    ['title', null, ['title']],
+    ['step', '1', ['step']],
+  ])('%s loaded as %j', (name, value, fields) => {
+    watch({ loaded: { [name]: value } });
+    expect(tracker.dirtyFields()).toEqual(fields);
+  });
+
+  test('a control that a script has filled counts as it stands', () => {
+    typeIn.title();
+    typeIn.text();
+    watch({ isFilled: ({ name }) => name === 'title' });
+    expect(tracker.dirtyFields()).toEqual(['text']);
+  });
+});
+
 describe('after a save', () => {
   test('what the form holds is what is loaded', () => {
     type('title', 'New');

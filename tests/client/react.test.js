@@ -1,9 +1,10 @@
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
-import { act, cleanup, render, renderHook } from '@testing-library/react';
-import { StrictMode, createElement as h } from 'react';
+import { act, cleanup, fireEvent, render, renderHook } from '@testing-library/react';
+import { StrictMode, createElement as h, useState } from 'react';
 import { renderToString } from 'react-dom/server';
 import 'presence/conflicts.js'; // so that the late imports are there at once
 import 'presence/stream.js';
+import { trackDirty } from 'presence/dirty.js';
 import { PresenceAvatars, useRecordPresence } from 'presence/react.js';
 import { alice, bob, createService, createStreams, failure, page, pass } from './world.js';
 
@@ -214,4 +215,32 @@ test('the stream: pushed viewers, typing, signals, and a stream of its own for a
   unmount();
   await wait();
   expect(streams.open).toEqual([]);
+});
+
+test('trackDirty takes what React renders for loaded, and then what is typed for unsaved', () => {
+  function Form() {
+    const [title, setTitle] = useState('Old');
+    const onChange = () => {};
+    return h(
+      'form',
+      null,
+      h('input', { name: 'title', value: title, onChange: ({ target }) => setTitle(target.value) }),
+      h('input', { name: 'owner', defaultValue: 'Ann' }),
+      h('input', { name: 'active', type: 'checkbox', checked: true, onChange }),
+      h('input', { name: 'size', type: 'radio', value: 's', onChange }),
+      h('input', { name: 'size', type: 'radio', value: 'l', checked: true, onChange }),
+      h('textarea', { name: 'text', value: 'two\nlines', onChange }),
+      h('select', { name: 'state', value: 'done', onChange }, h('option', null, 'open'), h('option', null, 'done')),
+      h('select', { name: 'tags', value: ['b'], multiple: true, onChange }, h('option', null, 'a'), h('option', null, 'b')),
+    );
+  }
+  const { container } = render(h(Form), { wrapper: StrictMode });
+  const [form] = container.children;
+  const tracker = trackDirty(form);
+  expect(tracker.dirtyFields()).toEqual([]);
+
+  fireEvent.input(form.elements.title, { target: { value: 'New' } });
+  expect(form.elements.title.value).toBe('New');
+  expect(tracker.dirtyFields()).toEqual(['title']);
+  tracker.stop();
 });

@@ -66,6 +66,22 @@ def test_editing_field_and_unsaved_work_are_seen_and_taken_back(person, flow_id,
     )  # typing is over a moment later
 
 
+def test_text_typed_before_the_script_ran_is_seen_as_unsaved(person, server, flow_id):
+    alice = person("alice").edit(flow_id)
+    bob = person("bob")
+    held = []
+    bob._context.route("**/demo/dist/alpine.js", lambda route: held.append(route))
+    tab = bob._context.new_page()
+    tab.goto(f"{server.url}/flows/{flow_id}?as=bob", wait_until="commit")
+    tab.fill("#description", "Typed before the script.")
+    wait_until(lambda: tab.evaluate("true") and held)
+    assert alice.avatars() == []
+
+    held[0].continue_()
+    alice.wait_for_avatars("Bob Tanaka, editing description, unsaved changes")
+    wait_until(alice.panel, lambda people: people == ["Bob Tanaka: Unsaved changes in description"])
+
+
 @both_editors
 def test_two_tabs_are_one_avatar_which_stays_until_the_last_is_closed(person, witness, flow_id, editor):
     alice = person("alice").edit(flow_id)

@@ -16,6 +16,7 @@ from tests.waiting import wait_until
 FIVE_MINUTES = re.search(
     r"^## In five minutes$(.*?)^## ", (CLIENT / "README.md").read_text("utf-8"), re.MULTILINE | re.DOTALL
 ).group(1)
+UNSAVED = "editing description, unsaved changes"
 LABELS = "[...document.querySelectorAll('.presence-face')].map((face) => face.ariaLabel)"
 
 needs_node = pytest.mark.skipif(not is_ready(), reason=MISSING)
@@ -121,6 +122,23 @@ def test_plain_page(folder, visit):
     (folder / "plain.html").write_text(page, "utf-8")
 
     check_presence(visit, "plain.html")
+
+
+def test_text_that_the_browser_puts_back_is_unsaved(folder, visit):
+    [page] = blocks("Plain HTML")
+    (folder / "restored.html").write_text(page, "utf-8")
+    (folder / "elsewhere.html").write_text("<p>Another page.</p>", "utf-8")
+    alice = visit("Alice", "restored.html")
+    bob = visit("Bob", "restored.html")
+    bob.fill("[name=description]", "Typed")
+    wait_until(lambda: alice.evaluate(LABELS), lambda seen: seen == [f"Bob, {UNSAVED}"])
+
+    address = bob.url
+    bob.goto(address.replace("restored", "elsewhere"))
+    wait_until(lambda: alice.evaluate(LABELS), lambda seen: seen == [])
+    bob.go_back()
+    assert bob.input_value("[name=description]") == "Typed"  # else this test is about nothing
+    wait_until(lambda: alice.evaluate(LABELS), lambda seen: seen == ["Bob, editing, unsaved changes"])
 
 
 @needs_node

@@ -88,16 +88,22 @@ export default function (Alpine) {
   Alpine.directive('presence-form', (form, { expression }, { evaluateLater, cleanup }) => {
     const presence = presenceOf(form);
     const run = expression ? evaluateLater(expression) : null;
-    const tracker = trackDirty(form, {
-      onFocus: presence.setActiveField,
-      onChange({ dirty, fields }) {
-        presence.setDirty(fields);
-        run?.(() => {}, { scope: { $dirty: dirty, $fields: fields } });
-      },
+    let tracker;
+    let isGone = false;
+    // After this turn: Alpine starts with the form, and what stands in it is drawn and filled afterwards.
+    Alpine.nextTick(() => {
+      if (isGone) return;
+      tracker = trackDirty(form, {
+        onFocus: presence.setActiveField,
+        onChange({ dirty, fields }) {
+          presence.setDirty(fields);
+          run?.(() => {}, { scope: { $dirty: dirty, $fields: fields } });
+        },
+      });
     });
     const onSaved = ({ detail }) => {
       if (detail?.lockVersion !== undefined) presence.setBaseVersion(detail.lockVersion);
-      tracker.rebase(detail?.values);
+      tracker?.rebase(detail?.values);
     };
     // Typing is what a person does: a script that fills the form is not typing.
     const onInput = ({ target, isTrusted }) =>
@@ -107,7 +113,8 @@ export default function (Alpine) {
     form.addEventListener('input', onInput);
     form.addEventListener('focusout', onBlur);
     cleanup(() => {
-      tracker.stop();
+      isGone = true;
+      tracker?.stop();
       form.removeEventListener('presence:saved', onSaved);
       form.removeEventListener('input', onInput);
       form.removeEventListener('focusout', onBlur);

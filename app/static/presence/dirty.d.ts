@@ -28,7 +28,20 @@ export interface DirtyOptions {
   onFocus?(name: string | null): void;
   /** Names of fields that don't count. */
   ignore?: Iterable<string>;
+  /**
+   * What was loaded, by field, where a script fills the form; it may be the whole record. Fields that are not in it
+   * are loaded as the HTML says. `true` or `false` for a single checkbox, a list for controls that share a name.
+   */
+  loaded?: Readonly<Record<string, unknown>>;
+  /**
+   * Whether a script has already put into this control what was loaded, so that it counts as it stands. Default:
+   * whether Alpine or React did.
+   */
+  isFilled?(control: Element): boolean;
 }
 
-/** What was loaded is what the form holds when this is called. */
+/**
+ * What was loaded is what the HTML says (`value`, `checked`, `selected`, a textarea's text), not what stands in the
+ * form: that may have been typed already. Where it differs, `onChange` is called at once; `onFocus` too.
+ */
 export function trackDirty(form: HTMLFormElement, options?: DirtyOptions): DirtyTracker;
