@@ -19,10 +19,13 @@ from sqlalchemy.orm.exc import StaleDataError
 from app.api.extension import presence
 from app.api.responses import BadRequest, failure, failure_of
 from app.identity.caller import Caller, Forbidden, Unauthenticated
-from app.presence.errors import InvalidPresence, PresenceError, TabOwnedByAnotherUser
+from app.presence.errors import InvalidPresence, PresenceError, StoreUnavailable
 from app.presence.records import LONGEST_USER_NAME, clean_name
+from app.untold import Announcement, Untold
 
 log = logging.getLogger("presence.versioned")
+
+_untold = Untold()
 
 
 class Versioned:
@@ -121,24 +124,25 @@ def _read_anew(session: Session, model: type[Versioned], identity: Any) -> Versi
 def announce(
     caller: Caller, record_type: str, record_id: str | int, saved: Saved, *, tab_id: str | None = None
 ) -> bool:
-    """Tell the record's viewers of a save, in the caller's name; False when nobody was told.
+    """Tell the record's viewers of a save, in the caller's name; False when nobody was told yet.
 
     Needs an application with the service in it. Never raises: the save is done,
-    and presence out of reach costs it the time of one call at most.
+    and presence out of reach costs it the time of one call at most. Then this
+    process tells it again, for five minutes, unless it ends before.
     """
     if not saved.fields:
         return False
-    service = presence().service(caller.tenant)
-    told = (record_type, record_id, saved.lock_version, saved.fields, caller.user_id, caller.user_name)
+    announcement = Announcement(
+        presence().service(caller.tenant),
+        *(record_type, record_id, saved.lock_version, saved.fields),
+        *(caller.user_id, caller.user_name, tab_id),
+    )
     try:
-        try:
-            return service.record_saved(*told, tab_id)
-        except TabOwnedByAnotherUser:  # who then must not take it for her own save
-            return service.record_saved(*told)
+        return announcement.tell()
     except PresenceError as error:
-        log.warning(
-            "a save was not announced", extra={"record": f"{record_type}:{record_id}", "error": str(error)}
-        )
+        log.warning("a save was not announced", extra=announcement.for_log(error=str(error)))
+        if isinstance(error, StoreUnavailable):
+            _untold.add(announcement)
         return False
 
 

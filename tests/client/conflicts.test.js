@@ -225,6 +225,34 @@ describe('saves', () => {
     service.failing = () => failure(503);
     await expect(presence.announceSaved(8, ['title'])).rejects.toMatchObject({ kind: 'unavailable' });
   });
+
+  test('that could not be announced are when a beat is answered again, as they were, and once', async () => {
+    const presence = await startLive({}, bob);
+    const { tabId } = see(presence);
+    const told = () => service.calls.filter(({ url }) => url.endsWith('/saved'));
+    service.failing = () => failure(503);
+    presence.announceSaved(8, ['title']).catch(() => {});
+    await pass(40_000);
+    presence.announceSaved(9, ['steps']).catch(() => {});
+    await settle();
+    expect(told()).toHaveLength(2);
+
+    service.failing = ({ url, body }) => url.endsWith('/saved') && body.lock_version === 8 && told().length === 3 ? failure(503) : null;
+    await pass(31_000);
+    service.failing = null;
+    await pass(120_000);
+    const save = (lockVersion, fields) => ({ tab_id: tabId, lock_version: lockVersion, fields });
+    const [first, second] = [save(8, ['title']), save(9, ['steps'])];
+    expect(told().map(({ body }) => body)).toEqual([first, second, first, second, first]);
+  });
+
+  test.each([[422], [409]])('that are refused with %d are not told again', async (status) => {
+    const presence = await startLive({}, bob);
+    service.failing = ({ url }) => (url.endsWith('/saved') ? failure(status) : null);
+    presence.announceSaved(8, ['title']).catch(() => {});
+    await pass(120_000);
+    expect(service.calls.filter(({ url }) => url.endsWith('/saved'))).toHaveLength(1);
+  });
 });
 
 describe('a claim', () => {

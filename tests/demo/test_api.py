@@ -14,6 +14,8 @@ from app.demo.people import TENANT
 from app.redis_client import connect
 from tests.api.client import data_of, failure_of, token
 from tests.demo.visitor import API, Visitor, values_of
+from tests.redis_server import RedisServer
+from tests.waiting import wait_until
 
 CALL_SECONDS = 2.2  # what a call without an answer takes at most, and the rest of the save
 
@@ -304,6 +306,30 @@ def test_redis_that_hangs_delays_a_save_by_one_call_at_most(settings, redis_serv
     assert data_of(answer)["flow"]["lock_version"] == 2
     assert took < CALL_SECONDS
     assert "a save was not announced" in caplog.text
+
+
+def test_save_that_a_full_redis_would_not_hear_of_is_told_when_there_is_room(settings, caplog):
+    redis = RedisServer()
+    try:
+        app = create_app(settings, redis=connect(f"unix://{redis.socket}"))
+        presence = app.extensions["presence"].service(TENANT)
+        alice = Visitor(app)
+        alice.sign_in("alice")
+        values = values_of(alice.flow(), name="Told late", tab_id="a1")
+        headers = {"X-CSRF-TOKEN": alice.open("/").csrf_token}
+        watch_flow(presence)
+        with redis.client() as client:
+            client.config_set("maxmemory", 1)
+            answer = alice.save(1, values, **headers)
+            client.config_set("maxmemory", 0)
+
+        assert data_of(answer)["flow"]["lock_version"] == 2
+        assert "a save was not announced" in caplog.text
+        [save] = wait_until(lambda: watch_flow(presence))
+        assert (save["lock_version"], save["fields"], save["tab_id"]) == (2, ["name"], "a1")
+        assert save["user"] == {"id": 1, "name": "Alice Moreau"}
+    finally:
+        redis.close()
 
 
 def test_throttle_of_presence_does_not_count_saves(settings):

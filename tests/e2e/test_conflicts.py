@@ -218,6 +218,59 @@ def test_refused_save_asks_the_same(edit, editor):
     assert alice.wait_for_saved() == version + 1
 
 
+@both_editors
+def test_save_that_redis_had_no_room_to_hear_of_is_told_when_it_has(edit, own_redis, editor):
+    alice, bob = edit("alice", editor), edit("bob")
+    alice.change("name", "Alice does not know")
+    with own_redis.client() as redis:
+        redis.config_set("maxmemory", 1)
+        bob.change("name", "Bob saved meanwhile")
+        bob.save()
+        version = bob.wait_for_saved()
+        bob.tab.close()  # he tells nobody any more
+        assert alice.conflict() == ""
+        redis.config_set("maxmemory", 0)
+
+    says(alice.conflict, f"Bob Tanaka saved version {version}")
+    assert "Bob saved meanwhile" in alice.note("name")
+
+
+@both_editors
+def test_save_during_a_slow_look_at_the_one_before_is_told_too(edit, flow_id, editor):
+    alice, bob = edit("alice", editor), edit("bob")
+    alice.change("name", "Alice's name")
+    held, answers = [], []
+
+    def read_slowly(route):
+        if route.request.method != "GET" or held:
+            route.continue_()
+        else:
+            held.append((route, route.fetch()))  # what stands there now, told later
+
+    alice.tab.route(f"**/api/v1/flows/{flow_id}", read_slowly)
+    alice.tab.on("response", lambda response: answers.append(response))
+    bob.change("name", "Bob's first")
+    bob.save()
+    first = bob.wait_for_saved()
+    wait_until(lambda: alice.tab.evaluate("true") and held)
+    bob.change("name", "Bob's second")
+    bob.save()
+    wait_until(bob.wait_for_saved, lambda version: version == first + 1)
+    wait_until(lambda: alice.tab.evaluate("true") and any(foretells(answer, first + 1) for answer in answers))
+
+    [(route, response)] = held
+    route.fulfill(response=response)
+    says(alice.conflict, f"Bob Tanaka saved versions {first} to {first + 1}")
+    assert "Bob's second" in alice.note("name")
+
+
+def foretells(answer, version):
+    is_beat = answer.url.endswith("/heartbeat") and answer.ok
+    return is_beat and any(
+        save["lock_version"] == version for save in answer.json()["data"].get("forecast", {}).get("saves", [])
+    )
+
+
 @pytest.mark.parametrize("editor", ["react"])
 def test_save_that_collides_with_nothing_is_made_on_top_of_the_other(edit, editor):
     alice, bob = edit("alice", editor), edit("bob")

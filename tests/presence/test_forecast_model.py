@@ -1,15 +1,20 @@
 """The forecast against a plain model: whoever comes, saves and goes, it misses and invents no collision."""
 
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from unittest.mock import patch
 
 import fakeredis
+import pytest
 from hypothesis import Phase
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
+from app.presence.errors import StoreUnavailable
 from app.presence.service import RecordPresenceService
+from app.untold import Announcement, Untold
 from tests.lua.commands import LEASE_MS, age
 from tests.presence.histories import histories
 
@@ -61,6 +66,8 @@ class ForecastMachine(RuleBasedStateMachine):
         self.lock_version = 1
         self.saves = []
         self.untold = []  # saved, and not announced yet
+        self.refused = []  # saved, and kept by the process, since Redis would not hear of it
+        self.waiting = Untold(start=lambda thread: None)
         self.pages = {}
         self.reported = {}
         self.known = {}  # tab -> the version of the list that it has, and what it was foretold with it
@@ -106,7 +113,11 @@ class ForecastMachine(RuleBasedStateMachine):
         self.known[tab_id] = (answer.version, forecast)
 
     @precondition(lambda self: self.pages)
-    @rule(tab_id=TABS, told=st.sampled_from(["with its tab", "without a tab", "later"]), times=st.just(1))
+    @rule(
+        tab_id=TABS,
+        told=st.sampled_from(["with its tab", "without a tab", "later", "once Redis is back"]),
+        times=st.just(1),
+    )
     def save(self, tab_id, told, times):
         """Refused unless it is based on the newest version."""
         page = self.pages.get(tab_id)
@@ -117,6 +128,8 @@ class ForecastMachine(RuleBasedStateMachine):
             save = Save(self.lock_version, sorted(page.unsaved), PEOPLE[tab_id], tab_id)
             if told == "later":
                 self.untold.append(save)
+            elif told == "once Redis is back":
+                self.announce_in_vain(save)
             else:
                 save.tab_id = tab_id if told == "with its tab" else None
                 self.announce(save)
@@ -140,6 +153,45 @@ class ForecastMachine(RuleBasedStateMachine):
         if random.random() < 0.8:
             self.untold.remove(save)
         self.announce(save)
+
+    def announce_in_vain(self, save):
+        """Redis would not hear of it, so that the process keeps it."""
+        told = (save.lock_version, save.fields, save.user, NAMES[save.user], save.tab_id)
+        announcement = Announcement(self.service, "flow", 12, *told)
+        with self.redis_that_refuses(), pytest.raises(StoreUnavailable):
+            announcement.tell()
+        self.waiting.add(announcement)
+        self.refused.append(save)
+
+    @contextmanager
+    def redis_that_refuses(self):
+        """A full one; the embedded one can't be."""
+        if self.is_quick:
+            self.redis.config_set("maxmemory", 1)
+            try:
+                yield
+            finally:
+                self.redis.config_set("maxmemory", 0)
+        else:
+            with patch.object(self.service, "record_saved", side_effect=StoreUnavailable("away")):
+                yield
+
+    @precondition(lambda self: self.refused)
+    @rule()
+    def try_again_in_vain(self):
+        with self.redis_that_refuses():
+            assert not self.waiting.tell()
+        assert len(self.waiting) == len(self.refused)
+
+    @precondition(lambda self: self.refused)
+    @rule()
+    def come_back(self):
+        """What the process kept is told, and from then on part of every forecast."""
+        assert self.waiting.tell()
+        assert len(self.waiting) == 0
+        self.sweep()
+        self.saves += self.refused
+        self.refused = []
 
     def announce(self, save):
         told = (save.lock_version, save.fields, save.user, NAMES[save.user], save.tab_id)

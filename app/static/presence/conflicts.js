@@ -3,6 +3,9 @@
 const NOTHING = Object.freeze([]);
 const NOBODY = Object.freeze({});
 
+const PASSING = ['unreachable', 'unavailable', 'throttled', 'unauthorized']; // kinds of failures that may be over soon
+const MOST_UNTOLD = 50; // that the service remembers
+
 /**
  * `getDoing()` gives what the next beat says, `change(part)` changes it. What a forecast depends on is part of it
  * (`question`), so that news is a beat that asks, gathered and repeated like any other.
@@ -10,12 +13,14 @@ const NOBODY = Object.freeze({});
 export function createConflicts(store, transport, change, getDoing) {
   const ownTabs = new Set(); // this page's: it takes a new one after the back/forward cache
   let asked = {}; // the last question: its text and its number; none while there was no news
+  const untold = []; // saves of this page that the server could not be told of
   let answered = { texts: [] }; // those that the last forecast answers, and the number of the one that it was asked
 
   /** From a stream's list, or a beat's answer; where a stream keeps the rest, of the answer only the forecast. */
   function take(news, sent, isStreaming) {
     const { forecast, viewers } = news;
     ownTabs.add(store.getSnapshot().tabId);
+    if (sent) for (const save of untold.splice(0)) tellSave(save).catch(() => {}); // a beat was answered
     const known = {};
     if (viewers && !isStreaming) {
       known.saved = (news.saved ?? NOTHING).filter(isOfOthers);
@@ -81,6 +86,16 @@ export function createConflicts(store, transport, change, getDoing) {
     return answer;
   }
 
+  /** As often as it takes: a version is told once, however often it is heard of. */
+  async function tellSave(save) {
+    try {
+      await transport.call('saved', save);
+    } catch (error) {
+      if (PASSING.includes(error.kind) && untold.length < MOST_UNTOLD) untold.push(save);
+      throw error;
+    }
+  }
+
   return {
     take,
     question,
@@ -91,7 +106,7 @@ export function createConflicts(store, transport, change, getDoing) {
 
     async announceSaved(lockVersion, fields) {
       change({ baseVersion: lockVersion });
-      await transport.call('saved', { tab_id: tabId(), lock_version: lockVersion, fields });
+      await tellSave({ tab_id: tabId(), lock_version: lockVersion, fields });
     },
   };
 }

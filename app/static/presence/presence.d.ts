@@ -236,7 +236,7 @@ export interface Presence {
   release(field: string): Promise<void>;
   /**
    * Tell the others that this tab saved, where the server doesn't do so itself; the version is what is loaded
-   * now. Rejects with a PresenceError.
+   * now. Rejects with a PresenceError; where that may pass, the next answered heartbeats tell the save again.
    */
   announceSaved(lockVersion: number, fields: readonly string[]): Promise<void>;
   /** The form field that has the focus; null for none, as is a name that the service doesn't take. */

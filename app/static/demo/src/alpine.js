@@ -179,10 +179,11 @@ Alpine.data('flowEditor', () => ({
       this.meet(await flowWork.readFlow());
       this.lookedAt = Date.parse(forecast.remembered_since);
     } catch {
-      // The next news looks again; at the latest, the save is refused.
+      return; // the next news looks again; at the latest, the save is refused
     } finally {
       this.isLooking = false;
     }
+    if (this.seen.forecast !== forecast) this.look(); // there was more news meanwhile
   },
   meet(theirs, isRefused = false) {
     if (theirs.lock_version <= this.flow.lock_version) return;
