@@ -269,6 +269,64 @@ describe('when the stream is lost', () => {
   });
 });
 
+describe('whoever is answered again takes the others along', () => {
+  const beatsOf = (id) => service.beats.filter(({ url }) => url.includes(`/${id}/`)).length;
+
+  async function startTwoAndFail(answer) {
+    const mine = await startLive(alice);
+    const other = start({ id: 13 });
+    await pass(1000);
+    service.failing = answer;
+    await pass(120_000);
+    expect(see(other).status).toBe('retrying');
+    const before = beatsOf(13);
+    while (beatsOf(13) === before) await pass(100); // it has just failed, and waits for 15 s
+    return { mine, other, failed: beatsOf(13) };
+  }
+
+  test('within half a second, and not after its own back-off', async () => {
+    const { mine, other, failed } = await startTwoAndFail(() => failure(500));
+    service.failing = null;
+    mine.resume();
+    await pass(100);
+    expect(see(mine).status).toBe('live');
+    expect(see(other).status).toBe('retrying');
+    await pass(500);
+    expect(see(other).status).toBe('live');
+    await pass(10_000);
+    expect(beatsOf(13)).toBe(failed + 1);
+  });
+
+  test('but not before the time that the server asked for', async () => {
+    const { mine, other, failed } = await startTwoAndFail(({ url }) => (url.includes('/13/') ? failure(503, 'No.', { 'Retry-After': '20' }) : failure(500)));
+    service.failing = null;
+    mine.resume();
+    await pass(19_000);
+    expect(beatsOf(13)).toBe(failed);
+    await pass(1500);
+    expect(see(other).status).toBe('live');
+  });
+
+  test('where it fails once more, it goes on with its back-off', async () => {
+    const { mine, other, failed } = await startTwoAndFail(() => failure(500));
+    service.failing = ({ url }) => (url.includes('/13/') ? failure(500) : null);
+    mine.resume();
+    await pass(10_000);
+    expect(beatsOf(13)).toBe(failed + 1);
+    expect(see(other).status).toBe('retrying');
+  });
+
+  test('a stream that is back does the same for beats that fail', async () => {
+    const { mine, other } = await startTwoAndFail(() => failure(500));
+    while (!streams.open.length) await pass(100); // it was silent, and is tried again
+    service.failing = null;
+    await streams.last.write('retry: 1000\n\n');
+    await streams.last.snapshot('flow:12', '9', alice);
+    await pass(600);
+    expect([see(mine).status, see(other).status]).toEqual(['live', 'live']);
+  });
+});
+
 describe('the page comes and goes', () => {
   test('stop closes the stream', async () => {
     const presence = await startLive(alice);

@@ -24,7 +24,7 @@ async function openPage({ shares = true, random = () => 0.5, ...options } = {}) 
   vi.resetModules();
   const { watch } = await import('presence/stream.js');
   const lives = new Set();
-  const seen = { lists: {}, lost: [], refused: [], events: [], calls: [] };
+  const seen = { lists: {}, lost: [], refused: [], events: [], calls: [], backs: 0 };
   const play = (name) => () => [...lives].forEach((life) => life[name]());
   const page = {
     seen,
@@ -55,12 +55,14 @@ async function openPage({ shares = true, random = () => 0.5, ...options } = {}) 
           seen.lists[name] = { viewers, total, version };
         },
         onLost: (at) => seen.lost.push(at),
+        onBack: () => (seen.backs += 1),
         onRefused: (error) => seen.refused.push(error),
         onEvent: (kind, data) => seen.events.push([kind, data]),
       });
       page.watchers.push(watcher);
       return watcher;
     },
+    back: () => page.watchers[0].back(),
     close: () => page.watchers.splice(0).forEach((watcher) => watcher.close()),
     viewers: (name) => seen.lists[name]?.viewers,
   };
@@ -398,6 +400,63 @@ describe('tabs of one browser', () => {
     await streams.last.snapshot('flow:1', '2', bob);
     expect(second.seen.calls).toEqual(['flow:1']);
     expect(streams.all).toHaveLength(2);
+  });
+
+  describe('when a page’s call is answered again', () => {
+    /** Two that have lost the stream, and the leader's next try is 15 s away. */
+    async function loseTwo() {
+      const two = await openTwo();
+      streams.refusing = () => failure(500);
+      await streams.last.end();
+      await pass(60_000);
+      const { asked } = streams;
+      while (streams.asked === asked) await pass(100);
+      streams.refusing = null;
+      return two;
+    }
+    const backs = (two) => two.map(({ seen }) => seen.backs);
+
+    test('every page goes on within half a second, and the leader opens the stream', async () => {
+      const two = await loseTwo();
+      const { asked } = streams;
+      two[1].back();
+      await pass(500);
+      expect(backs(two)).toEqual([1, 1]);
+      expect(streams.asked).toBe(asked + 1);
+      await streams.last.write('retry: 1000\n\n');
+      await streams.last.snapshot('flow:1', '2', bob);
+      expect(two.map((page) => page.viewers('flow:1'))).toEqual([[bob], [bob]]);
+    });
+
+    test('however often that is, and whoever says so, they go on once in five seconds', async () => {
+      const two = await loseTwo();
+      streams.refusing = () => failure(500);
+      const { asked } = streams;
+      for (let i = 0; i < 100; i++) {
+        two[i % 2].back();
+        await pass(100);
+      }
+      expect(Math.max(...backs(two))).toBeLessThanOrEqual(3);
+      expect(streams.asked - asked).toBeLessThanOrEqual(4); // its own back-off among them
+    });
+
+    test('not while a page stands still', async () => {
+      const two = await loseTwo();
+      two[1].back();
+      two[1].freeze();
+      await pass(1000);
+      expect(backs(two)).toEqual([1, 0]);
+    });
+  });
+
+  test('a stream that is back is told to all pages', async () => {
+    const two = await openTwo();
+    await streams.last.end();
+    await pass(2500);
+    await streams.last.write('retry: 1000\n\n');
+    await streams.last.snapshot('flow:1', '2', bob);
+    await pass(500);
+    expect(two.map(({ seen }) => seen.backs)).toEqual([1, 1]);
   });
 
   test('a stuck leader is noticed: the follower streams for itself, until the leader speaks again', async () => {

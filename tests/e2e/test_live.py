@@ -313,6 +313,45 @@ def test_server_that_restarts_is_told_of_and_comes_back_without_a_reload(person,
         server.close()
 
 
+def test_tabs_of_one_browser_come_back_together(person, live_redis, flow_id):
+    server = Server(live_redis, PRESENCE_HEARTBEAT_SECONDS="60", PRESENCE_TTL_SECONDS="180")
+    try:
+        bob = person("bob", at=server)
+        pages = [bob.edit(flow_id, editor=editor) for editor in ("alpine", "react", "alpine")]
+        failures = dict.fromkeys((page.tab for page in pages), 0)
+
+        def note(request):
+            if request.url.endswith("/heartbeat"):
+                failures[request.frame.page] += 1
+
+        bob._context.on("requestfailed", note)
+        server.kill()
+        for page in pages:  # waits of up to 32 s by then
+            wait_until(lambda page=page: page.tab.evaluate("true") and failures[page.tab] >= 5, seconds=60)
+        for page in pages:
+            page.tab.evaluate(NOTE_WHEN_LIVE)
+
+        server.start()
+        moments = [
+            wait_until(lambda page=page: page.tab.evaluate("window.liveAt"), seconds=BACK_SECONDS)
+            for page in pages
+        ]
+        assert max(moments) - min(moments) < 2000
+    finally:
+        for page in pages:
+            page.tab.close()
+        server.close()
+
+
+# The page's word that it waits for the service is gone.
+NOTE_WHEN_LIVE = """() => {
+  const look = () => {
+    if (!document.querySelector('.here-state').textContent.includes('Trying')) window.liveAt ??= Date.now();
+  };
+  new MutationObserver(look).observe(document.body, { subtree: true, childList: true, characterData: true });
+}"""
+
+
 @pytest.mark.parametrize("is_long", [False, True], ids=["a moment", "longer"])
 def test_redis_that_loses_everything_gets_everybody_back_without_a_reload(person, is_long):
     redis = RedisServer()

@@ -122,6 +122,7 @@ export function createPresence({
 
   function onAnswer(answer, sent) {
     told = sent;
+    if (failures) watcher?.back?.();
     failures = backOffUntil = retryAfterUntil = 0;
     isTakenOnce = false;
     heartbeatMs = heartbeatMsOf(answer.heartbeat_seconds);
@@ -146,7 +147,7 @@ export function createPresence({
     } else {
       const waitMs = retryMs(++failures, heartbeatMs, retryAfterMs, browser.random);
       backOffUntil = browser.now() + waitMs;
-      if (retryAfterMs) retryAfterUntil = backOffUntil;
+      if (retryAfterMs) retryAfterUntil = browser.now() + retryAfterMs;
       plan(waitMs);
       store.set({ status: 'retrying', error });
       emit('error', error);
@@ -305,6 +306,7 @@ export function createPresence({
         post: (body) => transport.call('signal', { tab_id: store.getSnapshot().tabId, ...body }),
         onList,
         onLost,
+        onBack: () => failures && nudge(retryAfterUntil),
         onRefused: () => !isAway && nudge(), // the beat asks for this record alone, and its answer decides
         onSignal: (signal) => emit('signal', signal),
         onTyping: (typing) => store.set({ typing }),

@@ -23,10 +23,16 @@ export interface WatchOptions
   onLost?(goodUntil: number): void;
   /** 401 or 403; asked again by itself, more and more rarely. */
   onRefused?(error: PresenceError): void;
+  /** The service answers again, as this tab or another one found: what waits for its next try may go on. */
+  onBack?(): void;
   /** Other events of the record, such as `signal`. */
   onEvent?(kind: string, data: any): void;
   browser?: Partial<Browser>;
 }
 
 /** Watch records without being there, as a list of records does. */
-export function watch(options: WatchOptions): { close(): void };
+export function watch(options: WatchOptions): {
+  /** A call of one's own was answered again: all tabs that share the stream hear of it. */
+  back(): void;
+  close(): void;
+};

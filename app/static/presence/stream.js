@@ -14,6 +14,8 @@ const PATIENCE_MS = 20_000; // without a word of the leader
 const ANSWER_MS = 3000; // for a newcomer's question
 const FORGET_MS = 100_000; // a tab that said nothing for so long is gone; a hidden one may be slow
 const MAX_RECORDS = 100; // of one stream
+const BACK_MS = 500; // the tabs of one browser come back one after the other
+const BACK_EVERY_MS = 5000; // at most, where the service comes and goes
 
 const PROTOCOL = 2; // pages with an older script, from before a deploy, have a stream of their own
 
@@ -42,6 +44,8 @@ export function watch({ base = '/api/v1/presence', browser: ownBrowser, ...optio
   join();
 
   return {
+    /** A call of this page was answered again. */
+    back: () => hub?.comeBack(),
     close() {
       isClosed = true;
       hub?.leave(watcher);
@@ -67,6 +71,7 @@ export function watchPresence({ record, post, onSignal, onTyping, onEvent, onLis
   });
   return {
     signal: sender.signal,
+    back: watcher.back,
     close() {
       watcher.close();
       sender.stop();
@@ -129,8 +134,11 @@ function createHub({ key, browser, base, credentials, onEmpty }) {
   let heardAt = 0; // the leader
   let isAnswered = false; // since we asked
   let saidAt = -Infinity; // by us, when we lead
+  let isDown = false; // our stream is lost
+  let backAt = -Infinity; // the last time that we came back
   let tickTimer;
   let joinTimer;
+  let backTimer = null;
   let stopListening = null;
 
   const ownNames = () => [...new Set([...watchers].flatMap(({ records }) => records))];
@@ -208,6 +216,8 @@ function createHub({ key, browser, base, credentials, onEmpty }) {
     role = 'idle';
     browser.clearTimer(tickTimer);
     browser.clearTimer(joinTimer);
+    browser.clearTimer(backTimer);
+    backTimer = null;
     closeLine();
     if (share) share.stop();
     pages.clear();
@@ -222,6 +232,22 @@ function createHub({ key, browser, base, credentials, onEmpty }) {
     if (role === 'following') ask();
   }
 
+  /**
+   * The service answers again, as this page found, or another one that said so: whatever waits for its next try goes
+   * on at once. Who has just come back need not say it.
+   */
+  function comeBack(isSaid = false) {
+    if (share && !isSaid && browser.now() - backAt > BACK_EVERY_MS) share.post({ back: self });
+    if (backTimer !== null || role === 'idle') return;
+    const waitMs = Math.max(0, backAt + BACK_EVERY_MS - browser.now()) + BACK_MS * browser.random();
+    backTimer = browser.setTimer(() => {
+      backTimer = null;
+      backAt = browser.now();
+      line?.wake();
+      for (const watcher of [...watchers]) watcher.onBack?.();
+    }, waitMs);
+  }
+
   function openLine() {
     line ??= createLine({
       browser,
@@ -232,8 +258,11 @@ function createHub({ key, browser, base, credentials, onEmpty }) {
       onRoster(name, roster) {
         show(name, roster);
         say({ rosters: [[name, roster]] });
+        if (isDown) comeBack();
+        isDown = false;
       },
       onLost(at) {
+        isDown = true;
         lose(at);
         say({ live: false, silentMs: browser.now() - at });
       },
@@ -340,6 +369,7 @@ function createHub({ key, browser, base, credentials, onEmpty }) {
   function hear(message) {
     if (message.page) hearPage(message);
     else if (message.lead) hearLeader(message);
+    else if (message.back) comeBack(true);
   }
 
   function hearPage({ page: id, want: names, lacks }) {
@@ -412,5 +442,5 @@ function createHub({ key, browser, base, credentials, onEmpty }) {
     for (const watcher of [...watchers]) watcher.onRefused?.(error);
   }
 
-  return { join, leave };
+  return { join, leave, comeBack: () => comeBack() };
 }
