@@ -28,7 +28,7 @@ test.each([true, false])('what is loaded late comes along in a bundle (split: %s
   const late = outputFiles.flatMap(({ text }) => [...text.matchAll(/import\("(.+?)"\)/g)].map(([, path]) => path));
   const written = outputFiles.map(({ path }) => path.split('/').at(-1));
   for (const path of late) expect(written).toContain(path.slice(2));
-  expect(late).toHaveLength(splitting ? 2 : 0);
+  expect(late).toHaveLength(splitting ? 3 : 0);
   expect(outputFiles.some(({ text }) => text.includes('text/event-stream'))).toBe(true);
 });
 
@@ -55,7 +55,7 @@ test('everything that the package exports exists', () => {
 });
 
 test('only browser.js and browser-late.js touch the page, and never unload or beforeunload', () => {
-  const others = ['presence', 'conflicts', 'schedule', 'store', 'transport', 'stream', 'line', 'share', 'signals', 'sse', 'roster'];
+  const others = ['presence', 'conflicts', 'hint', 'schedule', 'store', 'transport', 'stream', 'line', 'share', 'signals', 'sse', 'roster'];
   for (const name of others.map((other) => `${other}.js`)) {
     expect(read(name), name).not.toMatch(/\b(window|document|navigator|setTimeout|setInterval|Date\.now|performance)\b[.(]/);
   }

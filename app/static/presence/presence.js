@@ -70,6 +70,7 @@ export function createPresence({
   let isWokenInFlight = false;
   let beatTimer;
   let staleTimer;
+  let hintTimer; // once
   let heartbeatMs = DEFAULT_HEARTBEAT_MS;
   let failures = 0;
   let lastBeatAt = -Infinity;
@@ -136,6 +137,7 @@ export function createPresence({
 
   function onFailure(error) {
     const { kind, retryAfterMs } = error;
+    hintTimer ??= browser.setTimer(hint, REQUEST_TIMEOUT_MS);
     if (kind === 'taken' && !isTakenOnce) {
       isTakenOnce = true;
       takeNewTabId();
@@ -154,6 +156,10 @@ export function createPresence({
       if (isWokenInFlight) nudge(retryAfterUntil);
     }
   }
+
+  /** Why nobody is seen, for who builds the page. */
+  const hint = () =>
+    import('./hint.js').then(({ hint }) => hint(store.getSnapshot(), { base, token, csrfToken, browser })).catch(() => {});
 
   function plan(delayMs) {
     browser.clearTimer(beatTimer);
@@ -303,14 +309,13 @@ export function createPresence({
         share,
         shareKey,
         browser: ownBrowser,
-        post: (body) => transport.call('signal', { tab_id: store.getSnapshot().tabId, ...body }),
+        store,
+        transport,
         onList,
         onLost,
         onBack: () => failures && nudge(retryAfterUntil),
         onRefused: () => !isAway && nudge(), // the beat asks for this record alone, and its answer decides
         onSignal: (signal) => emit('signal', signal),
-        onTyping: (typing) => store.set({ typing }),
-        onEvent() {},
       });
     } catch {
       if (watcher === own) watcher = null; // the next answered beat tries again

@@ -53,10 +53,11 @@ export function watch({ base = '/api/v1/presence', browser: ownBrowser, ...optio
   };
 }
 
-/** As createPresence wants it: one record, with who is typing. */
-export function watchPresence({ record, post, onSignal, onTyping, onEvent, onList, ...options }) {
+/** As createPresence wants it: one record, with who is typing, which it puts into the store. */
+export function watchPresence({ record, store, transport, onSignal, onList, ...options }) {
   const browser = { ...theBrowser(), ...options.browser };
-  const receiver = createReceiver({ onSignal, onTyping, browser });
+  const post = (body) => transport.call('signal', { tab_id: store.getSnapshot().tabId, ...body });
+  const receiver = createReceiver({ onSignal, onTyping: (typing) => store.set({ typing }), browser });
   let others = 0;
   const sender = createSender({ post, browser, countOthers: () => others });
   const watcher = watch({
@@ -67,7 +68,7 @@ export function watchPresence({ record, post, onSignal, onTyping, onEvent, onLis
       if (list.viewers.length === list.total) receiver.keepOnly(list.viewers); // else somebody may be beyond the limit
       onList(list);
     },
-    onEvent: (kind, data) => (kind === 'signal' ? receiver.receive(data) : onEvent(kind, data)),
+    onEvent: (kind, data) => kind === 'signal' && receiver.receive(data),
   });
   return {
     signal: sender.signal,
