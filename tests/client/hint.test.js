@@ -24,7 +24,7 @@ afterEach(async () => {
 });
 
 const start = (options) =>
-  (presence = createPresence({ type: 'flow', id: 12, stream: false, ...options, browser: { fetch: service.fetch } }));
+  (presence = createPresence({ type: 'flow', id: 12, stream: false, ...options, browser: { fetch: service.fetch, random: () => 0.1 } }));
 const refused = () => {
   throw new TypeError('Failed to fetch');
 };
