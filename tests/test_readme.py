@@ -130,7 +130,7 @@ def test_host_application_shows_who_has_an_order_open(run_example):
         )
         assert answer.status_code == 200, answer.text
     viewers = bob.get(f"{PREFIX}/order/7/viewers").get_json()["data"]["viewers"]
-    assets = re.findall(r"'(/presence/\w+\.js)'|href=\"(/presence/\w+\.css)\"", page)
+    assets = re.findall(r"'(/static/presence/\w+\.js)'|href=\"(/static/presence/\w+\.css)\"", page)
 
     assert [viewer["name"] for viewer in viewers] == ["Alice"]
     assert len(assets) == 3

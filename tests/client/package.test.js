@@ -1,5 +1,6 @@
 // @vitest-environment node
 import { readFileSync, readdirSync } from 'node:fs';
+import { gzipSync } from 'node:zlib';
 import { build } from 'esbuild';
 import { expect, test } from 'vitest';
 import manifest from 'presence/package.json';
@@ -13,6 +14,20 @@ test('the core fits its budget', async () => {
   const { core, stream } = await sizes();
   expect(Math.min(core, stream)).toBeGreaterThan(1000); // it did measure something
   expect(core).toBeLessThanOrEqual(BUDGET_BYTES);
+});
+
+test('the sizes are those that the README tells', async () => {
+  const core = ['presence', 'schedule', 'store', 'transport', 'browser'];
+  const late = ['stream', 'conflicts', 'line', 'share', 'signals', 'sse', 'roster', 'browser-late', 'hint'];
+  const kilobytes = (bytes) => Math.round(bytes / 1000);
+  const served = (names) => {
+    const texts = names.map((name) => Buffer.from(read(`${name}.js`)));
+    const sum = (sizesOf) => kilobytes(texts.reduce((total, text) => total + sizesOf(text), 0));
+    return `${sum(({ length }) => length)} KB in ${names.length} files, ${sum((text) => gzipSync(text).length)} KB gzipped`;
+  };
+  const built = await sizes();
+  expect(read('README.md')).toContain(`| ${served(core)} | ${served(late)} |`);
+  expect(read('README.md')).toContain(`gzipped | ${kilobytes(built.core)} KB | ${kilobytes(built.stream)} KB |`);
 });
 
 test.each([true, false])('what is loaded late comes along in a bundle (split: %s)', async (splitting) => {

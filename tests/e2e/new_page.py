@@ -1,13 +1,14 @@
 """A host application with pages that know nothing of presence but what its README says: see test_readme.py.
 
-It serves the client as the service itself does, signs anybody in, and wraps a file of the folder NEW_PAGES
-into a page.
+It serves the client where the host.py of the main README does, signs anybody in, and wraps a file of the
+folder NEW_PAGES into a page.
 """
 
 import os
+import re
 from pathlib import Path
 
-from flask import Flask, redirect, render_template_string, send_from_directory, session
+from flask import Blueprint, Flask, redirect, render_template_string, send_from_directory, session
 
 from app import init_app
 from app.identity.caller import Caller
@@ -24,7 +25,12 @@ PAGE = """<!doctype html>
 </html>
 """
 
-app = Flask("new_page", static_folder=ROOT / "app/static", static_url_path="/static")
+[CLIENT_PATH] = re.findall(r'static_url_path="(.+?)"', (ROOT / "README.md").read_text("utf-8"))
+
+app = Flask("new_page", static_folder=None)
+app.register_blueprint(
+    Blueprint("client", __name__, static_folder=ROOT / "app/static/presence", static_url_path=CLIENT_PATH)
+)
 app.secret_key = os.environ["SECRET_KEY"]
 init_app(app)
 
