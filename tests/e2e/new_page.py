@@ -11,8 +11,10 @@ from pathlib import Path
 from flask import Blueprint, Flask, redirect, render_template_string, send_from_directory, session
 
 from app import init_app
+from app.identity.bearer import issue_token
 from app.identity.caller import Caller
-from app.identity.session import csrf_token, sign_in
+from app.identity.session import caller_of, csrf_token, sign_in
+from app.settings import Settings
 from tests.e2e.server import ROOT
 
 FOLDER = Path(os.environ["NEW_PAGES"])
@@ -45,6 +47,14 @@ def be(name, page):
 def show(page):
     body = (FOLDER / page).read_text("utf-8")
     return render_template_string(PAGE, body=body, csrf_token=csrf_token(session))
+
+
+@app.get("/presence-token")
+def presence_token():
+    """As the README's page on another host fetches it."""
+    caller = caller_of(session)
+    claims = {"sub": caller.user_id, "name": caller.user_name, "tenant": caller.tenant}
+    return issue_token(Settings(secret_key=app.secret_key), claims, 600)
 
 
 @app.get("/built/<path:name>")

@@ -141,6 +141,24 @@ def test_text_that_the_browser_puts_back_is_unsaved(folder, visit):
     wait_until(lambda: alice.evaluate(LABELS), lambda seen: seen == ["Bob, editing, unsaved changes"])
 
 
+def test_page_on_another_host(folder, visit, host, redis_server):
+    service = Server(redis_server, PRESENCE_CORS_ORIGINS=host.url)
+    try:
+        [script] = blocks("On another host")
+        script = script.replace("https://presence.example.com", service.url)
+        (folder / "another-host.html").write_text(
+            f'<script type="module">{script} window.presence = presence;</script>', "utf-8"
+        )
+        alice, bob = (visit(name, "another-host.html") for name in ("Alice", "Bob"))
+        names = "presence.getSnapshot().viewers?.map(({ name }) => name)"
+        wait_until(lambda: alice.evaluate(names), lambda seen: seen == ["Bob"])
+        wait_until(lambda: bob.evaluate(names), lambda seen: seen == ["Alice"])
+        bob.close()
+        wait_until(lambda: alice.evaluate(names), lambda seen: seen == [])
+    finally:
+        service.close()
+
+
 @needs_node
 def test_alpine_page(folder, bundle, visit):
     script, page = blocks("Alpine")
