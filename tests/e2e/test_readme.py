@@ -117,6 +117,13 @@ def check_presence(visit, page):
     alice.close()
 
 
+def test_page_with_one_element(folder, visit):
+    [page] = blocks("One element")
+    (folder / "element.html").write_text(page, "utf-8")
+
+    check_presence(visit, "element.html")
+
+
 def test_plain_page(folder, visit):
     [page] = blocks("Plain HTML")
     (folder / "plain.html").write_text(page, "utf-8")

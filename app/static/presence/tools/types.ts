@@ -2,6 +2,7 @@
 import { createPresence, type PresenceState } from '../presence.js';
 import { renderAvatars } from '../avatars.js';
 import { trackDirty } from '../dirty.js';
+import '../element.js';
 import { PresenceAvatars, useRecordPresence } from '../react.js';
 import { watch } from '../stream.js';
 import { whoIsIn, whoIsTyping } from '../who.js';
@@ -11,6 +12,8 @@ const presence = createPresence({ type: 'flow', id: 12, token: async () => 'jwt'
 presence.subscribe((state: PresenceState) => renderAvatars(document.body, state, { max: 5 }));
 presence.on('change', ({ joined }) => joined[0]?.name.toUpperCase());
 presence.on('unauthorized', (error) => error.status === 401 && presence.resume());
+document.querySelector('record-presence')?.presence?.setMode('view');
+trackDirty(document.forms[0]!, { loaded: { title: 'Old', tags: ['a'] }, isFilled: ({ id }) => id === 'title' }).stop();
 trackDirty(document.forms[0]!, { onChange: ({ dirty }) => presence.setDirty(dirty) }).rebase();
 const { viewers, tabId, state } = useRecordPresence('flow', 'a-b', true, { mode: 'edit' });
 PresenceAvatars({ state, max: 3 });
