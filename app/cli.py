@@ -7,6 +7,9 @@ from flask import current_app
 from flask.cli import with_appcontext
 
 from app.identity.bearer import ROLES, issue_token
+from app.identity.caller import Unauthenticated
+
+MOST_HOURS = 24 * 366
 
 
 def _user_id(text: str) -> int | str:
@@ -24,18 +27,23 @@ def _user_id(text: str) -> int | str:
 @click.option("--tenant", default="1", show_default=True)
 @click.option("--records", multiple=True, help="Pattern such as flow:*; may stand many times.")
 @click.option("--role", type=click.Choice(ROLES), help="What she may beyond what users may.")
-@click.option("--hours", default=12.0, show_default=True, type=click.FloatRange(min=0, min_open=True))
+@click.option("--hours", default=12.0, show_default=True, type=float)
 @with_appcontext
 def token_command(
     user_id: str, name: str, tenant: str, records: tuple[str, ...], role: str | None, hours: float
 ) -> None:
     """Print a bearer token that this service accepts."""
+    if not 0 < hours <= MOST_HOURS:  # nor NaN
+        raise click.BadParameter(f"must be more than 0, at most {MOST_HOURS}", param_hint="--hours")
     claims = {"sub": _user_id(user_id), "name": name, "tenant": tenant}
     if records:
         claims["records"] = list(records)
     if role:
         claims["role"] = role
+    state = current_app.extensions["presence"]
     try:
-        click.echo(issue_token(current_app.extensions["presence"].settings, claims, hours * 3600))
-    except ValueError as error:
+        token = issue_token(state.settings, claims, hours * 3600)
+        state.bearer_tokens.identify(token)  # as the service will
+    except (ValueError, Unauthenticated) as error:
         raise click.ClickException(str(error)) from None
+    click.echo(token)

@@ -33,6 +33,8 @@ def read_caller() -> Caller:
             raise Unauthenticated("The Authorization header must read: Bearer <token>.")
         return state.bearer_tokens.identify(token.strip())
     caller = state.load_identity(request) if state.load_identity else None
+    if caller and state.bearer_tokens.is_reserved(caller.tenant):
+        raise Unauthenticated("This tenant is none of the host's.")
     caller = caller or caller_of(session)
     if caller is None:
         raise Unauthenticated("Who are you? Send a bearer token or sign in.")

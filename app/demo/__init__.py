@@ -9,6 +9,7 @@ from werkzeug.exceptions import HTTPException
 from app.api.responses import failure_of
 from app.demo import api, pages
 from app.demo.flows import Flows
+from app.demo.people import TENANT
 
 __all__ = ["blueprint"]
 
@@ -28,6 +29,12 @@ def _answer_error(error: HTTPException) -> Any:
 @blueprint.record_once
 def _describe_calls(state: BlueprintSetupState) -> None:
     state.app.extensions["presence"].operations.update(api.OPERATIONS)
+
+
+@blueprint.record_once
+def _reserve_tenant(state: BlueprintSetupState) -> None:
+    """Anybody may be one of its people, and so nobody else may be among them."""
+    state.app.extensions["presence"].bearer_tokens.reserve(TENANT)
 
 
 @blueprint.record_once

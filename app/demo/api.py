@@ -13,7 +13,7 @@ from app.api.requests import check_access, read_body, read_caller
 from app.api.responses import failure, failure_of, success
 from app.api.schemas import Body, Conflict, tab_id_field
 from app.demo.flows import STATUSES, FlowNotFound, Flows
-from app.demo.people import PEOPLE, TENANT, TOKEN_SECONDS, person_by_handle, window_token
+from app.demo.people import NOBODY, PEOPLE, TENANT, TOKEN_SECONDS, person_by_handle, window_token
 from app.identity.caller import Caller, Forbidden
 from app.versioned import announce, answer_refusals
 
@@ -126,9 +126,9 @@ def save_flow(flow_id: int) -> Response:
 def next_token(handle: str) -> Response:
     """A fresh token for a window of one of the demo's people, and of nobody else."""
     person = person_by_handle(handle)
-    token = person and window_token(presence().settings, person)
-    if token is None:
-        return failure(404, "There is no such person in the demo, or tokens are signed elsewhere.")
+    if person is None:
+        return failure(404, NOBODY)
+    token = window_token(presence().bearer_tokens, person)
     return success({"token": token, "token_seconds": TOKEN_SECONDS})
 
 

@@ -29,6 +29,7 @@ from app.api.responses import failure, success
 from app.demo.api import FLOW_ID, flows
 from app.demo.flows import STATUSES, FlowNotFound
 from app.demo.people import (
+    NOBODY,
     PEOPLE,
     TOKEN_SECONDS,
     Person,
@@ -94,13 +95,13 @@ def timeline(flow_id: int) -> Response:
 def why(flow_id: int) -> Response:
     """Why is she shown? For operators; in the demo everybody is one, of the demo's tenant."""
     window = _window()
-    token = operator_token(presence().settings, window.me)
+    token = operator_token(presence().bearer_tokens, window.me)
     return _record_page(
         "demo/why.html",
         flow_id,
         window,
         token=token,
-        token_url=token and url_for(".next_operator_token", handle=window.me.handle),
+        token_url=url_for(".next_operator_token", handle=window.me.handle),
     )
 
 
@@ -108,9 +109,9 @@ def why(flow_id: int) -> Response:
 def next_operator_token(handle: str) -> Response:
     """The next token of a page for operators, as `demo.api.next_token` is of a window."""
     person = person_by_handle(handle)
-    token = person and operator_token(presence().settings, person)
-    if token is None:
-        return failure(404, "There is no such person in the demo, or tokens are signed elsewhere.")
+    if person is None:
+        return failure(404, NOBODY)
+    token = operator_token(presence().bearer_tokens, person)
     return success({"token": token, "token_seconds": TOKEN_SECONDS})
 
 
@@ -125,7 +126,7 @@ def start_session() -> AnyResponse:
     """Be somebody, with one click."""
     person = person_by_handle(request.form.get("person"))
     if person is None:
-        return _sign_in_page(422, "There is no such person in the demo.")
+        return _sign_in_page(422, NOBODY)
     try:
         check_csrf_token(session, request.form.get("csrf_token"))
     except Forbidden:
@@ -157,8 +158,7 @@ def _window() -> Window:
     """Who looks. A newcomer is signed in as anybody: two of them most likely meet as two."""
     if (handle := request.args.get("as")) is not None:
         person = person_by_handle(handle) or abort(404)
-        if token := window_token(presence().settings, person):
-            return Window(person, token)
+        return Window(person, window_token(presence().bearer_tokens, person))
     person = person_of(caller_of(session))
     if person is None:
         person = random.choice(PEOPLE)  # noqa: S311
@@ -188,15 +188,11 @@ def _record_page(template: str, flow_id: int, window: Window, **data: Any) -> Re
 def _page(template: str, window: Window, *, data: dict[str, Any], **context: Any) -> Response:
     """A page; `data` is for its scripts, which find it in the body's data-page."""
     others = [person for person in PEOPLE if person != window.me]
-    # A window that can't have a token of its own would be the same person again.
-    has_windows = window_token(presence().settings, window.me) is not None
     data = {
         "me": asdict(window.me),
         "people": [asdict(person) for person in PEOPLE],
         "others": [
-            {**asdict(person), "url": f"{request.path}?as={person.handle}"}
-            for person in others
-            if has_windows
+            {**asdict(person), "url": f"{request.path}?as={person.handle}"} for person in others
         ],
         "token": window.token,
         "token_seconds": TOKEN_SECONDS,
@@ -210,7 +206,6 @@ def _page(template: str, window: Window, *, data: dict[str, Any], **context: Any
             me=window.me,
             people=PEOPLE,
             others=others,
-            has_windows=has_windows,
             csrf_token=csrf_token(session),
             here=request.path,
             data=data,

@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 
-from app.identity.bearer import issue_token
+from app.identity.bearer import BearerTokens
 from app.identity.caller import Caller
-from app.settings import Settings
 
-TENANT = "demo"
+TENANT = "record-presence-demo"  # which no host has; reserved, so that none can name it either
 RECORDS = ("flow:*",)
+NOBODY = "There is no such person in the demo."
 TOKEN_SECONDS = 600  # a window asks for the next one well before
 
 
@@ -47,19 +47,16 @@ def person_of(caller: Caller | None) -> Person | None:
     return _BY_ID.get(caller.user_id) if caller and caller.tenant == TENANT else None  # type: ignore[arg-type]
 
 
-def window_token(settings: Settings, person: Person) -> str | None:
-    """A bearer token for one window of hers; None when tokens are signed elsewhere (public keys)."""
-    return _token(settings, person)
+def window_token(tokens: BearerTokens, person: Person) -> str:
+    """A bearer token for one window of hers."""
+    return _token(tokens, person)
 
 
-def operator_token(settings: Settings, person: Person) -> str | None:
+def operator_token(tokens: BearerTokens, person: Person) -> str:
     """The same, with the rights of an operator of the demo's tenant, where everybody may try them."""
-    return _token(settings, person, role="operator")
+    return _token(tokens, person, role="operator")
 
 
-def _token(settings: Settings, person: Person, **more: str) -> str | None:
-    claims = {"sub": person.id, "name": person.name, "tenant": TENANT, "records": list(RECORDS), **more}
-    try:
-        return issue_token(settings, claims, TOKEN_SECONDS)
-    except ValueError:
-        return None
+def _token(tokens: BearerTokens, person: Person, **more: str) -> str:
+    claims = {"sub": person.id, "name": person.name, "records": list(RECORDS), **more}
+    return tokens.issue(TENANT, claims, TOKEN_SECONDS)

@@ -16,12 +16,15 @@ RECORD_TYPE = re.compile(r"[a-z][a-z0-9_]{0,63}\Z", re.ASCII)
 RECORD_ID = re.compile(r"[A-Za-z0-9_-]{1,64}\Z", re.ASCII)
 TAB_ID = re.compile(r"[A-Za-z0-9_.:-]{1,128}\Z", re.ASCII)
 MODES = ("view", "edit")
+LONGEST_USER_ID = 255  # characters, or digits
 LONGEST_USER_NAME = 200  # characters; what is longer is cut
 LONGEST_ACTIVE_FIELD = 128  # characters
 MOST_FIELDS = 100  # in a list of names
 
 UserId = int | str
+NO_USER_ID = f"Must be an integer, or a string of whole characters, of up to {LONGEST_USER_ID}."
 
+_TOO_LARGE = 10**LONGEST_USER_ID  # to be a user id
 _LEFT_OUT: tuple[Any, ...] = (0, "", {})  # of a state: it views, in no field
 
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
@@ -124,15 +127,19 @@ def record_errors(record_type: Any, record_id: Any) -> dict[str, list[str]]:
     return errors
 
 
+def is_user_id(value: Any) -> bool:
+    """Whether a user can be called so: an integer or a string, neither empty nor endless."""
+    if isinstance(value, str):
+        # Half a character replaced, as in a name, it would be another user's id.
+        return 0 < len(value) <= LONGEST_USER_ID and is_well_formed(value)
+    return isinstance(value, int) and not isinstance(value, bool) and -_TOO_LARGE < value < _TOO_LARGE
+
+
 def user_key(user_id: UserId) -> str:
     """The id as JSON text: it keeps its type, and an integer all its digits."""
-    if isinstance(user_id, bool) or not isinstance(user_id, int | str) or user_id == "":
-        raise InvalidPresence({"user_id": ["Must be an integer or a string that is not empty."]})
-    if isinstance(user_id, int):
-        return str(user_id)
-    if not is_well_formed(user_id):  # replaced as in a name, it would be another user's id
-        raise InvalidPresence({"user_id": ["Must be whole characters."]})
-    return _encode(user_id)
+    if not is_user_id(user_id):
+        raise InvalidPresence({"user_id": [NO_USER_ID]})
+    return _encode(user_id) if isinstance(user_id, str) else str(user_id)
 
 
 def encode_state(

@@ -176,7 +176,8 @@ class Scripts:
         except _FAILURES as error:
             failure = self._failure(script, calls[0][0], error)
             if self._observe:
-                self._observe(name, time.perf_counter() - started, "unavailable")
+                outcome = "unavailable" if isinstance(failure, StoreUnavailable) else "fault"
+                self._observe(name, time.perf_counter() - started, outcome)
             raise failure from error
         replies = []
         for (keys, args), answer in zip(calls, answers, strict=True):

@@ -34,6 +34,8 @@ DEFAULT_TTL_SECONDS = 90
 DEFAULT_LIMIT = 100  # viewers in an answer
 NO_LIMIT = 2**31
 GREATEST_LOCK_VERSION = 2**53 - 1  # what JavaScript counts without a gap
+LONGEST_SECONDS = 366 * 86_400  # that anything is kept
+REASONS = ("left", "evicted")  # of a removal
 
 _VERSION = re.compile(r"([0-9]{1,20})-", re.ASCII)
 ENTRY_ID = re.compile(r"[0-9]{1,16}-[0-9]{1,16}\Z", re.ASCII)
@@ -109,7 +111,14 @@ class RecordPresenceService:
         settle_seconds: float = 0,
         scripts: Scripts | None = None,
     ) -> None:
-        if ttl_seconds <= 0:
+        for name, seconds in (
+            ("ttl_seconds", ttl_seconds),
+            ("timeline_seconds", timeline_seconds),
+            ("settle_seconds", settle_seconds),
+        ):
+            if not _is_number(seconds) or not 0 <= seconds <= LONGEST_SECONDS:
+                raise InvalidPresence({name: [f"Must be a number of seconds, up to {LONGEST_SECONDS}."]})
+        if ttl_seconds == 0:
             raise InvalidPresence({"ttl_seconds": ["Must be greater than 0."]})
         self._redis = redis
         self._tenant = tenant_text(tenant_id)
@@ -152,19 +161,23 @@ class RecordPresenceService:
         record = self._record(record_type, record_id)
         _check_tab(tab_id, mode, active_field)
         _check_fields("dirty_fields", dirty_fields)
+        _check_limit(limit)
+        if base_version is not None:
+            _check_lock_version("base_version", base_version)
         user = user_key(user_id)
         lease_ms = self._lease_ms
         extras: dict[str, Any] = {}
-        if lease_seconds is not None and lease_seconds * 1000 < lease_ms:
-            lease_ms = max(1, int(lease_seconds * 1000))
-            extras["lease_ms"] = lease_ms
+        if lease_seconds is not None:
+            if not _is_number(lease_seconds):
+                raise InvalidPresence({"lease_seconds": ["Must be a number of seconds."]})
+            if lease_seconds * 1000 < lease_ms:
+                lease_ms = extras["lease_ms"] = max(1, int(lease_seconds * 1000))
         if not visible:
             extras["hidden"] = True
         if dirty_fields:
             extras["dirty_fields"] = sorted(set(dirty_fields))
         state = encode_state(user, clean_name(user_name), mode, bool(dirty), active_field, extras)
-        reply = self._scripts.run(
-            self._redis,
+        reply = self._run(
             "heartbeat",
             _with_quota(record, quota),
             (
@@ -178,13 +191,8 @@ class RecordPresenceService:
                 self._timeline_ms,
                 *_counted(quota),
             ),
+            tab_id,
         )
-        if reply[0] == "TAB_TAKEN":
-            raise TabOwnedByAnotherUser(tab_id)
-        if reply[0] == "THROTTLED":
-            raise TooManyCalls(reply[1] / 1000)
-        if reply[0] == "TOO_MANY_FIELDS":
-            raise InvalidPresence({"dirty_fields": ["All tabs of yours name too many different ones."]})
         if len(reply) == 2:
             return ViewerList(reply[1])
         _, version, total, opened_ms, saves, claims, *pairs = reply
@@ -226,8 +234,9 @@ class RecordPresenceService:
         """
         record = self._record(record_type, record_id)
         _check_tab(tab_id, "view", None)
-        reply = self._scripts.run(
-            self._redis,
+        if reason not in REASONS:
+            raise InvalidPresence({"reason": [f"Must be one of: {', '.join(REASONS)}."]})
+        reply = self._run(
             "leave",
             record.keys,
             (
@@ -238,9 +247,8 @@ class RecordPresenceService:
                 new_nonce(),
                 self._timeline_ms,
             ),
+            tab_id,
         )
-        if reply[0] == "TAB_TAKEN":
-            raise TabOwnedByAnotherUser(tab_id)
         return reply[0] == "OK"
 
     def record_saved(
@@ -263,18 +271,15 @@ class RecordPresenceService:
         if tab_id is not None:
             _check_tab(tab_id, "view", None)
         _check_fields("fields", fields)
-        if type(lock_version) is not int or not 0 <= lock_version <= GREATEST_LOCK_VERSION:
-            raise InvalidPresence({"lock_version": [f"Must be an integer, 0 to {GREATEST_LOCK_VERSION}."]})
+        _check_lock_version("lock_version", lock_version)
         names = sorted(set(fields))
         row = [str(lock_version), user_key(user_id), clean_name(user_name), tab_id or "", "", *names]
-        reply = self._scripts.run(
-            self._redis,
+        reply = self._run(
             "saved",
             record.keys,
             (json.dumps(row, ensure_ascii=False), self._lease_ms, new_nonce(), self._timeline_ms),
+            tab_id,
         )
-        if reply[0] == "TAB_TAKEN":
-            raise TabOwnedByAnotherUser(tab_id)
         return reply[0] == "OK"
 
     def claim_field(
@@ -307,14 +312,12 @@ class RecordPresenceService:
         record = self._record(record_type, record_id)
         _check_tab(tab_id, "view", None)
         _check_fields("field", [field])
-        reply = self._scripts.run(
-            self._redis,
+        reply = self._run(
             "claim",
             record.keys,
             (tab_id, user_key(user_id), field, action, self._lease_ms, new_nonce(), self._timeline_ms),
+            tab_id,
         )
-        if reply[0] == "TAB_TAKEN":
-            raise TabOwnedByAnotherUser(tab_id)
         row = reply[1] if len(reply) > 1 else ""
         return ClaimAnswer(reply[0] == "OK", decode_claim(json.loads(row))[1] if row else None)
 
@@ -326,10 +329,10 @@ class RecordPresenceService:
         At most 1,000 entries are kept, for `timeline_seconds`.
         """
         record = self._record(record_type, record_id)
-        if since is not None and not ENTRY_ID.match(since):
+        _check_limit(limit)
+        if since is not None and not (isinstance(since, str) and ENTRY_ID.match(since)):
             raise InvalidPresence({"since": ["Must be the id of an entry."]})
-        reply = self._scripts.run(
-            self._redis,
+        reply = self._run(
             "timeline",
             record.keys,
             (since or "", limit + 1, self._lease_ms, new_nonce(), self._timeline_ms),
@@ -340,7 +343,7 @@ class RecordPresenceService:
     def inspect(self, record_type: str, record_id: str | int) -> Inspection:
         """Why is she shown? All that Redis holds of the record, with each tab's lease. Changes nothing."""
         record = self._record(record_type, record_id)
-        reply = self._scripts.run(self._redis, "inspect", record.keys[:3], ())
+        reply = self._run("inspect", record.keys[:3], ())
         return inspect(reply[1:], self._lease_ms)
 
     def send_signal(
@@ -374,8 +377,7 @@ class RecordPresenceService:
             message = json.dumps({"announce": "signal", "user": user, "data": signal}, allow_nan=False)
         except (TypeError, ValueError, RecursionError):
             raise InvalidPresence({"data": ["Must be JSON."]}) from None
-        reply = self._scripts.run(
-            self._redis,
+        reply = self._run(
             "signal",
             _with_quota(record, quota),
             (
@@ -385,18 +387,15 @@ class RecordPresenceService:
                 self._lease_ms,
                 *_counted(quota),
             ),
+            tab_id,
         )
-        if reply[0] == "TAB_TAKEN":
-            raise TabOwnedByAnotherUser(tab_id)
-        if reply[0] == "THROTTLED":
-            raise TooManyCalls(reply[1] / 1000)
         return reply[0] == "OK"
 
     def get_presence(self, record_type: str, record_id: str | int) -> dict[str, Tab]:
         """Every live tab, by tab id."""
         record = self._record(record_type, record_id)
         arguments = (self._lease_ms, new_nonce(), self._timeline_ms)
-        reply = self._scripts.run(self._redis, "tabs", record.keys, arguments)
+        reply = self._run("tabs", record.keys, arguments)
         return {
             reply[i]: decode_tab(reply[i + 2], int(float(reply[i + 1])), self._lease_ms)
             for i in range(1, len(reply), 3)
@@ -423,9 +422,7 @@ class RecordPresenceService:
         """
         record = self._record(record_type, record_id)
         arguments = self._list_arguments(without_user, known_version, limit, quota)
-        reply = self._scripts.run(self._redis, "viewers", _with_quota(record, quota), arguments)
-        if reply[0] == "THROTTLED":
-            raise TooManyCalls(reply[1] / 1000)
+        reply = self._run("viewers", _with_quota(record, quota), arguments)
         return _read_viewers(reply, without_user, limit)
 
     def list_viewers_of(
@@ -445,6 +442,19 @@ class RecordPresenceService:
         replies = self._scripts.run_many(self._redis, "viewers", calls)
         return [_read_viewers(reply, without_user, limit) for reply in replies]
 
+    def _run(
+        self, name: str, keys: Sequence[str], arguments: Sequence[Any], tab_id: str | None = None
+    ) -> list[Any]:
+        """The reply of a script. A refusal is raised; `tab_id` is the one that it may be about."""
+        reply = self._scripts.run(self._redis, name, keys, arguments)
+        if reply[0] == "TAB_TAKEN":
+            raise TabOwnedByAnotherUser(tab_id)
+        if reply[0] == "THROTTLED":
+            raise TooManyCalls(reply[1] / 1000)
+        if reply[0] == "TOO_MANY_FIELDS":
+            raise InvalidPresence({"dirty_fields": ["All tabs of yours name too many different ones."]})
+        return reply
+
     def _record(self, record_type: str, record_id: str | int) -> Record:
         if isinstance(record_id, int) and not isinstance(record_id, bool):
             record_id = str(record_id)
@@ -455,6 +465,7 @@ class RecordPresenceService:
     def _list_arguments(
         self, without_user: UserId | None, known_version: str | None, limit: int, quota: Quota | None
     ) -> tuple[Any, ...]:
+        _check_limit(limit)
         user = "" if without_user is None else user_key(without_user)
         return (
             _known(known_version),
@@ -499,14 +510,28 @@ def _check_tab(tab_id: str, mode: str, active_field: str | None) -> None:
 
 
 def _check_fields(name: str, fields: Sequence[str]) -> None:
-    if isinstance(fields, str) or len(fields) > MOST_FIELDS or not all(map(is_field_name, fields)):
-        raise InvalidPresence(
-            {
-                name: [
-                    f"Must be up to {MOST_FIELDS} names of 1 to {LONGEST_ACTIVE_FIELD} printable characters."
-                ]
-            }
-        )
+    try:
+        if not isinstance(fields, str) and len(fields) <= MOST_FIELDS and all(map(is_field_name, fields)):
+            return
+    except TypeError:  # no sequence at all
+        pass
+    each = f"1 to {LONGEST_ACTIVE_FIELD} printable characters"
+    raise InvalidPresence({name: [f"Must be up to {MOST_FIELDS} names of {each}."]})
+
+
+def _check_lock_version(name: str, version: int) -> None:
+    if type(version) is not int or not 0 <= version <= GREATEST_LOCK_VERSION:
+        raise InvalidPresence({name: [f"Must be an integer, 0 to {GREATEST_LOCK_VERSION}."]})
+
+
+def _check_limit(limit: int) -> None:
+    if type(limit) is not int or not 1 <= limit <= NO_LIMIT:
+        raise InvalidPresence({"limit": ["Must be an integer of at least 1."]})
+
+
+def _is_number(value: Any) -> bool:
+    """Whether it is a number; NaN is none."""
+    return isinstance(value, (int, float)) and value == value
 
 
 def is_field_name(text: Any) -> bool:

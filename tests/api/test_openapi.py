@@ -20,6 +20,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from app import create_app, init_app
+from app.demo.people import TENANT
 from app.redis_client import connect
 from tests.api.client import PREFIX, SETTINGS, Person, failure_of, token
 
@@ -83,7 +84,7 @@ def test_host_application_without_the_demo_describes_the_api_alone(document):
 def test_refused_save_is_as_the_document_says(document, tmp_path):
     settings = replace(SETTINGS, database_url=f"sqlite:///{tmp_path}/flows.sqlite3")
     app = create_app(settings, redis=fakeredis.FakeRedis(server=fakeredis.FakeServer()))
-    client, headers = app.test_client(), {"Authorization": f"Bearer {token(1, 'Alice Moreau', 'demo')}"}
+    client, headers = app.test_client(), {"Authorization": f"Bearer {token(1, 'Alice Moreau', TENANT)}"}
     flow = client.get(f"{FLOWS}/1", headers=headers)
     names = ("name", "status", "owner", "description", "steps", "lock_version")
     sent = {name: flow.json["data"]["flow"][name] for name in names} | {"name": "New"}

@@ -20,7 +20,7 @@ from tests.waiting import wait_until
 CALL_SECONDS = 2.2  # what a call without an answer takes at most, and the rest of the save
 
 
-def bearer(user_id=2, name="Bob Tanaka", tenant="demo", **claims):
+def bearer(user_id=2, name="Bob Tanaka", tenant=TENANT, **claims):
     return {"Authorization": f"Bearer {token(user_id, name, tenant, **claims)}"}
 
 

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from app.identity.bearer import BearerTokens
+from app.demo.people import TENANT
 from tests.api.client import SETTINGS
 from tests.demo.visitor import Visitor
 
@@ -50,20 +50,20 @@ def test_editor_leads_there_as_the_same_person(alice, path):
 
 
 @pytest.mark.parametrize("query", ["", "?as=bob"])
-def test_operators_token_is_of_the_demos_tenant_and_of_flows_alone(alice, settings, query):
+def test_operators_token_is_of_the_demos_tenant_and_of_flows_alone(app, alice, query):
     page = alice.open(f"{PAGES[1]}{query}")
     next_token = alice.client.get(page.data["token_url"]).get_json()["data"]["token"]
 
     for token in (page.data["token"], next_token):
-        caller = BearerTokens(settings).identify(token)
+        caller = app.extensions["presence"].bearer_tokens.identify(token)
         assert caller.user_name == page.data["me"]["name"]
-        assert (caller.role, caller.tenant, caller.records) == ("operator", "demo", ("flow:*",))
+        assert (caller.role, caller.tenant, caller.records) == ("operator", TENANT, ("flow:*",))
 
 
-def test_no_other_page_gets_an_operators_token(alice, settings):
+def test_no_other_page_gets_an_operators_token(app, alice):
     for path in ("/", "/flows/1", "/react/flows/1", PAGES[0]):
         token = alice.open(f"{path}?as=bob").data["token"]
-        assert BearerTokens(settings).identify(token).role != "operator"
+        assert app.extensions["presence"].bearer_tokens.identify(token).role != "operator"
 
 
 def test_there_is_no_operator_of_nobody(alice):

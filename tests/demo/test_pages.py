@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 
 from app.demo import __file__ as demo_file
-from app.demo.people import PEOPLE
+from app.demo.people import PEOPLE, TENANT
 from app.demo.seeds import SEEDS
-from app.identity.bearer import BearerTokens
 from tests.api.client import SETTINGS, data_of, token
 from tests.demo.visitor import Visitor, values_of
 
@@ -116,18 +115,18 @@ def test_links_of_a_window_keep_its_person(alice):
     assert len([link for link in flows if link.endswith("?as=bob")]) == len(SEEDS)
 
 
-def test_token_of_a_window_is_its_persons_and_reaches_flows_alone(alice, settings):
-    caller = BearerTokens(settings).identify(alice.open("/?as=bob").data["token"])
+def test_token_of_a_window_is_its_persons_and_reaches_flows_alone(app, alice):
+    caller = app.extensions["presence"].bearer_tokens.identify(alice.open("/?as=bob").data["token"])
 
-    assert (caller.user_id, caller.user_name, caller.tenant) == (2, "Bob Tanaka", "demo")
+    assert (caller.user_id, caller.user_name, caller.tenant) == (2, "Bob Tanaka", TENANT)
     assert caller.records == ("flow:*",)
     assert caller.expires_at == pytest.approx(time.time() + 600, abs=5)
 
 
-def test_window_fetches_its_next_token(alice, settings):
+def test_window_fetches_its_next_token(app, alice):
     answer = alice.client.get(alice.open("/?as=bob").data["token_url"]).get_json()["data"]
 
-    assert BearerTokens(settings).identify(answer["token"]).user_id == 2
+    assert app.extensions["presence"].bearer_tokens.identify(answer["token"]).user_id == 2
     assert answer["token_seconds"] == 600
 
 

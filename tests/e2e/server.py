@@ -11,8 +11,9 @@ from pathlib import Path
 
 import requests
 
-from app.identity.bearer import issue_token
+from app.demo.people import TENANT
 from app.settings import Settings
+from tests.api.client import token
 from tests.redis_server import RedisServer
 
 ROOT = Path(__file__).parents[2]
@@ -93,10 +94,9 @@ class ApiUser:
         self._url = f"{server.url}/api/v1/presence"
         self._flows_url = f"{server.url}/api/v1/flows"
         self._session = requests.Session()
-        token = issue_token(
-            Settings(secret_key=SECRET), {"sub": user_id, "name": name, "tenant": "demo", **claims}, 3600
-        )
-        self._session.headers["Authorization"] = f"Bearer {token}"
+        settings = Settings(secret_key=SECRET)
+        proof = token(user_id, name, TENANT, seconds=3600, settings=settings, **claims)
+        self._session.headers["Authorization"] = f"Bearer {proof}"
 
     def __enter__(self) -> "ApiUser":
         return self

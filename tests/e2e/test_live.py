@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from app.identity.bearer import issue_token
+from app.demo.people import TENANT
 from app.settings import Settings
+from tests.api.client import token
 from tests.e2e.chromium import Chromium
 from tests.e2e.people import EDITORS, Page, Person
 from tests.e2e.server import SECRET, Server
@@ -20,7 +21,7 @@ from tests.redis_server import RedisServer
 from tests.waiting import wait_until
 
 LIVE_SECONDS = 3.0  # a second is the promise; the machine may be busy
-BOB = {"sub": 2, "name": "Bob Tanaka", "tenant": "demo"}
+BOB = (2, "Bob Tanaka", TENANT)
 BACK_SECONDS = 40.0  # a back-off may have grown while the server was away
 
 both_editors = pytest.mark.parametrize("editor", EDITORS)
@@ -282,7 +283,7 @@ def test_unbundled_modules_stream_too(live, person, live_server, flow_id):
             const { createPresence } = await import('/static/presence/presence.js');
             window.presence = createPresence({ type: 'flow', id, token });
         }""",
-        [flow_id, issue_token(Settings(secret_key=SECRET), BOB, 600)],
+        [flow_id, token(*BOB, settings=Settings(secret_key=SECRET))],
     )
     traffic.wait_for_stream(page)
     live("alice", flow_id)

@@ -259,7 +259,7 @@ def test_text_that_is_no_token_is_401(client, text):
 
 
 def test_token_longer_than_allowed_is_401_though_it_is_signed(client):
-    failure_of(call(client, token(padding="x" * 8_192)), 401)
+    failure_of(call(client, token(padding="x" * bearer.LONGEST_TOKEN)), 401)
 
 
 @pytest.mark.parametrize("value", ["Bearer", "Bearer ", "Basic YTpi", "Token x", "bearer", "é"])
