@@ -148,6 +148,12 @@ def test_claim_that_is_missing_is_refused(claim):
         {"records": [""]},
         {"records": {"flow:1": True}},
         {"exp": "soon"},
+        {"exp": str(int(time.time()) + 600)},
+        {"exp": f" {int(time.time()) + 600} "},
+        {"exp": f"{int(time.time()) + 600:_}"},
+        {"exp": str(int(time.time()) + 600).translate({48 + digit: 0xFF10 + digit for digit in range(10)})},
+        {"nbf": "0"},
+        {"iat": "0"},
         {"exp": True},
         {"exp": 0},
         {"exp": -1},
@@ -163,6 +169,14 @@ def test_claim_that_is_missing_is_refused(claim):
 )
 def test_claim_of_a_wrong_kind_is_401(client, changes):
     failure_of(call(client, sign({"alg": "HS256"}, claims(**changes))), 401)
+
+
+def test_records_that_are_null_are_refused_and_not_taken_for_all(client):
+    failure_of(call(client, sign({"alg": "HS256"}, {**claims(), "records": None})), 401)
+
+
+def test_moment_may_have_a_fraction(client):
+    data_of(call(client, sign({"alg": "HS256"}, claims(exp=time.time() + 600.5))))
 
 
 def test_expired_token_is_told_that_it_has_expired(client):

@@ -6,14 +6,18 @@ tests/security/routes.py has a call for every route. A new route without one fai
 import json
 import logging
 import re
+import time
 from dataclasses import replace
 
+import jwt
 import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from limits import parse
 
-from app.identity.caller import Caller
+from app.demo.people import TENANT
+from app.identity.bearer import BearerTokens, issue_token, signing_key
+from app.identity.caller import Caller, Unauthenticated
 from app.identity.throttle import Throttle
 from app.presence.errors import InvalidPresence
 from app.presence.records import Record, quote_tenant
@@ -22,6 +26,7 @@ from tests.api.client import SETTINGS, failure_of
 from tests.api.sse import Parser
 from tests.security.routes import CASES, GOODBYE, MARK, OPEN, USER, Visitor
 
+LOADER = "tests.security.routes:load_caller"
 # Their tenant, and ours: alike in every way that a careless key would confuse.
 PAIRS = [
     ("1", "2"),
@@ -112,18 +117,76 @@ def test_operator_sees_and_removes_nothing_of_another_tenant(make_app, theirs, o
     assert {key: after.get(key) for key in before} == before
 
 
-@pytest.mark.parametrize("proof", ["bearer", "session"])
+PROOFS = {
+    "bearer": {"proof": "bearer"},
+    "session": {"proof": "session"},
+    "loader": {"proof": "loader"},
+    "service": {"proof": "bearer", "role": "service"},
+}
+
+
+@pytest.mark.parametrize("how", PROOFS)
 @pytest.mark.parametrize(("theirs", "ours"), PAIRS, ids=ascii)
-def test_answers_are_the_same_whether_or_not_another_tenant_is_there(make_app, theirs, ours, proof):
-    if proof == "session" and any("\ud800" <= letter <= "\udfff" for letter in theirs + ours):
+def test_answers_are_the_same_whether_or_not_another_tenant_is_there(make_app, theirs, ours, how):
+    if how == "session" and any("\ud800" <= letter <= "\udfff" for letter in theirs + ours):
         pytest.skip("a session holds text that has a UTF-8")
-    shared, alone = make_app(), make_app()
-    Visitor(shared, theirs, mark=MARK, proof=proof).visit(until=GOODBYE)
+    shared, alone = (make_app(identity_loader=LOADER) for _ in range(2))
+    Visitor(shared, theirs, mark=MARK, **PROOFS[how]).visit(until=GOODBYE)
 
-    answers = Visitor(shared, ours, proof=proof).visit()
+    answers = Visitor(shared, ours, **PROOFS[how]).visit()
 
-    assert like(answers) == like(Visitor(alone, ours, proof=proof).visit())
+    assert like(answers) == like(Visitor(alone, ours, **PROOFS[how]).visit())
     assert MARK not in str(answers)
+    assert {status for status, _ in answers.values()} == {200, 403}
+
+
+# The demo's tenant, in which anybody may be anybody
+
+
+def test_host_can_not_put_anybody_into_the_demos_tenant(make_app):
+    app = make_app(identity_loader=LOADER)
+    proof = issue_token(SETTINGS, {"sub": 1, "name": "Mallory", "tenant": TENANT, "role": "operator"}, 600)
+    signed, loaded = Visitor(app, "1"), Visitor(app, TENANT, proof="loader")
+    signed.headers = {"Authorization": f"Bearer {proof}"}
+
+    for visitor in (signed, loaded):
+        assert {status for status, _ in visitor.visit().values()} == {401}
+
+
+@pytest.mark.parametrize("jwt_key", ["", "a key of the host, of thirty-two bytes or more"])
+def test_demo_signs_for_no_tenant_but_its_own(make_app, jwt_key):
+    app = make_app(jwt_key=jwt_key)
+    tokens = app.extensions["presence"].bearer_tokens
+    path = OPEN["demo.pages.next_operator_token"]
+    given = app.test_client().get(path).json["data"]["token"]
+    claims = {"sub": 1, "name": "Alice Moreau", "tenant": TENANT, "exp": int(time.time()) + 600}
+    key, kid = tokens._reserved[TENANT], {"kid": TENANT}
+
+    assert tokens.identify(given).tenant == TENANT
+    assert tokens.identify(jwt.encode(claims, key, headers=kid)).tenant == TENANT
+    for forged in (
+        jwt.encode({**claims, "tenant": "1"}, key, headers=kid),
+        jwt.encode({**claims, "tenant": "1"}, key),
+        jwt.encode(claims, key),
+        jwt.encode(claims, signing_key(replace(SETTINGS, jwt_key=jwt_key)), headers=kid),
+        jwt.encode(claims, signing_key(replace(SETTINGS, jwt_key=jwt_key))),
+    ):
+        with pytest.raises(Unauthenticated):
+            tokens.identify(forged)
+    with pytest.raises(Unauthenticated):  # by a process without the demo
+        BearerTokens(replace(SETTINGS, jwt_key=jwt_key)).identify(given)
+
+
+def test_tenant_called_demo_is_a_customers_like_any_other(make_app):
+    app = make_app()
+    customer = Visitor(app, "demo", mark=MARK)
+    customer.visit(until=GOODBYE)
+    given = app.test_client().get(OPEN["demo.pages.next_operator_token"]).json["data"]["token"]
+    operator = Visitor(app, "1")
+    operator.headers = {"Authorization": f"Bearer {given}"}
+
+    assert MARK not in str(operator.visit())
+    assert "t1" in customer.answer(CASES["presence.tabs"])[1]
 
 
 @pytest.mark.parametrize(("theirs", "ours"), PAIRS, ids=ascii)
