@@ -5,8 +5,18 @@ from flask import Blueprint, Response
 from app.api import schemas
 from app.api.extension import presence
 from app.api.presence import API_PREFIX
-from app.api.requests import admit, check_record, read_body, read_caller, read_query
+from app.api.requests import (
+    admit,
+    check_record,
+    load,
+    read_body,
+    read_body_or_query,
+    read_caller,
+    read_document,
+    read_query,
+)
 from app.api.responses import success
+from app.identity.caller import Forbidden
 
 blueprint = Blueprint("conflicts", __name__, url_prefix=f"{API_PREFIX}/<record_type>/<record_id>")
 
@@ -26,7 +36,11 @@ def saved(record_type: str, record_id: str) -> Response:
     """
     caller = read_caller()
     check_record(record_type, record_id)
-    body = read_body(_SAVED_BY_SERVER if caller.role == "service" else _SAVED)
+    document = read_document()
+    is_server = caller.role == "service"
+    if not is_server and isinstance(document, dict) and "user" in document:
+        raise Forbidden("Only a token whose role is service may name the user.")
+    body = load(_SAVED_BY_SERVER if is_server else _SAVED, document)
     admit(caller, f"{record_type}:{record_id}")
     user = body.get("user") or {"id": caller.user_id, "name": caller.user_name}
     announced = (
@@ -72,10 +86,13 @@ def claim(record_type: str, record_id: str) -> Response:
 
 @blueprint.delete("/claim")
 def release(record_type: str, record_id: str) -> Response:
-    """Let a field go. A field that the tab has not claimed is no error."""
+    """Let a field go. A field that the tab has not claimed is no error.
+
+    Tab id and field may stand in the query as well: some proxies drop a DELETE's body.
+    """
     caller = read_caller()
     check_record(record_type, record_id)
-    body = read_body(_RELEASE)
+    body = read_body_or_query(_RELEASE)
     admit(caller, f"{record_type}:{record_id}")
     presence().service(caller.tenant).release_field(
         record_type, record_id, body["tab_id"], caller.user_id, body["field"]

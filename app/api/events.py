@@ -38,7 +38,7 @@ def events() -> Response:
     Last-Event-ID gets no snapshot of a record that has not changed since.
     """
     caller = read_caller()
-    query = read_query(_EVENTS_QUERY, record=request.args.getlist("record"))
+    query = read_query(_EVENTS_QUERY)
     names = list(dict.fromkeys(query["record"]))
     admit(caller, *names)
     if request.method == "HEAD":

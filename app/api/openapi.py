@@ -56,7 +56,7 @@ _OPERATIONS = {
     "presence.tabs": Operation(None, None, schemas.Tabs, (403, 422)),
     "presence.unregister": Operation(
         schemas.Unregister,
-        schemas.UnregisterQuery,
+        schemas.Unregister,
         schemas.Unregistered,
         (400, 403, 409, 413, 415, 422),
     ),
@@ -67,7 +67,7 @@ _OPERATIONS = {
     ),
     "conflicts.claim": Operation(schemas.ClaimField, None, schemas.Claimed, (400, 403, 409, 413, 415, 422)),
     "conflicts.release": Operation(
-        schemas.ReleaseField, None, schemas.Released, (400, 403, 409, 413, 415, 422)
+        schemas.ReleaseField, schemas.ReleaseField, schemas.Released, (400, 403, 409, 413, 415, 422)
     ),
     "conflicts.timeline": Operation(None, schemas.TimelineQuery, schemas.Timeline, (403, 422)),
     "operators.inspect": Operation(None, None, schemas.Inspection, (403, 422)),
@@ -77,12 +77,11 @@ _OPERATIONS = {
 # endpoint -> what its answer is, where that is not the envelope
 _MEDIA_TYPES = {"events.events": "text/event-stream"}
 _FAILURE = {"$ref": "#/components/schemas/Failure"}
-_END = r"\Z"  # of the patterns in Python
 _MEANING = {
     304: "Unchanged since the ETag sent in If-None-Match.",
     400: "The body is not JSON.",
     401: "No identity, or none that holds.",
-    403: "No CSRF token, or a record or call that is not for this caller.",
+    403: "No CSRF token, or a record, call or field that is not for this caller.",
     404: "There is no such record.",
     409: "The tab id belongs to another user.",
     413: "The body is too large.",
@@ -147,7 +146,7 @@ def _pattern(_converter: Any, field: fields.Field, **_: Any) -> dict[str, str]:
 
 def _whole(pattern: re.Pattern[str]) -> str:
     """The pattern for JSON Schema, which searches and knows no \\Z."""
-    return f"^{pattern.pattern.removesuffix(_END)}$"
+    return f"^{pattern.pattern.removesuffix(schemas.END)}$"
 
 
 def _path(rule: str) -> tuple[str, list[dict[str, Any]]]:

@@ -10,7 +10,15 @@ from werkzeug.http import parse_etags
 from app.api import schemas
 from app.api.extension import presence
 from app.api.quick import QuickSchema
-from app.api.requests import admit, check_access, check_record, read_body, read_caller, read_query
+from app.api.requests import (
+    admit,
+    check_access,
+    check_record,
+    read_body,
+    read_body_or_query,
+    read_caller,
+    read_query,
+)
 from app.api.responses import success, unchanged
 from app.identity.caller import Caller
 from app.presence.records import Viewer, quote_tenant, user_key
@@ -22,7 +30,6 @@ blueprint = Blueprint("presence", __name__, url_prefix=API_PREFIX)
 
 _HEARTBEAT = QuickSchema(schemas.Heartbeat())
 _UNREGISTER = schemas.Unregister()
-_UNREGISTER_QUERY = schemas.UnregisterQuery()
 _SIGNAL = schemas.Signal()
 _VIEWERS_QUERY = schemas.ViewersQuery()
 _BATCH_QUERY = schemas.BatchQuery()
@@ -108,8 +115,7 @@ def unregister(record_type: str, record_id: str) -> Response:
     """
     caller = read_caller()
     check_record(record_type, record_id)
-    has_body = request.content_length or "Transfer-Encoding" in request.headers
-    body = read_body(_UNREGISTER) if has_body else read_query(_UNREGISTER_QUERY)
+    body = read_body_or_query(_UNREGISTER)
     admit(caller, f"{record_type}:{record_id}")
     presence().service(caller.tenant).remove_presence(
         record_type, record_id, body["tab_id"], user_id=caller.user_id
@@ -145,7 +151,7 @@ def signal(record_type: str, record_id: str) -> Response:
 def batch_viewers() -> Response:
     """List the viewers of up to 100 records, oneself left out."""
     caller = read_caller()
-    names = list(dict.fromkeys(read_query(_BATCH_QUERY, record=request.args.getlist("record"))["record"]))
+    names = list(dict.fromkeys(read_query(_BATCH_QUERY)["record"]))
     admit(caller, *names)
     lists = (
         presence()

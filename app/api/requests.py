@@ -4,7 +4,7 @@ from functools import cache
 from typing import Any
 
 from flask import request, session
-from marshmallow import Schema, ValidationError
+from marshmallow import EXCLUDE, Schema, ValidationError, fields
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from app.api.extension import presence
@@ -68,15 +68,19 @@ def admit(caller: Caller, *record_names: str) -> None:
 
 def read_body(schema: Schema | QuickSchema) -> dict[str, Any]:
     """The JSON body, validated. Raises BadRequest (400, 413, 415) and InvalidPresence."""
+    return load(schema, read_document())
+
+
+def read_document() -> Any:
+    """The JSON body as it is. Raises BadRequest (400, 413, 415)."""
     # What nearly all clients send is known without taking it apart.
     if request.environ.get("CONTENT_TYPE") != "application/json" and not request.is_json:
         raise BadRequest(415, "The body must be application/json.")
     text = _read_text()
     try:
-        document = read_json(text)
+        return read_json(text)
     except ValueError:
         raise BadRequest(400, "The body is not JSON.") from None
-    return _load(schema, document)
 
 
 def _read_text() -> bytes:
@@ -94,21 +98,43 @@ def _read_text() -> bytes:
     return text
 
 
-def read_query(schema: Schema, **lists: list[str]) -> dict[str, Any]:
-    """The query parameters, validated; `lists` are those that may stand many times."""
-    if not lists and not request.query_string:
-        return dict(_load_nothing(schema))
-    return _load(schema, {**request.args.to_dict(), **lists})
+def read_query(schema: Schema, *, partial: bool = False) -> dict[str, Any]:
+    """The query parameters, validated; with `partial` none is required. Raises InvalidPresence.
+
+    What is no list may stand only once.
+    """
+    if not request.query_string:
+        return dict(_load_nothing(schema, partial))
+    document: dict[str, Any] = {}
+    for name, values in request.args.lists():
+        if isinstance(field := schema.fields.get(name), fields.List):
+            document[name] = values
+        elif field and len(values) > 1:
+            raise InvalidPresence({name: ["Stands more than once."]})
+        else:
+            document[name] = values[0]
+    return load(schema, document, unknown=EXCLUDE, partial=partial)
 
 
 @cache
-def _load_nothing(schema: Schema) -> dict[str, Any]:
-    return _load(schema, {})
+def _load_nothing(schema: Schema, partial: bool) -> dict[str, Any]:
+    return load(schema, {}, partial=partial)
 
 
-def _load(schema: Schema | QuickSchema, document: Any) -> dict[str, Any]:
+def read_body_or_query(schema: Schema) -> dict[str, Any]:
+    """The JSON body, or the query where there is none: some proxies drop the body of a DELETE.
+
+    Raises BadRequest and InvalidPresence; also for a query that is wrong beside a good body.
+    """
+    has_body = request.content_length or "Transfer-Encoding" in request.headers
+    query = read_query(schema, partial=bool(has_body))
+    return read_body(schema) if has_body else query
+
+
+def load(schema: Schema | QuickSchema, document: Any, **options: Any) -> dict[str, Any]:
+    """What a schema makes of a document. Raises InvalidPresence."""
     try:
-        return schema.load(document)
+        return schema.load(document, **options)
     except ValidationError as error:
         raise InvalidPresence(_by_field(error)) from None
 

@@ -2,25 +2,40 @@
 
 import json
 import math
+import re
 from typing import Any, NoReturn, get_args
 
 from marshmallow import EXCLUDE, RAISE, Schema, ValidationError, fields, validate
 
 from app.presence.records import (
     LONGEST_ACTIVE_FIELD,
+    LONGEST_USER_ID,
     MODES,
     MOST_FIELDS,
+    NO_USER_ID,
     RECORD_ID,
     RECORD_TYPE,
     TAB_ID,
+    is_user_id,
 )
-from app.presence.service import DEFAULT_LIMIT, ENTRY_ID, GREATEST_LOCK_VERSION, is_field_name
+from app.presence.service import (
+    DEFAULT_LIMIT,
+    ENTRY_ID,
+    GREATEST_LOCK_VERSION,
+    UNPRINTABLE,
+    is_field_name,
+)
 from app.presence.timeline import Kind
 
+END = r"\Z"  # of the patterns in Python
 KINDS = get_args(Kind)
 MAX_LIMIT = 1000  # viewers in an answer
 MAX_RECORDS = 100  # in a batch
 LONGEST_VERSION = 64  # characters
+RECORD_NAME = re.compile(
+    rf"{RECORD_TYPE.pattern.removesuffix(END)}:{RECORD_ID.pattern.removesuffix(END)}{END}", re.ASCII
+)
+PRINTABLE = f"^[^{UNPRINTABLE}]+$"
 
 
 class StrictBoolean(fields.Boolean):
@@ -42,9 +57,25 @@ def tab_id_field(**options: Any) -> fields.String:
 
 
 def _user_id() -> fields.Raw:
-    return fields.Raw(
-        required=True, metadata={"type": ["integer", "string"], "description": "As the proof names it."}
+    return UserId(
+        required=True,
+        metadata={
+            "type": ["integer", "string"],
+            "minLength": 1,
+            "maxLength": LONGEST_USER_ID,
+            "description": "As the proof names it.",
+        },
     )
+
+
+class UserId(fields.Raw):
+    """An integer or a string, as a proof may name a user."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> int | str:
+        value = _whole(value)
+        if not is_user_id(value):
+            raise ValidationError(NO_USER_ID)
+        return value
 
 
 def _field_name(text: str) -> None:
@@ -52,20 +83,30 @@ def _field_name(text: str) -> None:
         raise ValidationError(f"Must be 1 to {LONGEST_ACTIVE_FIELD} printable characters.")
 
 
-def _field_names(**options: Any) -> fields.List:
-    name = fields.String(
-        validate=_field_name, metadata={"minLength": 1, "maxLength": LONGEST_ACTIVE_FIELD, "example": "title"}
-    )
-    return fields.List(name, validate=validate.Length(max=MOST_FIELDS), **options)
+def _field(*, metadata: Any = None, **options: Any) -> fields.String:
+    """The name of a form field."""
+    usual = {"pattern": PRINTABLE, "minLength": 1, "maxLength": LONGEST_ACTIVE_FIELD, "example": "title"}
+    return fields.String(validate=_field_name, metadata={**usual, **(metadata or {})}, **options)
+
+
+def _fields(**options: Any) -> fields.List:
+    return fields.List(_field(), validate=validate.Length(max=MOST_FIELDS), **options)
 
 
 class StrictInteger(fields.Integer):
-    """1; not 1.0, "1" or true."""
+    """1, or 1.0, which is the same number in JSON; not "1" or true."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> int:
+        value = _whole(value)
         if type(value) is not int:
             raise self.make_error("invalid")
         return value
+
+
+def _whole(value: Any) -> Any:
+    """An integer for a float that is exactly one."""
+    is_whole = type(value) is float and abs(value) <= GREATEST_LOCK_VERSION and value.is_integer()
+    return int(value) if is_whole else value
 
 
 def _lock_version(**options: Any) -> fields.Integer:
@@ -83,18 +124,12 @@ class Heartbeat(Body):
     tab_id = tab_id_field()
     mode = fields.String(required=True, validate=validate.OneOf(MODES))
     dirty = StrictBoolean(required=True, metadata={"description": "Whether the tab has unsaved changes."})
-    active_field = fields.String(
+    active_field = _field(
         load_default=None,
         allow_none=True,
-        validate=_field_name,
-        metadata={
-            "description": "The form field that has the focus; printable.",
-            "example": "description",
-            "minLength": 1,
-            "maxLength": LONGEST_ACTIVE_FIELD,
-        },
+        metadata={"description": "The form field that has the focus; printable."},
     )
-    dirty_fields = _field_names(
+    dirty_fields = _fields(
         load_default=(),
         metadata={
             "description": "The form fields with unsaved changes; all tabs of a user name 200 at most."
@@ -122,10 +157,20 @@ class Query(Schema):
         unknown = EXCLUDE
 
 
-class UnregisterQuery(Query):
-    """In the place of the body."""
+class QueryInteger(fields.Integer):
+    """Digits, and perhaps a minus; not what else Python reads as a number."""
 
-    tab_id = tab_id_field()
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> int:
+        if not _DIGITS.match(value):
+            raise self.make_error("invalid")
+        return int(value)
+
+
+_DIGITS = re.compile(r"-?[0-9]{1,20}\Z", re.ASCII)
+
+
+def _limit() -> fields.Integer:
+    return QueryInteger(load_default=DEFAULT_LIMIT, validate=validate.Range(1, MAX_LIMIT))
 
 
 class ViewersQuery(Query):
@@ -135,18 +180,14 @@ class ViewersQuery(Query):
         falsy={"false"},
         metadata={"description": "List oneself as well."},
     )
-    limit = fields.Integer(load_default=DEFAULT_LIMIT, validate=validate.Range(1, MAX_LIMIT))
-
-
-def _record_name(text: str) -> None:
-    record_type, _, record_id = text.partition(":")
-    if not RECORD_TYPE.match(record_type) or not RECORD_ID.match(record_id):
-        raise ValidationError("Must read type:id.")
+    limit = _limit()
 
 
 class BatchQuery(Query):
     record = fields.List(
-        fields.String(validate=_record_name, metadata={"example": "flow:1"}),
+        fields.String(
+            validate=validate.Regexp(RECORD_NAME, error="Must read type:id."), metadata={"example": "flow:1"}
+        ),
         required=True,
         validate=validate.Length(1, MAX_RECORDS),
     )
@@ -187,17 +228,14 @@ class User(Schema):
     name = fields.String(required=True)
 
 
-class ByUser(Body):
+class ByUser(Body, User):
     """In whose name a server tells something."""
-
-    id = _user_id()
-    name = fields.String(required=True)
 
 
 class Saved(Body):
     tab_id = tab_id_field()
     lock_version = _lock_version(required=True, metadata={"description": "Of the record as it is now."})
-    fields = _field_names(required=True, metadata={"description": "What was changed."})
+    fields = _fields(required=True, metadata={"description": "What was changed."})
 
 
 class SavedByServer(Saved):
@@ -213,24 +251,14 @@ class Announced(Schema):
     )
 
 
-class ClaimField(Body):
-    tab_id = tab_id_field()
-    field = fields.String(
-        required=True,
-        validate=_field_name,
-        metadata={"example": "description", "minLength": 1, "maxLength": LONGEST_ACTIVE_FIELD},
-    )
-    take_over = StrictBoolean(
-        load_default=False, metadata={"description": "Take it from whoever has it; both are told."}
-    )
-
-
 class ReleaseField(Body):
     tab_id = tab_id_field()
-    field = fields.String(
-        required=True,
-        validate=_field_name,
-        metadata={"example": "description", "minLength": 1, "maxLength": LONGEST_ACTIVE_FIELD},
+    field = _field(required=True)
+
+
+class ClaimField(ReleaseField):
+    take_over = StrictBoolean(
+        load_default=False, metadata={"description": "Take it from whoever has it; both are told."}
     )
 
 
@@ -258,7 +286,7 @@ class TimelineQuery(Query):
         validate=validate.Regexp(ENTRY_ID, error="Must be the id of an entry."),
         metadata={"description": "Id of the last entry that is known.", "example": "1795583969538-0"},
     )
-    limit = fields.Integer(load_default=DEFAULT_LIMIT, validate=validate.Range(1, MAX_LIMIT))
+    limit = _limit()
 
 
 class Save(Schema):

@@ -11,7 +11,7 @@ from app.api.extension import presence
 from app.api.openapi import Operation
 from app.api.requests import check_access, read_body, read_caller
 from app.api.responses import failure, failure_of, success
-from app.api.schemas import Body, Conflict, tab_id_field
+from app.api.schemas import Body, Conflict, StrictInteger, tab_id_field
 from app.demo.flows import STATUSES, FlowNotFound, Flows
 from app.demo.people import NOBODY, PEOPLE, TENANT, TOKEN_SECONDS, person_by_handle, window_token
 from app.identity.caller import Caller, Forbidden
@@ -24,7 +24,12 @@ blueprint = Blueprint("api", __name__)
 
 
 # No database keeps NUL or half a surrogate pair.
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff]")
+_CONTROLS = r"\x00-\x08\x0b\x0c\x0e-\x1f"
+_CONTROL = re.compile(rf"[{_CONTROLS}\ud800-\udfff]")
+_BLANKS = r"\t\n\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"  # what `str.strip` takes
+# The same for JSON Schema.
+TEXT_PATTERN = f"^[^{_CONTROLS}]*$"
+NAME_PATTERN = f"^[^{_CONTROLS}]*[^{_CONTROLS}{_BLANKS}][^{_CONTROLS}]*$"
 
 
 def _printable(text: str) -> None:
@@ -37,10 +42,11 @@ def _not_blank(text: str) -> None:
         raise ValidationError("Give the flow a name.")
 
 
-def _text(longest: int, *more: Any) -> fields.String:
+def _text(longest: int, *more: Any, pattern: str = TEXT_PATTERN) -> fields.String:
     return fields.String(
         required=True,
         validate=[validate.Length(max=longest, error=f"At most {longest} characters."), _printable, *more],
+        metadata={"pattern": pattern},
     )
 
 
@@ -48,8 +54,8 @@ class SaveFlow(Body):
     """A whole flow, the version that it was loaded with, and in which tab."""
 
     tab_id = tab_id_field(required=False, load_default=None, allow_none=True)
-    lock_version = fields.Integer(required=True, strict=True, validate=validate.Range(min=1))
-    name = _text(120, _not_blank)
+    lock_version = StrictInteger(required=True, validate=validate.Range(min=1))
+    name = _text(120, _not_blank, pattern=NAME_PATTERN)
     status = fields.String(required=True, validate=validate.OneOf(STATUSES))
     owner = fields.String(required=True, validate=validate.OneOf([person.handle for person in PEOPLE]))
     description = _text(4000)

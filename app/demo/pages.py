@@ -191,9 +191,7 @@ def _page(template: str, window: Window, *, data: dict[str, Any], **context: Any
     data = {
         "me": asdict(window.me),
         "people": [asdict(person) for person in PEOPLE],
-        "others": [
-            {**asdict(person), "url": f"{request.path}?as={person.handle}"} for person in others
-        ],
+        "others": [{**asdict(person), "url": f"{request.path}?as={person.handle}"} for person in others],
         "token": window.token,
         "token_seconds": TOKEN_SECONDS,
         "token_url": window.token and url_for("demo.api.next_token", handle=window.me.handle),

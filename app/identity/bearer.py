@@ -27,7 +27,11 @@ def signing_key(settings: Settings) -> str:
     """The key for HS algorithms; without PRESENCE_JWT_KEY, one derived from SECRET_KEY."""
     if settings.jwt_key:
         return settings.jwt_key
-    return hmac.new(settings.secret_key.encode(), b"presence bearer token", hashlib.sha256).hexdigest()
+    return _derived_key(settings, "presence bearer token")
+
+
+def _derived_key(settings: Settings, purpose: str) -> str:
+    return hmac.new(settings.secret_key.encode(), purpose.encode(), hashlib.sha256).hexdigest()
 
 
 def _checked_key(settings: Settings) -> str:
@@ -66,8 +70,7 @@ class BearerTokens:
 
     def reserve(self, tenant: str) -> None:
         """Let no tokens name this tenant but those of `issue`, and no other caller be in it."""
-        secret = self._settings.secret_key.encode()
-        self._reserved[tenant] = hmac.new(secret, f"presence tenant {tenant}".encode(), hashlib.sha256).hexdigest()
+        self._reserved[tenant] = _derived_key(self._settings, f"presence tenant {tenant}")
 
     def is_reserved(self, tenant: str) -> bool:
         """Whether only tokens of `issue`, and sessions, may name this tenant."""

@@ -39,6 +39,13 @@ REASONS = ("left", "evicted")  # of a removal
 
 _VERSION = re.compile(r"([0-9]{1,20})-", re.ASCII)
 ENTRY_ID = re.compile(r"[0-9]{1,16}-[0-9]{1,16}\Z", re.ASCII)
+# Controls, blanks but the space, what is invisible or turns the direction of writing, private use. Not
+# `str.isprintable`, which knows the letters of its Python's year, and which no other language has.
+UNPRINTABLE = (
+    r"\x00-\x1f\x7f-\xa0\xad\u061c\u1680\u180e\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000"
+    "\\ue000-\\uf8ff\\ufeff\\ufff0-\\ufffb\U000e0000-\U0010ffff"
+)
+_UNPRINTABLE = re.compile(rf"[{UNPRINTABLE}\ud800-\udfff]")
 _NEVER, _ALWAYS = "", "?"  # in the place of a known version
 
 
@@ -536,7 +543,9 @@ def _is_number(value: Any) -> bool:
 
 def is_field_name(text: Any) -> bool:
     """A form field's name: printable, so that it can be shown and stored anywhere."""
-    return isinstance(text, str) and 0 < len(text) <= LONGEST_ACTIVE_FIELD and text.isprintable()
+    if not isinstance(text, str) or not 0 < len(text) <= LONGEST_ACTIVE_FIELD:
+        return False
+    return text.isprintable() if text.isascii() else not _UNPRINTABLE.search(text)
 
 
 def _known(version: str | None) -> str:

@@ -304,6 +304,12 @@ def test_path_that_names_no_record_is_422(alice, call, path, field):
         ({"limit": "nan"}, "limit"),
         ({"limit": ""}, "limit"),
         ({"limit": "9" * 5_000}, "limit"),
+        ({"limit": "1_0"}, "limit"),
+        ({"limit": "+5"}, "limit"),
+        ({"limit": " 5"}, "limit"),
+        ({"limit": "\u0661"}, "limit"),  # an Arabic digit
+        ({"limit": ["1", "2"]}, "limit"),
+        ({"include_self": ["true", "true"]}, "include_self"),
         ({"include_self": "yes"}, "include_self"),
         ({"include_self": "1"}, "include_self"),
         ({"include_self": ""}, "include_self"),
@@ -314,7 +320,18 @@ def test_query_parameter_outside_the_contract_is_422(alice, query, field):
 
 
 def test_query_parameter_that_nobody_knows_is_left_alone(alice):
-    assert data_of(alice.viewers(utm_source="mail", _=1))["total"] == 1
+    assert data_of(alice.viewers(utm_source=["mail", "web"], _=1))["total"] == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "parameter"),
+    [("unregister?tab_id=a+b", "tab_id"), ("unregister?tab_id=a&tab_id=b", "tab_id"), ("claim?field=", "field")],
+)
+def test_query_that_is_wrong_beside_a_good_body_is_422(alice, path, parameter):
+    body = {"tab_id": "t1", **({"field": "title"} if path.startswith("claim") else {})}
+    response = alice.call("DELETE", f"flow/12/{path}", json=body)
+
+    assert list(failure_of(response, 422)["errors"]) == [parameter]
 
 
 def test_unregister_without_a_tab_id_is_422(alice):

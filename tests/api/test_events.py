@@ -45,6 +45,9 @@ def app(make_app):
     return make_app()
 
 
+REST_SECONDS = 5.0
+
+
 class Reading:
     """A stream over the test client, read chunk by chunk."""
 
@@ -75,7 +78,10 @@ class Reading:
                     return message
 
     def rest(self):
+        """Every message until the stream ends, which must be soon."""
+        deadline = time.monotonic() + REST_SECONDS
         for chunk in self.chunks:
+            assert time.monotonic() < deadline, "the stream goes on"
             self.parser.feed(chunk)
         return self.parser.messages
 
@@ -180,7 +186,8 @@ def test_comments_keep_a_silent_stream_open(alice, monkeypatch):
             assert message.is_comment
 
 
-def test_stream_ends_with_its_token_and_says_when_to_come_back(app):
+def test_stream_ends_with_its_token_and_says_when_to_come_back(app, monkeypatch):
+    monkeypatch.setattr(events_module, "COMMENT_SECONDS", 0.5)  # one that does not end goes on talking
     alice = Person(app, seconds=2)  # a token ends with a whole second: one to two from now
     started = time.time()
     with Reading(alice) as stream:

@@ -333,8 +333,12 @@ def test_batch_takes_a_hundred_records_and_not_one_more(alice):
     assert "record" in failure_of(alice.batch(*names), 422)["errors"]
 
 
-def test_batch_answers_a_record_asked_for_twice_once(alice):
-    assert list(data_of(alice.batch("flow:1", "flow:1"))["records"]) == ["flow:1"]
+def test_batch_asks_and_answers_a_record_named_twice_once(app, alice, monkeypatch):
+    asked = []
+    monkeypatch.setattr(app.extensions["presence"].scripts, "_observe", lambda name, *_: asked.append(name))
+
+    assert list(data_of(alice.batch("flow:1", "flow:2", "flow:1"))["records"]) == ["flow:1", "flow:2"]
+    assert asked.count("viewers") == 2
 
 
 @pytest.mark.parametrize("name", ["flow", "flow:", ":1", "Flow:1", "flow:1:2", "flow:a b", "", "flow:1\n"])

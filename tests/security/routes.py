@@ -138,7 +138,7 @@ class Visitor:
         return response.status_code, text
 
     def visit(self, *, until=None):
-        """Every call in turn; what each was answered. A server names somebody in whose name it tells of saves."""
+        """Every call in turn; what each was answered. A server saves in somebody's name."""
         answers = {}
         for endpoint, call in CASES.items():
             if endpoint == until:
