@@ -12,7 +12,7 @@ from app.api.headers import secure, share_with
 from app.api.presence import API_PREFIX
 from app.api.presence import blueprint as presence_blueprint
 from app.api.requests import MAX_BODY_BYTES
-from app.api.responses import answer_errors
+from app.api.responses import NOT_KEPT, answer_errors
 from app.cli import token_command
 from app.console import presence_commands
 from app.identity.bearer import BearerTokens
@@ -43,8 +43,9 @@ def create_app(settings: Settings | None = None, *, redis: Any = None) -> Flask:
         SESSION_COOKIE_SAMESITE="Lax",
         SESSION_COOKIE_HTTPONLY=True,
         MAX_CONTENT_LENGTH=MAX_BODY_BYTES,  # of the demo's forms; nothing goes to the disk
-        JSON_SORT_KEYS=False,
     )
+    # Else //a/b is sent on to /a/b, at whatever host the request names.
+    app.url_map.merge_slashes = False
     app.session_interface = Sessions(app)
     configure_logging()
     init_app(app, settings, redis=redis)
@@ -151,6 +152,9 @@ class _Clock:
 def _observe(response: Response) -> Response:
     endpoint = request.endpoint
     if endpoint and endpoint.partition(".")[0] in OUR_BLUEPRINTS:
+        if request.method == "OPTIONS":  # answered by Flask
+            response.headers.extend(NOT_KEPT)
+            response.headers["X-Content-Type-Options"] = "nosniff"
         observe_request(
             endpoint, response.status_code, time.perf_counter() - request.environ["presence.started"]
         )

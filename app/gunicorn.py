@@ -34,6 +34,12 @@ keepalive = 75  # seconds; longer than two heartbeats, so that a tab keeps its c
 graceful_timeout = 3  # seconds; what lasts longer is a stream or an idle connection, and comes back
 timeout = 30
 limit_request_line = 8190  # 100 records in a batch
+limit_request_fields = (
+    50  # a browser behind a proxy sends thirty; each may be 8 KiB that anybody can have parsed
+)
+forwarder_headers = (
+    ""  # by default a proxy may send SCRIPT_NAME and PATH_INFO, which say where a request goes
+)
 logger_class = GunicornLogger
 _logs_access = not _settings.is_embedded if _settings.access_log is None else _settings.access_log
 accesslog = "-" if _logs_access else None
@@ -56,10 +62,9 @@ def _write_failure(sock: Any, status: int, reason: str, message: str) -> None:
     from app.api.responses import failure  # late: see app/__init__.py
 
     response = failure(status, f"{reason}.")
-    head = (
-        f"HTTP/1.1 {status} {reason}\r\nConnection: close\r\nContent-Type: application/json\r\n"
-        f"Content-Length: {response.content_length}\r\n\r\n"
-    )
+    lines = [f"HTTP/1.1 {status} {reason}", "Connection: close"]
+    lines += [f"{name}: {text}" for name, text in response.headers.items()]
+    head = "\r\n".join([*lines, "", ""])
     gunicorn.util.write_nonblock(sock, head.encode("latin1") + response.get_data())
 
 

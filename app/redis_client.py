@@ -5,14 +5,16 @@ caller. Here a call that gets no answer ends within two seconds, retry
 included, and callers wait for a connection instead of failing.
 """
 
+import ssl
 from queue import Empty
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import urlsplit
 
 import redis
 from gevent.monkey import is_module_patched
 from redis.backoff import ExponentialBackoff, NoBackoff
 from redis.cluster import ClusterNode
+from redis.connection import parse_url
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
@@ -33,20 +35,21 @@ _PLAIN = (redis.Connection, redis.UnixDomainSocketConnection)  # TLS may have to
 def connect(url: str | None) -> Any:
     """A client for `url`; None is the embedded default. Does not connect yet.
 
-    Raises SettingError for an option in the URL that no connection has.
+    Raises SettingError for an option in the URL that no connection has, and for certificates that
+    can't be read.
     """
     if url is None:
         return _embedded()
     scheme = split_redis_url(url)[0].scheme
-    if scheme.endswith("+sentinel"):
-        return _sentinel(url)
-    if scheme.endswith("+cluster"):
-        return LazyCluster(url)
     try:
+        if scheme.endswith("+sentinel"):
+            return _sentinel(url)
+        if scheme.endswith("+cluster"):
+            return LazyCluster(url)
         pool = _Pool.from_url(
             url, max_connections=MAX_CONNECTIONS, timeout=POOL_TIMEOUT_SECONDS, **_timeouts()
         )
-        pool.connection_class(**pool.connection_kwargs)
+        _try_options(pool.connection_class, pool.connection_kwargs)
     except (TypeError, ValueError, redis.RedisError) as error:
         raise SettingError(f"REDIS_URL: {error}") from None
     if is_module_patched("socket") and pool.connection_class in _PLAIN:
@@ -107,17 +110,35 @@ def _addresses(url: str, default_port: int) -> list[tuple[str, int]]:
     return [(address.hostname or "localhost", address.port or default_port) for address in addresses]
 
 
-def _credentials(url: str) -> dict[str, Any]:
+def _try_options(kind: type, options: dict[str, Any]) -> None:
+    """Make a connection that connects to nothing, and read its certificates.
+
+    Raises TypeError, ValueError and redis-py's own errors, whose messages name what is wrong.
+    """
+    kind(**options)
+    try:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        authorities = options.get("ssl_ca_certs"), options.get("ssl_ca_path"), options.get("ssl_ca_data")
+        if any(authorities):
+            context.load_verify_locations(*authorities)
+        if certificate := options.get("ssl_certfile"):
+            # A password, though there be none: else the terminal is asked for it.
+            password = options.get("ssl_password") or ""
+            context.load_cert_chain(certificate, options.get("ssl_keyfile"), password)
+    except OSError as error:
+        raise ValueError(f"can't read the certificates ({error.strerror or error})") from None
+
+
+def _options(url: str) -> dict[str, Any]:
+    """What a URL of many hosts says of each connection. Raises as `_try_options` does."""
     parts, _ = split_redis_url(url)
-    username, _, password = parts.netloc.rpartition("@")[0].partition(":")
-    credentials: dict[str, Any] = dict(parse_qsl(parts.query))
-    if username:
-        credentials["username"] = unquote(username)
-    if password:
-        credentials["password"] = unquote(password)
-    if parts.scheme.startswith("rediss"):
-        credentials["ssl"] = True
-    return credentials
+    transport, proof = parts.scheme.partition("+")[0], parts.netloc.rpartition("@")[0]
+    options = parse_url(f"{transport}://{proof}@localhost?{parts.query}")
+    kind = options.pop("connection_class", redis.Connection)
+    options = {**_timeouts(), **options}
+    _try_options(kind, options)
+    del options["host"]
+    return {**options, "ssl": True} if kind is redis.SSLConnection else options
 
 
 def _sentinel(url: str) -> Any:
@@ -128,7 +149,7 @@ def _sentinel(url: str) -> Any:
     sentinel = Sentinel(_addresses(url, 26379), sentinel_kwargs=asked)
     # A pool that waits does not exist for Sentinel; so it must be large enough.
     return sentinel.master_for(
-        master, db=int(database or 0), max_connections=10_000, **_timeouts(), **_credentials(url)
+        master, **{"max_connections": 10_000, "db": int(database or 0), **_options(url)}
     )
 
 
@@ -140,14 +161,16 @@ class LazyCluster:
     """
 
     def __init__(self, url: str) -> None:
-        self._url = url
+        """Raises as `_try_options` does, and ValueError for a database: a Cluster has only one."""
+        self._addresses = _addresses(url, 6379)
+        self._options = _options(url)
+        if self._options.pop("db", 0) or split_redis_url(url)[0].path.strip("/0"):
+            raise ValueError("a Cluster has no database but 0")
         self._cluster: redis.RedisCluster | None = None
 
     def __getattr__(self, name: str) -> Any:
         if self._cluster is None:
             self._cluster = redis.RedisCluster(
-                startup_nodes=[ClusterNode(*address) for address in _addresses(self._url, 6379)],
-                **_timeouts(),
-                **_credentials(self._url),
+                startup_nodes=[ClusterNode(*address) for address in self._addresses], **self._options
             )
         return getattr(self._cluster, name)

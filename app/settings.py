@@ -38,12 +38,18 @@ _ORIGIN = re.compile(
     re.ASCII,
 )
 _USUAL_PORTS = {"http": "80", "https": "443"}
+MOST_CALLS, LONGEST_WINDOW_SECONDS = 1_000_000_000, 31 * 86_400  # of a rate limit
 MIN_SECRET_LENGTH = 16  # characters
+LEAST_PRODUCTION_SECRET = 32  # characters
 MIN_JWT_KEY_BYTES = 32  # for HS algorithms (RFC 7518, 3.2)
 _MIN_LETTERS = 6  # different ones in a secret
 # What stands in examples until somebody puts a secret there.
+# Six letters and more: of ten million random keys not one has them by chance.
 _PLACEHOLDER = re.compile(
-    r"(?i)change.?(me|this)|your.?secret|secret.?key|placeholder|insecure|password|x{6}"
+    r"(?i)(change|replace).?(me|this|it(?![a-z]))|placeholder|insecure|password|passphrase|x{6}"
+    r"|(your|my|super|top|dev|test|jwt|app)[-_ .]?secret|secret.{0,5}(key|here)"
+    r"|(default|develop\w{0,6}|example|sample|production)[-_ .]?(secret|key|jwt|token)"
+    r"|01234567|12345678|abcdefgh|qwertyui"
 )
 _HERE = re.compile(r"(localhost|127(\.\d+){3}|::1|)\Z")  # addresses that no other machine reaches
 _UNREADABLE_HOST = "A host must read like name:6379."
@@ -160,7 +166,7 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
     for name in ("jwt_audience", "jwt_issuer", "host", "database_url"):
         read(name, fields.String())
     read("cors_origins", fields.String(validate=_origins))
-    loader = validate.Regexp(r"[\w.]+:\w+\Z", error="Not package.module:function.")
+    loader = validate.Regexp(r"[^\W\d]\w*(\.[^\W\d]\w*)*:\w+\Z", error="Not package.module:function.")
     read("identity_loader", fields.String(validate=loader))
     for name in ("access_log", "demo"):
         read(name, fields.Boolean())
@@ -176,8 +182,10 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
     for name in ("ttl_seconds", "heartbeat_seconds"):
         if values.get(name, 0.5).is_integer():
             values[name] = int(values[name])  # clients read 30, not 30.0
+    _check_whether_the_secret_will_do(
+        values.get("secret_key"), values.get("redis_url"), values.get("host", "")
+    )
     if "secret_key" not in values:
-        _check_whether_a_kept_secret_will_do(values.get("redis_url"), values.get("host", ""))
         values["secret_key"] = _kept_secret()
     settings = Settings(**values)
     _check_together(settings)
@@ -229,6 +237,8 @@ def _redis_url(url: str) -> None:
             f"Must start with one of {', '.join(f'{scheme}://' for scheme in REDIS_SCHEMES)}."
         )
     if parts.scheme == "unix":
+        if not parts.path.strip("/"):
+            raise ValidationError("Must name the socket: unix:///run/redis/redis.sock.")
         return
     transport, _, kind = parts.scheme.partition("+")
     if len(hosts) > 1 and not kind:
@@ -253,6 +263,10 @@ def _rate_limit(text: str) -> None:
         raise ValidationError("Must read like 200/minute.") from None
     if limit.amount < 1:
         raise ValidationError("Must let somebody call.")
+    if limit.amount > MOST_CALLS or limit.get_expiry() > LONGEST_WINDOW_SECONDS:
+        raise ValidationError(
+            f"Must be at most {MOST_CALLS:,} calls in at most {LONGEST_WINDOW_SECONDS:,} s."
+        )
 
 
 def _algorithms(text: str) -> None:
@@ -284,13 +298,19 @@ def _secret(text: str) -> None:
         raise ValidationError(f"Is a placeholder. {_HOW_TO_MAKE_ONE}")
 
 
-def _check_whether_a_kept_secret_will_do(redis_url: str | None, host: str) -> None:
-    """One machine may make its own; where others share its Redis, or call it, its operator knows the key."""
-    if redis_url is None:
+def _check_whether_the_secret_will_do(secret: str | None, redis_url: str | None, host: str) -> None:
+    """One machine may make its own; where others share its Redis, or call it, its operator knows the key.
+
+    Nor may others have the time to guess it.
+    """
+    if redis_url is None or (_HERE.match(host) and all(map(_HERE.match, _hosts_of(redis_url)))):
         return
-    if not _HERE.match(host) or not all(map(_HERE.match, _hosts_of(redis_url))):
-        where = f"with a {variable('redis_url')} or a {variable('host')} beyond this machine"
+    where = f"with a {variable('redis_url')} or a {variable('host')} beyond this machine"
+    if secret is None:
         raise SettingError(f"{variable('secret_key')}: must be set {where}. {_HOW_TO_MAKE_ONE}")
+    if len(secret) < LEAST_PRODUCTION_SECRET:
+        least = f"must be at least {LEAST_PRODUCTION_SECRET} characters"
+        raise SettingError(f"{variable('secret_key')}: {least} {where}. {_HOW_TO_MAKE_ONE}")
 
 
 def _hosts_of(redis_url: str) -> list[str]:

@@ -58,11 +58,38 @@ def test_credentials_and_database_of_a_url_are_used():
         "redis://localhost?no_such_option=1",
         "redis://localhost?db=first",
         "rediss://localhost?ssl_cert_reqs=never",
+        "rediss://localhost?ssl_ca_certs=/no/such/file",
+        "rediss://localhost?ssl_certfile=/no/such/file",
+        *(
+            f"{scheme}+{kind}?{option}"
+            for kind in ("sentinel://localhost/main/0", "cluster://localhost")
+            for scheme, option in (
+                ("redis", "no_such_option=1"),
+                ("redis", "socket_timeout=soon"),
+                ("rediss", "ssl_ca_certs=/no/such/file"),
+                ("rediss", f"ssl_ca_certs={__file__}"),
+            )
+        ),
+        "redis+cluster://localhost?db=1",
+        "redis+cluster://localhost/1",
     ],
 )
 def test_option_that_no_connection_has_is_a_wrong_setting(url):
-    with pytest.raises(SettingError, match=r"^REDIS_URL: "):
+    with pytest.raises(SettingError, match=r"^REDIS_URL: .+\Z"):
         connect(url)
+
+
+def test_options_of_a_url_of_many_hosts_are_read_with_their_types():
+    kwargs = connect(
+        "redis+sentinel://ann:s%40crets@a,b/main/3?socket_timeout=1.5"
+    ).connection_pool.connection_kwargs
+
+    assert {name: kwargs[name] for name in ("db", "username", "password", "socket_timeout")} == {
+        "db": 3,
+        "username": "ann",
+        "password": "s@crets",
+        "socket_timeout": 1.5,
+    }
 
 
 @pytest.mark.parametrize(

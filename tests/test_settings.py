@@ -1,6 +1,7 @@
 """Settings: what is read, what it means unset, and one line about a wrong value."""
 
 import os
+import secrets
 import socket
 import stat
 import subprocess
@@ -12,7 +13,7 @@ import pytest
 from app import settings as settings_module
 from app.settings import SettingError, Settings, documented, read_settings, variable
 
-SECRET = {"SECRET_KEY": "a secret of the tests"}
+SECRET = {"SECRET_KEY": "a secret of the tests, long enough"}
 DEFAULTS = {
     "redis_url": None,
     "ttl_seconds": 90,
@@ -74,6 +75,8 @@ WRONG = [
     ("REDIS_URL", "redis+sentinel://localhost:26379"),
     ("REDIS_URL", "redis+sentinel://localhost/main/x"),
     ("REDIS_URL", "redis+cluster://localhost:abc"),
+    ("REDIS_URL", "unix://"),
+    ("REDIS_URL", "unix://?db=1"),
     ("REDIS_URL", "rediss+cluster://a,b:c:d"),
     *(
         (name, text)
@@ -81,6 +84,8 @@ WRONG = [
         for text in (
             *("short", "a" * 40, "1234" * 10, "change-me-before-production", "CHANGEME" * 5),
             *("your-secret-key-goes-in-here-please", "password" * 5, "django-insecure-0123456789abcdefgh"),
+            *("your_jwt_secret_here", "replace-me-please-now", "CHANGE IT PLEASE 12345", "0123456789abcdef"),
+            *("default-secret-1234", "supersecret123456", "development-secret", "example-key-1234567"),
         )
     ),
     ("PRESENCE_TTL_SECONDS", "0"),
@@ -94,6 +99,9 @@ WRONG = [
     ("PRESENCE_RATE_LIMIT", "often"),
     ("PRESENCE_RATE_LIMIT", "0/minute"),
     ("PRESENCE_RATE_LIMIT", "5/minute;100/hour"),
+    ("PRESENCE_RATE_LIMIT", "99999999999999999999/minute"),
+    ("PRESENCE_RATE_LIMIT", "200/99999999999999 year"),
+    ("PRESENCE_SIGNAL_RATE_LIMIT", "200/2 year"),
     ("PRESENCE_JWT_KEY", "thirty-one bytes are one too fe"),
     ("PRESENCE_JWT_ALGORITHMS", "none"),
     ("PRESENCE_JWT_ALGORITHMS", "HS257"),
@@ -114,6 +122,8 @@ WRONG = [
     ),
     ("PRESENCE_IDENTITY_LOADER", "host.users.load"),
     ("PRESENCE_IDENTITY_LOADER", "os:system('x')"),
+    ("PRESENCE_IDENTITY_LOADER", ".foo:bar"),
+    ("PRESENCE_IDENTITY_LOADER", "foo..bar:load"),
     ("PRESENCE_ACCESS_LOG", "maybe"),
     ("PORT", "80x"),
     ("PORT", "-1"),
@@ -213,6 +223,12 @@ def test_settings_print_no_secret():
     assert "hunter" not in repr(settings)
 
 
+def test_secret_that_was_made_is_no_placeholder():
+    for make in (secrets.token_urlsafe, secrets.token_hex):
+        for _ in range(100_000):
+            settings_module._secret(make(32))
+
+
 def test_secret_is_made_once_and_kept_for_the_owner_alone(tmp_path, monkeypatch):
     monkeypatch.setattr(settings_module, "INSTANCE_DIRECTORY", tmp_path / "instance")
     first, second = read_settings({}), read_settings({})
@@ -257,6 +273,12 @@ def test_production_start_without_a_secret_is_refused_with_the_way_to_make_one(
     assert read_settings({**SECRET, **environ}).secret_key == SECRET["SECRET_KEY"]
 
 
+@pytest.mark.parametrize("environ", BEYOND, ids=lambda environ: " ".join(environ.values()))
+def test_production_start_with_a_short_secret_is_refused(environ):
+    with pytest.raises(SettingError, match=r"^SECRET_KEY: must be at least 32 .*token_urlsafe"):
+        read_settings({**environ, "SECRET_KEY": "x9fK2-mmQ0rT7wLz3bYe8nJ5hGd1sVc"})
+
+
 @pytest.mark.parametrize("environ", HERE, ids=lambda environ: " ".join(environ.values()) or "nothing set")
 def test_start_on_one_machine_makes_its_own_secret(tmp_path, monkeypatch, environ):
     monkeypatch.setattr(settings_module, "INSTANCE_DIRECTORY", tmp_path / "instance")
@@ -294,6 +316,9 @@ def test_every_setting_says_what_it_is_for():
         ("PRESENCE_IDENTITY_LOADER", "nowhere.at_all:load"),
         ("PRESENCE_JWT_KEY", "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----"),
         ("REDIS_URL", "redis://localhost/0?no_such_option=1"),
+        ("REDIS_URL", "redis+sentinel://localhost/m/0?no_such_option=1"),
+        ("REDIS_URL", "rediss://localhost/0?ssl_ca_certs=/no/such/file"),
+        ("PRESENCE_IDENTITY_LOADER", ".foo:bar"),
         ("DATABASE_URL", "flows.db"),
     ],
 )

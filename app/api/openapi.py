@@ -88,7 +88,7 @@ _MEANING = {
     415: "The body is not application/json.",
     422: "A field or parameter is not valid; `errors` says which.",
     429: "Too many calls; see Retry-After.",
-    503: "Redis, or the keys of the tokens, are out of reach; see Retry-After.",
+    503: "Redis, the keys of the tokens or the demo's database are out of reach; see Retry-After.",
 }
 
 
@@ -198,7 +198,7 @@ def _operation(
     if body:
         schema = {"anyOf": list(body)} if isinstance(body, tuple) else body
         content = {"application/json": {"schema": schema}}
-        operation["requestBody"] = {"required": query is None, "content": content}
+        operation["requestBody"] = {"required": True, "content": content}
     for status in sorted({*statuses, *common}):
         answer: dict[str, Any] = {"description": _MEANING[status]}
         if refusal := refusals.get(status):

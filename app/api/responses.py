@@ -27,7 +27,7 @@ RETRY_AFTER_SECONDS = 2  # when Redis is away; clients add their jitter
 Headers = tuple[tuple[str, str], ...]
 
 _HEADERS: Headers = (("Content-Type", "application/json"), ("X-Content-Type-Options", "nosniff"))
-_NOT_KEPT: Headers = (("Cache-Control", "no-store"),)
+NOT_KEPT: Headers = (("Cache-Control", "no-store"),)
 
 log = logging.getLogger("presence.api")
 
@@ -63,7 +63,7 @@ class Answer(Response):
         return self.headers
 
 
-def success(data: dict[str, Any], headers: Headers = _NOT_KEPT) -> Response:
+def success(data: dict[str, Any], headers: Headers = NOT_KEPT) -> Response:
     """200 with `data` in the envelope; `headers` say how long it may be kept."""
     text = _encode_quickly({"success": True, "data": data})
     return Answer([text], "200 OK", (*_HEADERS, *headers, ("Content-Length", str(len(text)))))
@@ -89,7 +89,7 @@ def failure(
     if data is not None:
         envelope["data"] = data
     # The name of a field that nobody knows may be half a surrogate pair, which has no UTF-8.
-    response = Response(_encode(envelope).encode("utf-8", "replace"), status, (*_HEADERS, *_NOT_KEPT))
+    response = Response(_encode(envelope).encode("utf-8", "replace"), status, (*_HEADERS, *NOT_KEPT))
     if retry_after_seconds is not None:
         response.headers["Retry-After"] = str(max(1, math.ceil(retry_after_seconds)))
     return response

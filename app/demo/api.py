@@ -10,9 +10,9 @@ from werkzeug.exceptions import HTTPException
 from app.api.extension import presence
 from app.api.openapi import Operation
 from app.api.requests import check_access, read_body, read_caller
-from app.api.responses import failure, failure_of, success
+from app.api.responses import RETRY_AFTER_SECONDS, failure, failure_of, success
 from app.api.schemas import Body, Conflict, StrictInteger, tab_id_field
-from app.demo.flows import STATUSES, FlowNotFound, Flows
+from app.demo.flows import STATUSES, FlowNotFound, Flows, FlowsUnavailable
 from app.demo.people import NOBODY, PEOPLE, TENANT, TOKEN_SECONDS, person_by_handle, window_token
 from app.identity.caller import Caller, Forbidden
 from app.versioned import announce, answer_refusals
@@ -88,13 +88,13 @@ class FlowConflict(Conflict):
 
 # Not throttled by Redis, and there without it.
 OPERATIONS = {
-    "demo.api.read_flow": Operation(None, None, OneFlow, (403, 404), common=(401,)),
+    "demo.api.read_flow": Operation(None, None, OneFlow, (403, 404), common=(401, 503)),
     "demo.api.save_flow": Operation(
         SaveFlow,
         None,
         OneFlow,
         (400, 403, 404, 409, 413, 415, 422),
-        common=(401,),
+        common=(401, 503),
         refusals={409: FlowConflict},
     ),
 }
@@ -150,6 +150,11 @@ def _flow_caller(flow_id: int) -> Caller:
 @blueprint.errorhandler(FlowNotFound)
 def _not_found(error: FlowNotFound) -> Response:
     return failure(404, str(error))
+
+
+@blueprint.errorhandler(FlowsUnavailable)
+def _unavailable(error: FlowsUnavailable) -> Response:
+    return failure(503, str(error), retry_after_seconds=RETRY_AFTER_SECONDS)
 
 
 answer_refusals(blueprint)

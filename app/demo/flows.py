@@ -4,13 +4,21 @@ No request in here.
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Engine, String, Text, create_engine, func, inspect, make_url, select
-from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DBAPIError,
+    IntegrityError,
+    InterfaceError,
+    NoSuchModuleError,
+    OperationalError,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from sqlalchemy.pool import QueuePool
 from sqlalchemy.schema import CreateTable
@@ -29,6 +37,10 @@ log = logging.getLogger("presence.demo")
 
 class FlowNotFound(Exception):
     """There is no flow with this id."""
+
+
+class FlowsUnavailable(Exception):
+    """The database gives no answer. It has been logged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +98,7 @@ class Flows:
         self._is_ready = False
 
     def all(self) -> list[FlowState]:
-        """Every flow, by id."""
+        """Every flow, by id. Raises FlowsUnavailable, as all of these."""
         with self._session() as session:
             return [flow.state() for flow in session.scalars(select(Flow).order_by(Flow.id))]
 
@@ -108,11 +120,18 @@ class Flows:
         """Close the connections."""
         self._engine.dispose()
 
-    def _session(self) -> Session:
-        if not self._is_ready:
-            _create(self._engine)
-            self._is_ready = True
-        return Session(self._engine)
+    @contextmanager
+    def _session(self) -> Iterator[Session]:
+        """Raises FlowsUnavailable."""
+        try:
+            if not self._is_ready:
+                _create(self._engine)
+                self._is_ready = True
+            with Session(self._engine) as session:
+                yield session
+        except (OperationalError, InterfaceError) as error:
+            log.error("flows unavailable", extra={"error": str(error.orig)})
+            raise FlowsUnavailable("The flows are not available right now.") from None
 
 
 def _find(session: Session, flow_id: int) -> Flow:

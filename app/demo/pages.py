@@ -25,9 +25,9 @@ from werkzeug.exceptions import NotFound
 from werkzeug.wrappers import Response as AnyResponse
 
 from app.api.extension import presence
-from app.api.responses import failure, success
+from app.api.responses import RETRY_AFTER_SECONDS, failure, success
 from app.demo.api import FLOW_ID, flows
-from app.demo.flows import STATUSES, FlowNotFound
+from app.demo.flows import STATUSES, FlowNotFound, FlowsUnavailable
 from app.demo.people import (
     NOBODY,
     PEOPLE,
@@ -152,6 +152,12 @@ def end_session() -> AnyResponse:
 def not_found(error: Exception) -> tuple[str, int]:
     """A page for people."""
     return render_template("demo/not_found.html"), 404
+
+
+@blueprint.errorhandler(FlowsUnavailable)
+def unavailable(error: Exception) -> tuple[str, int, dict[str, str]]:
+    """The same, while the database is away."""
+    return render_template("demo/unavailable.html"), 503, {"Retry-After": str(RETRY_AFTER_SECONDS)}
 
 
 def _window() -> Window:

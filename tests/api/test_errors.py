@@ -325,7 +325,11 @@ def test_query_parameter_that_nobody_knows_is_left_alone(alice):
 
 @pytest.mark.parametrize(
     ("path", "parameter"),
-    [("unregister?tab_id=a+b", "tab_id"), ("unregister?tab_id=a&tab_id=b", "tab_id"), ("claim?field=", "field")],
+    [
+        ("unregister?tab_id=a+b", "tab_id"),
+        ("unregister?tab_id=a&tab_id=b", "tab_id"),
+        ("claim?field=", "field"),
+    ],
 )
 def test_query_that_is_wrong_beside_a_good_body_is_422(alice, path, parameter):
     body = {"tab_id": "t1", **({"field": "title"} if path.startswith("claim") else {})}
