@@ -88,7 +88,7 @@ def claim(record_type: str, record_id: str) -> Response:
 def release(record_type: str, record_id: str) -> Response:
     """Let a field go. A field that the tab has not claimed is no error.
 
-    Tab id and field may stand in the query as well: some proxies drop a DELETE's body.
+    Tab id and field may stand in the query instead of the body: some proxies drop a DELETE's body.
     """
     caller = read_caller()
     check_record(record_type, record_id)

@@ -56,7 +56,7 @@ _OPERATIONS = {
     "presence.tabs": Operation(None, None, schemas.Tabs, (403, 422)),
     "presence.unregister": Operation(
         schemas.Unregister,
-        schemas.Unregister,
+        None,
         schemas.Unregistered,
         (400, 403, 409, 413, 415, 422),
     ),
@@ -67,7 +67,7 @@ _OPERATIONS = {
     ),
     "conflicts.claim": Operation(schemas.ClaimField, None, schemas.Claimed, (400, 403, 409, 413, 415, 422)),
     "conflicts.release": Operation(
-        schemas.ReleaseField, schemas.ReleaseField, schemas.Released, (400, 403, 409, 413, 415, 422)
+        schemas.ReleaseField, None, schemas.Released, (400, 403, 409, 413, 415, 422)
     ),
     "conflicts.timeline": Operation(None, schemas.TimelineQuery, schemas.Timeline, (403, 422)),
     "operators.inspect": Operation(None, None, schemas.Inspection, (403, 422)),
@@ -167,7 +167,6 @@ def _path(rule: str) -> tuple[str, list[dict[str, Any]]]:
 def _operation(
     app: Flask, endpoint: str, described: Operation, parameters: list[dict[str, Any]]
 ) -> dict[str, Any]:
-    # With both a body and a query, what is required may stand in either.
     body, query, data, statuses, common, refusals = described
     view = app.view_functions[endpoint]
     summary, _, description = (view.__doc__ or "").strip().partition("\n")
@@ -175,7 +174,7 @@ def _operation(
         "operationId": endpoint.rpartition(".")[2],
         "summary": summary,
         "security": [{"bearer": []}, {"session": []}],
-        "parameters": parameters + ([{"in": "query", "schema": query(partial=bool(body))}] if query else []),
+        "parameters": parameters + ([{"in": "query", "schema": query}] if query else []),
         "responses": {
             "200": {
                 "description": "Done.",

@@ -111,7 +111,7 @@ def tabs(record_type: str, record_id: str) -> Response:
 def unregister(record_type: str, record_id: str) -> Response:
     """Say goodbye: the tab is gone at once. A tab that is already gone is no error.
 
-    The tab id may stand in the query as well: some proxies drop a DELETE's body.
+    The tab id may stand in the query instead of the body: some proxies drop a DELETE's body.
     """
     caller = read_caller()
     check_record(record_type, record_id)

@@ -9,18 +9,23 @@ import pytest
 import schemathesis
 from flask import Flask
 from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
 from schemathesis.checks import not_a_server_error
 from schemathesis.generation import GenerationMode
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
     negative_data_rejection,
+    positive_data_acceptance,
     response_headers_conformance,
     response_schema_conformance,
     status_code_conformance,
 )
 
 from app import create_app, init_app
+from app.api.schemas import PRINTABLE
+from app.demo.api import NAME_PATTERN, TEXT_PATTERN, SaveFlow
 from app.demo.people import TENANT
+from app.presence.service import is_field_name
 from app.redis_client import connect
 from tests.api.client import PREFIX, SETTINGS, Person, failure_of, token
 
@@ -33,12 +38,14 @@ CHECKS = [
     response_headers_conformance,
     response_schema_conformance,
     negative_data_rejection,
+    positive_data_acceptance,
 ]
 
 
 @pytest.fixture(scope="module")
 def app():
-    return create_app(SETTINGS, redis=fakeredis.FakeRedis(server=fakeredis.FakeServer()))
+    settings = replace(SETTINGS, database_url="sqlite://")
+    return create_app(settings, redis=fakeredis.FakeRedis(server=fakeredis.FakeServer()))
 
 
 @pytest.fixture(scope="module")
@@ -198,9 +205,15 @@ def test_every_status_of_the_contract_is_documented_where_it_can_happen(document
     assert "304" in statuses[f"{RECORD}/viewers", "get"]
 
 
+FLOW_CALLS = [(f"{FLOWS}/{{flow_id}}", "get"), (f"{FLOWS}/{{flow_id}}", "put")]
+
+
 @pytest.mark.parametrize("mode", list(GenerationMode))
-@pytest.mark.parametrize(("path", "method"), CALLS)
-def test_whatever_is_sent_the_answer_is_documented(api, path, method, mode):
+@pytest.mark.parametrize(("path", "method"), [*CALLS, *FLOW_CALLS])
+def test_what_the_document_allows_is_accepted_and_all_else_refused(api, path, method, mode):
+    tenant = TENANT if path.startswith(FLOWS) else "1"
+    proof = token(1, "Alice", tenant, **role_for(path))
+
     @settings(
         max_examples=25,
         deadline=None,
@@ -211,10 +224,43 @@ def test_whatever_is_sent_the_answer_is_documented(api, path, method, mode):
     )
     @given(case=api[path][method].as_strategy(generation_mode=mode))
     def send(case):
-        response = case.call(headers={"Authorization": f"Bearer {token(**role_for(path))}"})
-        # A tab id in the query does not count beside one in the body, and is not checked then.
-        excluded = [negative_data_rejection] if path.endswith("/unregister") else []
-        case.validate_response(response, checks=CHECKS, excluded_checks=excluded)
+        response = case.call(headers={"Authorization": f"Bearer {proof}"})
+        case.validate_response(response, checks=CHECKS)
+
+    send()
+
+
+def matches(pattern, text):
+    return jsonschema_rs.is_valid({"type": "string", "pattern": pattern}, text)
+
+
+TEXTS = st.text(max_size=8) | st.text(
+    "\t\n\x0b\x1f \x85\xa0\u200b\u2003\u2028\u202e\u3000\ufeffa", max_size=4
+)
+
+
+@given(TEXTS)
+def test_pattern_of_a_form_fields_name_is_the_rule(text):
+    assert matches(PRINTABLE, text) == is_field_name(text)
+
+
+@given(TEXTS)
+def test_patterns_of_a_flows_texts_are_the_rules(text):
+    values = {"tab_id": "t1", "lock_version": 1, "status": "draft", "owner": "bob"}
+    refused = SaveFlow().validate({**values, "name": text, "description": text, "steps": ""}).keys()
+
+    assert matches(NAME_PATTERN, text) == ("name" not in refused)
+    assert matches(TEXT_PATTERN, text) == ("description" not in refused)
+
+
+def test_server_may_name_a_user_of_any_id_that_the_document_allows(api):
+    """The body of a server, which the document tells from a user's by the role alone."""
+
+    @settings(max_examples=50, deadline=None, derandomize=True, database=None)
+    @given(name=st.text(), user_id=st.integers(-(10**254), 10**254) | st.text(min_size=1, max_size=255))
+    def send(name, user_id):
+        server = Person(api.app, "crm", "The CRM", role="service")
+        assert server.saved(user={"id": user_id, "name": name}, tab_id=None).status_code == 200
 
     send()
 
