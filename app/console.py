@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import json
+import logging
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -64,7 +65,8 @@ def _command(name: str) -> Callable[[Callable[..., None]], click.Command]:
                     "no other process can see it. Set REDIS_URL as the service has it."
                 )
             try:
-                run(state.service(tenant), Record(tenant, *record), **options)
+                with _quiet_log():
+                    run(state.service(tenant), Record(tenant, *record), **options)
             except KeyboardInterrupt:
                 click.echo(err=True)  # below what the terminal shows of the key
             except InvalidPresence as error:
@@ -77,6 +79,18 @@ def _command(name: str) -> Callable[[Callable[..., None]], click.Command]:
         return presence_commands.command(name)(command)
 
     return decorate
+
+
+@contextlib.contextmanager
+def _quiet_log() -> Iterator[None]:
+    """A command says itself what goes wrong, in one line; the service's log would say it four times."""
+    logger = logging.getLogger("presence")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 @_command("who")

@@ -15,6 +15,7 @@ import fakeredis
 import pytest
 
 from app import create_app
+from app.demo.people import TENANT
 from app.presence import broadcast
 from app.presence.records import Record
 from app.presence.service import RecordPresenceService
@@ -244,8 +245,18 @@ def test_redis_out_of_reach_is_one_line(flask, command, monkeypatch):
     result = flask(command[0], "flow:12", *command[1:], redis=connect("redis://127.0.0.1:1"))
 
     assert (result.exit_code, result.stdout) == (1, "")
-    assert "Error: Redis did not answer" in result.stderr
-    assert "Traceback" not in result.output
+    [line] = result.stderr.splitlines()
+    assert line.startswith("Error: Redis did not answer: ")
+
+
+def test_wrong_setting_is_one_line_too():
+    command = [sys.executable, "-m", "flask", "presence", "who", "flow:12"]
+    environ = {**os.environ, "SECRET_KEY": SETTINGS.secret_key, "PORT": "80x"}
+    run = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True)
+
+    assert (run.returncode, run.stdout) == (4, "")
+    assert run.stderr.startswith("PORT: ")
+    assert len(run.stderr.splitlines()) == 1
 
 
 @pytest.mark.parametrize("record", ["flow", "flow:", "Flow:12", "flow:1:2", ":12", ""])
@@ -413,3 +424,49 @@ def test_token_of_a_role_that_there_is_not_is_a_wrong_use(redis_url, real_redis)
     arguments = ["token", "--sub", "ops", "--name", "Olga", "--role", "admin"]
 
     assert app.test_cli_runner().invoke(args=arguments).exit_code == 2
+
+
+TOKEN = ["token", "--sub", "42", "--name", "Alice"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--sub", ""], "Error: The claim sub"),
+        (["--sub", "x" * 300], "Error: The claim sub"),
+        (["--sub", "9" * 300], "Error: The claim sub"),
+        (["--tenant", ""], "Error: The claim tenant"),
+        (["--tenant", "x" * 129], "Error: The claim tenant"),
+        (["--tenant", TENANT], "Error: The tenant"),
+        (["--records", "flow:[1]"], "Error: The claim records"),
+        (["--name", "x" * 8_000], "Error: The token is too long"),
+        (["--hours", "0.0001"], "Error: The token has expired"),
+        *(
+            (["--hours", hours], "Error: Invalid value for --hours")
+            for hours in ("0", "-1", "nan", "inf", "1e9")
+        ),
+    ],
+    ids=lambda value: ascii(value)[:40],
+)
+def test_token_that_the_service_would_refuse_is_not_printed(arguments, told):
+    app = create_app(SETTINGS, redis=fakeredis.FakeRedis(server=fakeredis.FakeServer()))
+    result = app.test_cli_runner().invoke(args=[*TOKEN, *arguments])
+
+    assert (result.exit_code, result.stdout) in {(1, ""), (2, "")}
+    assert result.stderr.splitlines()[-1].startswith(told)
+    assert "Traceback" not in result.output
+
+
+def test_token_that_is_printed_is_accepted():
+    app = create_app(SETTINGS, redis=fakeredis.FakeRedis(server=fakeredis.FakeServer()))
+    proof = (
+        app.test_cli_runner().invoke(args=[*TOKEN, "--records", "flow:*", "--hours", "0.5"]).stdout.strip()
+    )
+    caller = app.extensions["presence"].bearer_tokens.identify(proof)
+
+    assert (caller.user_id, caller.user_name, caller.tenant, caller.records) == (
+        42,
+        "Alice",
+        "1",
+        ("flow:*",),
+    )

@@ -10,7 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import requests
 
-from tests.api.client import PREFIX, token
+from app.identity.bearer import LONGEST_TOKEN, issue_token
+from tests.api.client import PREFIX, SETTINGS, token
 from tests.gunicorn_server import ROOT, GunicornServer
 from tests.redis_server import RedisServer
 from tests.waiting import wait_until
@@ -38,6 +39,7 @@ def in_envelope(answer, status):
 
     assert code == status, envelope
     assert headers["content-type"] == "application/json"
+    assert (headers["x-content-type-options"], headers["cache-control"]) == ("nosniff", "no-store")
     assert headers["content-length"] == str(len(body))
     assert envelope["success"] is False
     assert envelope["message"]
@@ -62,7 +64,7 @@ def in_envelope(answer, status):
         (request("/", "Transfer-Encoding: gzip"), 400),
         (request("/" + "x" * 9_000), 414),
         (request("/", "A: " + "x" * 9_000), 431),
-        (request("/", *(f"A{number}: x" for number in range(101))), 431),
+        (request("/", *(f"A{number}: x" for number in range(50))), 431),  # and the host
     ],
     ids=range(13),
 )
@@ -142,6 +144,30 @@ def test_error_does_not_end_the_connection_or_shift_its_answers(server):
         for path, status in (("nowhere", 404), ("Flow/1/viewers", 422), ("flow/1/tabs", 200)):
             answer = session.get(f"{server.url}{PREFIX}/{path}", headers=headers)
             assert answer.status_code == status
+
+
+def test_headers_have_no_say_in_where_a_request_goes(server):
+    for name in ("SCRIPT_NAME", "Script-Name", "PATH_INFO", "X-Script-Name", "X-Forwarded-Prefix"):
+        status, _, body = server.send(request("/health/live", f"{name}: /health", "Connection: close"))
+
+        assert (status, json.loads(body)["data"]) == (200, {"live": True})
+
+
+def test_longest_token_goes_through_as_one_header(server):
+    claims = {"sub": 42, "name": "Alice", "tenant": "1"}
+    length = len(issue_token(SETTINGS, {**claims, "padding": ""}, 600))
+    paddings = [(LONGEST_TOKEN - length) * 3 // 4 + more for more in range(-3, 4)]
+    tokens = [issue_token(SETTINGS, {**claims, "padding": "x" * padding}, 600) for padding in paddings]
+    answers = {
+        len(text): requests.get(
+            f"{server.url}{PREFIX}/flow/12/tabs", headers={"Authorization": f"Bearer {text}"}, timeout=5
+        ).status_code
+        for text in tokens
+    }
+
+    assert {status for length, status in answers.items() if length <= LONGEST_TOKEN} == {200}
+    assert {status for length, status in answers.items() if length > LONGEST_TOKEN} == {401}
+    assert max(length for length in answers if length <= LONGEST_TOKEN) > LONGEST_TOKEN - 3
 
 
 # Logs

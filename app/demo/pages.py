@@ -65,7 +65,7 @@ class Window:
         return url_for(f"demo.pages.{endpoint}", **values, **{"as": self.own_person})
 
 
-@blueprint.get("/")
+@blueprint.get("/", strict_slashes=False)  # without any path as well, which would be sent on
 def index() -> Response:
     """The flows, and who has each of them open."""
     window = _window()

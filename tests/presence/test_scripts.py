@@ -303,6 +303,8 @@ def test_every_call_is_observed_with_its_outcome(lua):
     with pytest.raises(ScriptFault):
         scripts.run(redis, "touch", ("wrong",), ("t1", 1))
     scripts.run_many(redis, "touch", [(("record",), ("t1", 1))] * 2)
+    with pytest.raises(ScriptFault):
+        scripts.run_many(redis, "touch", [(("record",), (None, 1))])  # which can't be sent
     server.connected = False
     with pytest.raises(StoreUnavailable):
         touch(redis, scripts)
@@ -311,7 +313,7 @@ def test_every_call_is_observed_with_its_outcome(lua):
 
     assert seen == [
         ("touch", True, outcome)
-        for outcome in ("OK", "ABSENT", "fault", "OK", "OK", "unavailable", "unavailable")
+        for outcome in ("OK", "ABSENT", "fault", "OK", "OK", "fault", "unavailable", "unavailable")
     ]
 
 

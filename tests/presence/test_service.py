@@ -447,3 +447,59 @@ def test_services_share_scripts_that_are_handed_in(client):
         RecordPresenceService(client, tenant, scripts=scripts).update_presence("flow", 12, "t1", 42, "Alice")
 
     assert seen == [("heartbeat", "OK"), ("heartbeat", "OK")]
+
+
+# Arguments
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("ttl_seconds", value) for value in (0, -1, float("nan"), float("inf"), 1e20, "90", None)),
+        *(
+            (name, value)
+            for name in ("timeline_seconds", "settle_seconds")
+            for value in (-1, float("nan"), "0")
+        ),
+    ],
+)
+def test_service_of_times_that_are_none_can_not_be_made(client, name, value):
+    with pytest.raises(InvalidPresence) as raised:
+        RecordPresenceService(client, 1, **{name: value})
+
+    assert list(raised.value.errors) == [name]
+
+
+WRONG_ARGUMENTS = [
+    *(("update", "user_id", value) for value in ("", None, True, 1.5, [], "x" * 256, 10**255, -(10**255))),
+    *(("update", "dirty_fields", value) for value in (None, 7, "name", [["a"]], ["a"] * 101, ["a\nb"])),
+    *(("update", "lease_seconds", value) for value in (float("nan"), "soon", [])),
+    *(("update", "base_version", value) for value in (-1, "7", 7.0, True, 2**53)),
+    *(("update", "limit", value) for value in (0, -5, "10", 1.5, None)),
+    *(("update", "mode", value) for value in ([], None, "peek")),
+    *(("update", "user_name", value) for value in (None, 7)),
+    *(("remove", "reason", value) for value in ("whatever", "", None, [], "expired")),
+    *(("saved", "fields", value) for value in (None, 7, "name")),
+    *(("saved", "lock_version", value) for value in (None, "8", 8.0, True)),
+    *(("saved", "user_id", value) for value in ("x" * 60_000, 10**4_000)),
+    *(("list", "limit", value) for value in (0, -1, "10", None)),
+    *(("timeline", "limit", value) for value in (0, -1, "10", None)),
+    *(("timeline", "since", value) for value in (7, "", "x")),
+]
+
+
+@pytest.mark.parametrize(("call", "name", "value"), WRONG_ARGUMENTS, ids=lambda value: ascii(value)[:20])
+def test_wrong_argument_is_named_and_nothing_written(service, client, call, name, value):
+    calls = {
+        "update": (service.update_presence, {"tab_id": "t1", "user_id": 42, "user_name": "Alice"}),
+        "remove": (service.remove_presence, {"tab_id": "t1"}),
+        "saved": (service.record_saved, {"lock_version": 8, "fields": [], "user_id": 42, "user_name": "A"}),
+        "list": (service.list_viewers, {}),
+        "timeline": (service.get_timeline, {}),
+    }
+    method, arguments = calls[call]
+    with pytest.raises(InvalidPresence) as raised:
+        method("flow", 12, **{**arguments, name: value})
+
+    assert list(raised.value.errors) == [name]
+    assert client.keys() == []

@@ -33,6 +33,26 @@ def directives(response):
 # Types and policies
 
 
+@pytest.mark.parametrize("path", [BEAT, f"{PREFIX}/events", f"{PREFIX}/flow/12/claim", "/health/live"])
+def test_what_flask_says_of_the_methods_is_kept_by_nobody_and_not_guessed(path):
+    host = Flask(__name__)
+    init_app(host, SETTINGS, redis=fakeredis.FakeRedis(server=fakeredis.FakeServer()))
+    headers = host.test_client().options(path).headers
+
+    assert (headers["X-Content-Type-Options"], headers["Cache-Control"]) == ("nosniff", "no-store")
+
+
+@pytest.mark.parametrize(
+    "path", ["//flow/1/tabs", f"/{BEAT}", BEAT.replace("/flow", "//flow"), "//flows/1", "//", ""]
+)
+def test_request_is_not_sent_on_to_a_host_of_its_own_naming(make_app, path):
+    environ = {"PATH_INFO": path, "HTTP_HOST": "evil.example"}
+    response = make_app().test_client().get("/", environ_overrides=environ)
+
+    assert response.status_code in {200, 404, 405}
+    assert "evil.example" not in response.text + str(response.headers)
+
+
 @pytest.mark.parametrize("endpoint", [*CASES, *OPEN])
 def test_type_of_an_answer_is_not_guessed(make_app, endpoint):
     app = make_app()
