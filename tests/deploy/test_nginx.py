@@ -1,5 +1,6 @@
 """app/deploy/nginx.conf as operators use it: Debian's nginx in front of gunicorn; only ports differ."""
 
+import contextlib
 import datetime
 import json
 import shutil
@@ -214,10 +215,25 @@ def test_browser_client_is_served(nginx):
     assert "createPresence" in nginx.call("GET", "/static/presence/presence.js").text
 
 
-def test_service_learns_the_host_and_the_scheme_that_the_browser_used(nginx):
-    response = nginx.call("GET", f"{PREFIX}//viewers", headers={"Host": "a.example"}, allow_redirects=False)
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_service_learns_the_host_and_the_scheme_that_the_browser_used(tmp_path, scheme):
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    with socket.create_server(("127.0.0.1", 0)) as service, contextlib.ExitStack() as stack:
+        service.settimeout(5)
+        nginx = Nginx(tmp_path, f"127.0.0.1:{service.getsockname()[1]}")
+        stack.callback(nginx.close)
+        port = nginx.tls_port if scheme == "https" else nginx.port
+        browser = stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=5))
+        if scheme == "https":
+            browser = stack.enter_context(context.wrap_socket(browser))
+        browser.sendall(f"GET {PREFIX}/viewers HTTP/1.1\r\nHost: a.example\r\n\r\n".encode())
+        asked = stack.enter_context(service.accept()[0])
+        asked.settimeout(5)
+        head = asked.recv(65_536).decode()
 
-    assert response.headers["Location"] == f"http://a.example{PREFIX}/viewers"
+    assert "\r\nHost: a.example\r\n" in head
+    assert f"\r\nX-Forwarded-Proto: {scheme}\r\n" in head
 
 
 def test_access_log_holds_no_query(nginx):
