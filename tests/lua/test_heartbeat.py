@@ -706,7 +706,7 @@ def test_field_without_a_lease_never_becomes_a_viewer(redis):
         "null",
         " ",
         "a/b",
-        "x" * 300,
+        "x" * 255,
     ],
     ids=repr,
 )
