@@ -61,7 +61,7 @@ class Process:
 @pytest.fixture
 def start():
     """`start(client)`: another process on that Redis. All end with the test."""
-    processes = []
+    processes, before = [], set(threading.enumerate())
 
     def start(client, **options):
         processes.append(Process(client, **options))
@@ -70,8 +70,8 @@ def start():
     yield start
     for process in processes:
         process.broadcast.close()
-    threads = [thread for thread in threading.enumerate() if thread.name.startswith("presence-")]
-    for thread in threads:
+    started = set(threading.enumerate()) - before
+    for thread in [thread for thread in started if thread.name.startswith("presence-")]:
         thread.join(5)
         assert not thread.is_alive()
     for process in processes:

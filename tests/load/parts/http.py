@@ -22,7 +22,7 @@ from tests.load.servers import CONNECTIONS, PROCESSES, Answered, Generator, Serv
 from tests.redis_server import RedisServer
 
 ENVIRONMENT = {
-    "SECRET_KEY": "a secret of the bench",
+    "SECRET_KEY": "a secret of the bench, long enough",
     "WEB_CONCURRENCY": str(PROCESSES),
     # Counted as ever, but a thousand users beat as often here as a hundred thousand do.
     "PRESENCE_RATE_LIMIT": "100000000/minute",

@@ -53,7 +53,12 @@ def _start(settings: dict[str, str]) -> tuple[float, float, float]:
     process = subprocess.Popen(
         ["make", "--silent", "run"],
         cwd=ROOT,
-        env={**inherited, "SECRET_KEY": "a secret of the bench", "PORT": str(port), **settings},
+        env={
+            **inherited,
+            "SECRET_KEY": "a secret of the bench, long enough",
+            "PORT": str(port),
+            **settings,
+        },
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,

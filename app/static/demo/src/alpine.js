@@ -47,6 +47,7 @@ Alpine.data('flowEditor', () => ({
 
   init() {
     this.linger = createLinger(() => this.departures++);
+    this.refresh(); // what was typed before this ran
     document.addEventListener('keydown', (event) => {
       if ((event.ctrlKey || event.metaKey) && event.key === 's') {
         event.preventDefault();

@@ -1,6 +1,6 @@
 // The same editor in React.
 
-import { StrictMode, useEffect, useMemo, useRef, useState } from 'react';
+import { StrictMode, useEffect, useMemo, useReducer, useRef, useState } from 'react';
 import { createRoot } from 'react-dom/client';
 
 import { initialsOf } from '../../presence/initials.js';
@@ -128,6 +128,9 @@ function Editor() {
   // Looks at the record where the presence says that another version may stand there.
   const lookedAt = useRef(Date.parse(page.loaded_at));
   const isLooking = useRef(false);
+  const newest = useRef(null);
+  newest.current = forecast;
+  const [looks, lookAgain] = useReducer((looks) => looks + 1, 0);
   useEffect(() => {
     const version = (theirs ?? flow).lock_version;
     if (!forecast || isSaving || isLooking.current || !isBehind(forecast, version, lookedAt.current)) return;
@@ -138,8 +141,11 @@ function Editor() {
         if (newer.lock_version > version) meet(newer);
       })
       .catch(() => {}) // the next news looks again; at the latest, the save is refused
-      .finally(() => (isLooking.current = false));
-  }, [forecast, isSaving, theirs, flow]);
+      .finally(() => {
+        isLooking.current = false;
+        if (newest.current !== forecast) lookAgain(); // there was more news meanwhile
+      });
+  }, [forecast, isSaving, theirs, flow, looks]);
 
   // What collides with nothing of mine is taken over without a question.
   const isSavedNext = useRef(null);
