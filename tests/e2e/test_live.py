@@ -397,7 +397,8 @@ NOTE_WHEN_LIVE = """() => {
 @pytest.mark.parametrize("is_long", [False, True], ids=["a moment", "longer"])
 def test_redis_that_loses_everything_gets_everybody_back_without_a_reload(person, is_long):
     redis = RedisServer()
-    server = Server(redis, PRESENCE_HEARTBEAT_SECONDS="60", PRESENCE_TTL_SECONDS="180")
+    # Whoever has not beaten since stays unconfirmed: a minute, here, were far too long.
+    server = Server(redis, PRESENCE_HEARTBEAT_SECONDS="15", PRESENCE_TTL_SECONDS="60")
     try:
         alice = person("alice", at=server).edit(1)
         bob = person("bob", at=server).edit(1, editor="react")
