@@ -34,12 +34,9 @@ keepalive = 75  # seconds; longer than two heartbeats, so that a tab keeps its c
 graceful_timeout = 3  # seconds; what lasts longer is a stream or an idle connection, and comes back
 timeout = 30
 limit_request_line = 8190  # 100 records in a batch
-limit_request_fields = (
-    50  # a browser behind a proxy sends thirty; each may be 8 KiB that anybody can have parsed
-)
-forwarder_headers = (
-    ""  # by default a proxy may send SCRIPT_NAME and PATH_INFO, which say where a request goes
-)
+# A browser behind a proxy sends thirty; each may be 8 KiB that anybody can have parsed.
+limit_request_fields = 50
+forwarder_headers = ""  # else a proxy may send SCRIPT_NAME and PATH_INFO, which say where a request goes
 logger_class = GunicornLogger
 _logs_access = not _settings.is_embedded if _settings.access_log is None else _settings.access_log
 accesslog = "-" if _logs_access else None
