@@ -368,8 +368,8 @@ def test_tabs_of_one_browser_come_back_together(person, live_redis, flow_id):
 
         bob._context.on("requestfailed", note)
         server.kill()
-        for page in pages:  # waits of up to 32 s by then
-            wait_until(lambda page=page: page.tab.evaluate("true") and failures[page.tab] >= 5, seconds=60)
+        for page in pages:  # waits of up to 16 s by then
+            wait_until(lambda page=page: page.tab.evaluate("true") and failures[page.tab] >= 4, seconds=60)
         for page in pages:
             page.tab.evaluate(NOTE_WHEN_LIVE)
 
