@@ -187,7 +187,7 @@ def test_page_is_kept_by_nobody_but_its_browser(alice, path):
 
 @pytest.mark.parametrize("path", [*PAGES, "/sign-in"])
 def test_everything_that_a_page_loads_is_there(alice, path):
-    files = re.findall(r'(?:src|href)="(/static/[^"#]+)', alice.open(path).text)
+    files = re.findall(r'(?:src|href)="((?:/[\w/]+)?/static/[^"#]+)', alice.open(path).text)
 
     assert len(files) > 3
     for name in set(files):
