@@ -1,6 +1,6 @@
 -- What every Redis from 6.2 and fakeredis have in a script, and nothing else:
 -- a name that is missing here is missing on one of them, or would be a global
--- of ours, which Redis refuses and fakeredis never forgets.
+-- of ours, which is refused.
 std = "none"
 read_globals = {
   "KEYS", "ARGV", "require",

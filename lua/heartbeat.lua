@@ -1,93 +1,149 @@
 -- heartbeat - Renew a tab's lease and record what changed.
 --
--- KEYS[1]   tabs           hash    tab_id -> state
--- KEYS[2]   seen           zset    tab_id -> end of lease, ms
--- KEYS[3]   viewers        hash    user -> seat, "#" -> version and counts
--- KEYS[4]   order          zset    user -> arrival, crowds only
--- KEYS[5]   timeline       stream  what happened
--- KEYS[6]   calls          string  calls of the user in this window
--- ARGV[1]   tab_id         string
--- ARGV[2]   state          string  JSON array, see lib.roster
--- ARGV[3]   lease_ms       digits  > 0
--- ARGV[4]   usual_ms       digits  the lease of other tabs, where the record has lost it
--- ARGV[5]   known_version  string  list viewers unless current; "" never, "?" always
--- ARGV[6]   limit          digits  viewers to list
--- ARGV[7]   nonce          string  random; part of a new version
--- ARGV[8]   timeline_ms    digits  how long the timeline is kept; 0 writes none
--- ARGV[9]   calls_limit    digits  calls a window may hold; 0 counts none
--- ARGV[10]  window_ms      digits  > 0 where calls are counted
+-- KEYS[1]   tabs              hash    tab_id -> state
+-- KEYS[2]   seen              zset    tab_id -> end of lease, ms
+-- KEYS[3]   viewers           hash    user -> viewer entry, "#" -> meta, see lib.roster
+-- KEYS[4]   order             zset    user -> arrival; long lists only
+-- KEYS[5]   timeline          stream  what happened
+-- KEYS[6]   calls             string  the user's calls in this window
+-- KEYS[7]   left              hash    goodbyes, see lib.tombstones
+-- ARGV[1]   tab_id            string
+-- ARGV[2]   state             string  JSON array, see lib.tab_state
+-- ARGV[3]   lease_ms          digits  > 0
+-- ARGV[4]   default_lease_ms  digits  longest lease of a record that has no meta
+-- ARGV[5]   known_version     string  list viewers if it is outdated; "" never, "?" always
+-- ARGV[6]   limit             digits  viewers to list
+-- ARGV[7]   nonce             string  random; part of a new version
+-- ARGV[8]   timeline_ms       digits  how long the timeline is kept; 0 writes none
+-- ARGV[9]   calls_limit       digits  calls a window may hold; 0 counts none
+-- ARGV[10]  window_ms         digits  > 0 where calls are counted
+-- ARGV[11]  may_join          digits  0: refuse a tab that is not live
+-- ARGV[12]  stamp             string  when the call was made, see lib.tombstones
+-- ARGV[13]  profile           string  JSON object of what else is shown of the user; "" for nothing
 --
--- Returns  version, short for {"OK", version}
---          | {"OK", version, total, opened_ms, saves, claims, user, seat, ...}
---          | {"TAB_TAKEN"} | {"TOO_MANY_FIELDS"} | {"THROTTLED", retry_after_ms}
+-- Returns  version, short for {"OK", version, 0}
+--          | {"OK", version, timeline_bytes}; so many were added to the timeline
+--          | {"OK", version, timeline_bytes, total, opened_ms, remembered_since_ms, saves, claims,
+--            user, entry, ...}
+--          | {"TRIMMED", version, left_out, and as after OK's version}, left_out as in lib.viewer_budget
+--          | {"TAB_TAKEN"} | {"TOO_MANY_TABS"} | {"NO_ROOM"} | {"THROTTLED", retry_after_ms}
+--          | {"TAB_LEFT"}, the tab has said goodbye since: nothing was changed
+--          | {"SWEEP_FIRST"}, see roster.sweep_and_repair: to be called again
 -- Writes   tabs, seen, viewers, order, timeline, calls
--- Cost     O(log tabs) when nothing changed, with four calls of Redis; O(limit) more for a list
+-- Cost     O(log tabs) when nothing changed, with four calls to Redis; O(limit) more for a list
 local tabs, seen, viewers, order, timeline = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
-local calls = KEYS[6]
-local tab_id, state, lease_ms, usual_ms = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local calls, left = KEYS[6], KEYS[7]
+local tab_id, state, lease_ms, default_lease_ms = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local known_version, limit, nonce, timeline_ms = ARGV[5], ARGV[6], ARGV[7], ARGV[8]
-local calls_limit, window_ms = ARGV[9], ARGV[10]
+local calls_limit, window_ms, may_join, stamp = ARGV[9], ARGV[10], ARGV[11], ARGV[12]
+local profile = ARGV[13]
 
--- The way of a heartbeat that changes nothing is short: no library is loaded and
--- no table made, since either takes Redis as long as a call.
-local calls_made = calls_limit ~= "0" and redis.call("INCR", calls) or 0
-if calls_made == 1 or calls_made > tonumber(calls_limit) then
+-- Count the call, and refuse it when the limit is exceeded. Only the first call of a
+-- window (which starts its expiry) and a refused one need the library.
+--
+-- From here to the end of the fast path, `require` and new tables are avoided where
+-- possible: each takes as much time as a call to Redis.
+local call_count = calls_limit ~= "0" and redis.call("INCR", calls) or 0
+if call_count == 1 or call_count > tonumber(calls_limit) then
   local quota = require("lib.quota")
-  local retry_after_ms = quota.judge(calls, calls_made, calls_limit, window_ms)
+  local retry_after_ms = quota.check(calls, call_count, calls_limit, window_ms)
   if retry_after_ms then
     return { "THROTTLED", retry_after_ms }
   end
 end
 
--- Nearly every heartbeat only says "still here": the same state, a lease that
--- grows, nobody stale. It must cost the same in a room of 10 and of 10,000.
--- A lease that does not grow means a missing lease or a clock set back: GT and
--- XX leave both to the roster, and so does a lease unlike the longest one.
-local version, longest_ms, calm_until_s
+-- The fast path. Nearly every heartbeat only says "still here", and must cost the
+-- same whether 10 or 10,000 people have the record open. It only renews the tab's
+-- lease, provided that
+--   * the record has a meta, "version max_lease_ms no_expiry_before_s ...", and the
+--     tab's stored state is the one that was sent;
+--   * the lease is as long as the record's longest one;
+--   * the tab has a lease (XX), and the new one ends later (GT), which is not so after
+--     the clock was set back;
+--   * no lease of the record has ended. None ends before no_expiry_before_s, so this
+--     is checked only after that time.
+local version, max_lease_ms, no_expiry_before_s
 local meta = redis.call("HGET", viewers, "#")
 if meta and redis.call("HGET", tabs, tab_id) == state then
-  version, longest_ms, calm_until_s = string.match(meta, "^(%S+) (%d+) (%d+)")
+  version, max_lease_ms, no_expiry_before_s = string.match(meta, "^(%S+) (%d+) (%d+)")
 end
 local time = redis.call("TIME")
-local now_us = time[1] * 1000000 + time[2] -- as lib.clock has it
+local now_us = time[1] * 1000000 + time[2] -- lib.clock.now_us, inlined
 local now_ms = math.floor(now_us / 1000)
--- Formatted here: Redis takes twice as long to write a Lua number.
+-- As text, because Redis takes twice as long to convert a Lua number itself.
 local lease_end = string.format("%d", now_ms + lease_ms)
-local is_steady = lease_ms == longest_ms
+local is_fast_path = lease_ms == max_lease_ms
   and redis.call("ZADD", seen, "XX", "GT", "CH", lease_end, tab_id) == 1
 
-if is_steady and now_us >= calm_until_s * 1000000 then
-  is_steady = redis.call("ZCOUNT", seen, "-inf", string.format("%d", now_ms)) == 0
-  if is_steady then
-    local calm = require("lib.calm")
-    calm_until_s = calm.until_s(seen)
-    redis.call("HSET", viewers, "#", calm.rewrite(meta, calm_until_s))
-    calm.outlive({ tabs, seen, viewers, order }, calm_until_s, longest_ms)
+if is_fast_path and now_us >= no_expiry_before_s * 1000000 then
+  is_fast_path = redis.call("ZCOUNT", seen, "-inf", string.format("%d", now_ms)) == 0
+  if is_fast_path then
+    -- Every lease was renewed in time. The next check is due when the first one ends.
+    local expiry = require("lib.expiry")
+    no_expiry_before_s = expiry.no_expiry_before_s(seen)
+    redis.call("HSET", viewers, "#", expiry.replace_in_meta(meta, no_expiry_before_s))
+    expiry.extend_keys({ tabs, seen, viewers, order }, no_expiry_before_s, max_lease_ms)
   end
 end
-if is_steady and (known_version == "" or known_version == version) then
+if is_fast_path and (known_version == "" or known_version == version) then
   return version
 end
 
-local roster = require("lib.roster")
+-- The slow path: a new tab or state, an expired tab, or a list to return.
+local viewer_list = require("lib.viewer_list")
 
-if not is_steady then
-  local keys = { tabs = tabs, seen = seen, viewers = viewers, order = order, timeline = timeline }
-  local room = roster.open(keys, now_us, tonumber(usual_ms), tonumber(timeline_ms))
-  local held, is_live = roster.find(room, tab_id)
-  if is_live and held.user ~= cjson.decode(state)[1] then
+local MAX_LIST_BYTES = 600000 -- of the viewers; saves, claims and the forecast come on top
+
+local user = cjson.decode(state)[1]
+local left_out
+local timeline_bytes = 0
+if not is_fast_path then
+  local roster = require("lib.roster")
+  local keys = { tabs, seen, viewers, order, timeline }
+  local record = roster.open(keys, tonumber(default_lease_ms), tonumber(timeline_ms), now_us)
+  local stored_state, is_live, stored_text = roster.find(record, tab_id)
+  if is_live and stored_state.user ~= user then
     return { "TAB_TAKEN" }
   end
-  if not roster.put(room, tab_id, state, lease_end) then
-    return { "TOO_MANY_FIELDS" }
+  if not is_live and may_join == "0" then
+    return { "NO_ROOM" }
   end
-  roster.settle(room)
-  roster.commit(room, nonce)
-  version = room.version
+  -- Also of a live tab: it may have come back since, and this is what it did before.
+  if redis.call("EXISTS", left) == 1 then
+    local tombstones = require("lib.tombstones")
+    if tombstones.has_left_since(left, tab_id, user, stamp) then
+      return { "TAB_LEFT" }
+    end
+  end
+  local is_put
+  record.put_profile = profile ~= "" and profile or nil
+  is_put, left_out =
+    roster.put_tab(record, tab_id, state, lease_end, stored_state, is_live, stored_text)
+  if not is_put then
+    local viewer_budget = require("lib.viewer_budget")
+    if viewer_budget.may_count_stale_tabs(record) then
+      return { "SWEEP_FIRST" }
+    end
+    return { "TOO_MANY_TABS" }
+  end
+  roster.sweep_and_repair(record)
+  roster.commit(record, nonce)
+  if record.has_unswept_tabs and known_version ~= "" then
+    return { "SWEEP_FIRST" }
+  end
+  timeline_bytes = record.timeline_bytes
+  version = record.version
 end
 
-local reply = { "OK", version }
+local reply = { "OK", version, timeline_bytes }
+if left_out then
+  reply = { "TRIMMED", version, left_out, timeline_bytes }
+end
 if known_version ~= "" and known_version ~= version then
-  roster.list(viewers, order, tonumber(limit), reply)
+  local page = { after = 0, limit = tonumber(limit), max_bytes = MAX_LIST_BYTES }
+  if viewer_list.append(viewers, order, page, reply) then
+    -- Their own entry, which may not be on this page; it may be there twice.
+    reply[#reply + 1], reply[#reply + 2] = user, redis.call("HGET", viewers, user)
+  end
 end
 return reply

@@ -2,42 +2,63 @@
 --
 -- KEYS[1]  tabs         hash    tab_id -> state
 -- KEYS[2]  seen         zset    tab_id -> end of lease, ms
--- KEYS[3]  viewers      hash    user -> seat, "#" -> version and counts
--- KEYS[4]  order        zset    user -> arrival, crowds only
+-- KEYS[3]  viewers      hash    user -> viewer entry, "#" -> meta, see lib.roster
+-- KEYS[4]  order        zset    user -> arrival; long lists only
 -- KEYS[5]  timeline     stream  what happened
--- ARGV[1]  row          string  JSON array, see lib.notes; the time is put in here
+-- ARGV[1]  row          string  JSON array, see lib.conflicts; the time is put in here
 -- ARGV[2]  lease_ms     int     > 0
 -- ARGV[3]  nonce        string  random; part of a new version
 -- ARGV[4]  timeline_ms  int     how long the timeline is kept; 0 writes none
+-- ARGV[5]  told_by      string  host, whose word wins, or viewer
 --
--- Returns  {"OK"} | {"ABSENT"} when nobody has the record open | {"TAB_TAKEN"}
+-- Returns  {"OK"}, also when the same call was carried out before
+--          | {"ABSENT"} when nobody has the record open | {"TAB_TAKEN"}
+--          | {"NOT_EDITING"} of a viewer without a live tab in mode edit
+--          | {"KNOWN"} | {"FORGOTTEN"} | {"TOO_FAR"}, see lib.conflicts
 -- Writes   tabs, seen, viewers, order, timeline
 -- Cost     O(saves remembered + last entries of the timeline), at most 50 of each
-local clock = require("lib.clock")
+local conflicts = require("lib.conflicts")
+local timeline_entries = require("lib.timeline_entries")
 local roster = require("lib.roster")
 
 local tabs, seen, viewers, order, timeline = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local row, lease_ms, nonce, timeline_ms = ARGV[1], tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4])
+local told_by = ARGV[5]
 
-local keys = { tabs = tabs, seen = seen, viewers = viewers, order = order, timeline = timeline }
-local room = roster.open(keys, clock.now_us(), lease_ms, timeline_ms)
+local record = roster.open({ tabs, seen, viewers, order, timeline }, lease_ms, timeline_ms)
 local save = cjson.decode(row)
 local lock_version, user, name, tab_id = save[1], save[2], save[3], save[4]
-local held, is_live = roster.find(room, tab_id)
-if is_live and held.user ~= user then
+local state, is_live = roster.find(record, tab_id)
+if is_live and state.user ~= user then
   return { "TAB_TAKEN" }
 end
-save[5] = string.format("%d", room.now_ms)
-if roster.notes.save(room, save) and not roster.timeline.has_saved(room, lock_version) then
-  local entry = { "saved", user, name, tab_id, lock_version }
+if told_by ~= "host" and not (is_live and state.is_editing) then
+  return { "NOT_EDITING" }
+end
+save[5] = string.format("%d", record.now_ms)
+local add_save = told_by == "host" and conflicts.add_save_of_host or conflicts.add_save_of_viewer
+local outcome = add_save(record, save)
+-- A record that nobody has open gets no timeline by a save.
+local is_news = outcome == "NEW"
+  and redis.call("EXISTS", seen, timeline) > 0
+  and (record.are_saves_replaced or not timeline_entries.has_saved(record, lock_version))
+if is_news then
+  local entry = { "saved", user, name, save[4], lock_version }
   for i = 6, #save do
     entry[i] = save[i]
   end
-  room.entry = entry
+  record.action_entry = entry
 end
-roster.settle(room)
-roster.commit(room, nonce)
+roster.sweep_and_repair(record)
+roster.commit(record, nonce)
 if redis.call("EXISTS", seen) == 0 then
   return { "ABSENT" }
+end
+if outcome == "KNOWN" then
+  return { "KNOWN" }
+elseif outcome == "FORGOTTEN" then
+  return { "FORGOTTEN" }
+elseif outcome == "TOO_FAR" then
+  return { "TOO_FAR" }
 end
 return { "OK" }

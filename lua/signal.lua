@@ -2,8 +2,8 @@
 --
 -- KEYS[1]  tabs         hash    tab_id -> state
 -- KEYS[2]  seen         zset    tab_id -> end of lease, ms
--- KEYS[3]  viewers      hash    user -> seat, "#" -> version and counts
--- KEYS[4]  order        zset    user -> arrival, crowds only
+-- KEYS[3]  viewers      hash    user -> viewer entry, "#" -> meta, see lib.roster
+-- KEYS[4]  order        zset    user -> arrival; long lists only
 -- KEYS[5]  timeline     stream  what happened
 -- KEYS[6]  calls        string  signals of the user in this window
 -- ARGV[1]  tab_id       string
@@ -16,7 +16,6 @@
 -- Returns  {"OK"} | {"ABSENT"} | {"TAB_TAKEN"} | {"THROTTLED", retry_after_ms}
 -- Writes   calls
 -- Cost     O(log tabs)
-local clock = require("lib.clock")
 local quota = require("lib.quota")
 local roster = require("lib.roster")
 
@@ -26,18 +25,17 @@ local tab_id, user, message = ARGV[1], ARGV[2], ARGV[3]
 local lease_ms = tonumber(ARGV[4])
 local calls_limit, window_ms = tonumber(ARGV[5]), ARGV[6]
 
-local retry_after_ms = calls_limit > 0 and quota.take_unless_full(calls, calls_limit, window_ms)
+local retry_after_ms = calls_limit > 0 and quota.consume_if_writable(calls, calls_limit, window_ms)
 if retry_after_ms then
   return { "THROTTLED", retry_after_ms }
 end
 
-local keys = { tabs = tabs, seen = seen, viewers = viewers, order = order, timeline = timeline }
-local room = roster.open(keys, clock.now_us(), lease_ms, 0)
-local held, is_live = roster.find(room, tab_id)
+local record = roster.open({ tabs, seen, viewers, order, timeline }, lease_ms, 0)
+local state, is_live = roster.find(record, tab_id)
 if not is_live then
   return { "ABSENT" }
 end
-if held.user ~= user then
+if state.user ~= user then
   return { "TAB_TAKEN" }
 end
 redis.call("PUBLISH", tabs, message)

@@ -4,7 +4,7 @@
 -- leases that are over before anybody reads them.
 local clock = {}
 
--- Microseconds since the epoch. Ask once: it goes on while a script runs.
+-- Microseconds since the epoch. Ask once a script: time passes while it runs.
 function clock.now_us()
   local time = redis.call("TIME")
   return time[1] * 1000000 + time[2]

@@ -1,29 +1,33 @@
--- lib.quota - A fixed window of calls: the first opens it, the limit closes it.
+-- lib.quota - A fixed window of calls: the first call opens it, the limit closes it.
+--
+-- Each function answers with nothing where the call is within the limit, and else
+-- with the milliseconds until the window ends.
 local quota = {}
 
--- Count one call. Returns nothing, or how long to wait, ms, when it is one too many.
-function quota.take(calls, limit, window_ms)
-  return quota.judge(calls, redis.call("INCR", calls), limit, window_ms)
+-- Count a call, which counts as `cost` calls (1 where it is left out).
+function quota.consume(calls, limit, window_ms, cost)
+  cost = cost or 1
+  return quota.check(calls, redis.call("INCRBY", calls, cost), limit, window_ms, cost)
 end
 
--- The same for what still works when Redis is full: then it is not counted.
-function quota.take_unless_full(calls, limit, window_ms)
-  local made = redis.pcall("INCR", calls)
-  if type(made) == "number" then
-    return quota.judge(calls, made, limit, window_ms)
+-- Count one call, unless Redis is full: what works on a full Redis passes uncounted.
+function quota.consume_if_writable(calls, limit, window_ms)
+  local call_count = redis.pcall("INCR", calls)
+  if type(call_count) == "number" then
+    return quota.check(calls, call_count, limit, window_ms)
   end
-  if string.find(made.err, "OOM", 1, true) then
+  if string.find(call_count.err, "OOM", 1, true) then
     return nil
   end
-  return quota.take(calls, limit, window_ms) -- raises what is wrong
+  return quota.consume(calls, limit, window_ms) -- raises the error again
 end
 
--- The same of a call that is counted: `made` are those of this window.
-function quota.judge(calls, made, limit, window_ms)
-  if made == 1 then
+-- Check a call that is counted already; `call_count` includes it, with its `cost` (1 where it is left out).
+function quota.check(calls, call_count, limit, window_ms, cost)
+  if call_count == (cost or 1) then
     redis.call("PEXPIRE", calls, window_ms)
   end
-  if made <= tonumber(limit) then
+  if call_count <= tonumber(limit) then
     return nil
   end
   local left_ms = redis.call("PTTL", calls)

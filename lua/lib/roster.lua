@@ -1,679 +1,360 @@
--- lib.roster - The viewers of a record, kept equal to what its live tabs say.
+-- lib.roster - The viewers of a record, kept consistent with its live tabs.
 --
--- Three keys describe a record:
+-- Five keys describe a record:
 --
---   tabs     hash  tab_id -> state, the JSON array
---                  [user, name, doing?, active_field?, extras?];
---                  doing: 1 edits, plus 2 has unsaved changes
---   seen     zset  tab_id -> end of lease, ms
---   viewers  hash  user -> seat, the JSON array
---                  [name, arrival, tabs, editing, dirty, field, count, ...,
---                   [dirty_field, count, ...]?]
---                  "#"  -> "version longest_lease_ms calm_until_s tabs
---                           arrivals opened_ms", in 64 bytes
---                  "#saves", "#claims", see lib.notes
---   order    zset  user -> arrival; an index, kept for crowds only
---   timeline stream, see lib.timeline
+--   tabs      hash    tab_id -> state, see lib.tab_state
+--   seen      zset    tab_id -> end of lease, ms
+--   viewers   hash    user -> viewer entry, see lib.viewer_entries
+--                     "#" -> the meta, "version max_lease_ms no_expiry_before_s
+--                     tab_count arrivals remembered_since_ms", in 64 bytes at most,
+--                     so that Redis keeps the hash compact
+--                     "#opened" -> opened_ms, only where it is not the same as
+--                     remembered_since_ms (earlier releases know the latter only)
+--                     "#saves", "#claims", see lib.conflicts
+--   order     zset    user -> arrival; an index, see lib.viewer_list
+--   timeline  stream  see lib.timeline_entries
 --
--- `opened_ms` is since when saves are remembered without a gap.
---
--- `user` is the JSON text of a user id (42 or "u-7" with its quotes): as text
--- it keeps its type and all its digits, which a Lua number would not.
---
--- Invariants, true whenever a script that settles the roster returns:
---   1. tabs and seen have the same members; no lease in seen is over, none
---      ends later than the longest lease from now.
---   2. A user has a seat exactly when a tab of hers is live, and the seat's
---      counts are the sums over her live tabs.
---   3. The version differs from every earlier one when what a viewer list
---      shows differs.
---   4. Every key outlives the last lease, by the longest one at most, and all
---      end together; an empty record has none but its timeline.
+-- Invariants, true whenever a script that sweeps the record returns:
+--   1. tabs and seen have the same members. No lease in seen has ended, unless more
+--      had than one call can sweep, and none ends later than the record's longest
+--      lease would if it began now.
+--   2. A user has an entry exactly when one of their tabs is live, and the
+--      entry's counts are the sums over their live tabs.
+--   3. Whenever the list of viewers changes, so does the version, to one that was
+--      never used before; only an empty record always has the version "0".
+--   4. tabs, seen, viewers and order expire together, after the last lease and
+--      at most one longest lease later. An empty record has none of them. (Its goodbyes
+--      outlive it: they are in a key of their own, see lib.tombstones.)
 --   5. A claim belongs to a live tab.
---   6. No lease ends before calm_until_s, see lib.calm.
+--   6. No lease ends before no_expiry_before_s, see lib.expiry.
 --
--- A script opens the roster, changes it, settles it (sweep or repair) and
--- commits it. Only commit writes seats, so that a change which cancels itself
--- out costs nothing and is announced to nobody.
-local calm = require("lib.calm")
-local notes = require("lib.notes")
-local timeline = require("lib.timeline")
+-- A script opens the record, changes it (or not), sweeps and repairs it, and
+-- commits it. Tabs and leases are written at once, because a full Redis refuses a
+-- script only at its first write. Everything that follows from them is written by
+-- commit.
+local expiry = require("lib.expiry")
+local tab_state = require("lib.tab_state")
+local timeline_entries = require("lib.timeline_entries")
+local viewer_entries = require("lib.viewer_entries")
+local viewer_list = require("lib.viewer_list")
 
-local roster = { notes = notes, timeline = timeline }
+local roster = {}
 
-local META = "#"
 local EMPTY_VERSION = "0"
-local CROWD = 128 -- viewers; from here on a list is read through the index
-local BATCH = 1000 -- Lua's stack limits what unpack() may return
-local MOST_CHANGES = 100 -- in one message; more are announced as a reset
-local MOST_DIRTY_FIELDS = 200 -- of a user, in all of her tabs
+local MAX_SMALL_STATE_BYTES = 800 -- too few for 200 names: alone it is within lib.viewer_budget
+local MAX_SWEPT_TABS = 150 -- in one call, so that none keeps Redis busy for over 10 ms
+local MAX_CHANGES = 100 -- in one message; more are announced as a reset
 
-local function is_user_field(field)
-  return string.sub(field, 1, 1) ~= META
+-- Few calls need it, and to include it takes as long as three calls to Redis.
+local function load_conflicts()
+  local conflicts = require("lib.conflicts")
+  return conflicts
 end
 
-local function in_batches(items, visit)
-  for first = 1, #items, BATCH do
-    local last = math.min(first + BATCH - 1, #items)
-    visit(first, last, unpack(items, first, last))
+-- The record as Redis has it; writes nothing. `keys` are tabs, seen, viewers, order
+-- and timeline. `default_lease_ms` is the longest lease of a record without a meta;
+-- `timeline_ms` is how long its timeline is kept, 0 for none. A caller that has read
+-- the clock already passes `now_us`.
+function roster.open(keys, default_lease_ms, timeline_ms, now_us)
+  local tabs, seen, viewers, order, timeline = unpack(keys)
+  if not now_us then
+    local clock = require("lib.clock")
+    now_us = clock.now_us()
   end
-end
-
--- The JSON text of an integer or of a string; everything else would be a seat
--- that no reader of the list understands.
-local function is_user(text)
-  if type(text) ~= "string" then
-    return false
-  end
-  if string.match(text, "^-?[1-9]%d*$") or text == "0" then
-    return true
-  end
-  local is_json, id = pcall(cjson.decode, text)
-  return is_json and type(id) == "string"
-end
-
--- What is no list of names counts as none.
-local function names_in(list)
-  local names = {}
-  if type(list) == "table" then
-    for _, name in ipairs(list) do
-      if type(name) == "string" then
-        names[#names + 1] = name
-      end
-    end
-  end
-  return names
-end
-
--- A state that we did not write (any other system may write to this hash)
--- counts as no state at all; it must not break the record for everybody.
-local function decode_state(text)
-  if not text then
-    return nil
-  end
-  local is_json, state = pcall(cjson.decode, text)
-  if not is_json or type(state) ~= "table" then
-    return nil
-  end
-  local user, name, doing, active_field = state[1], state[2], state[3] or 0, state[4] or ""
-  local extras = type(state[5]) == "table" and state[5] or {}
-  if
-    not is_user(user)
-    or type(name) ~= "string"
-    or (doing ~= 0 and doing ~= 1 and doing ~= 2 and doing ~= 3)
-    or type(active_field) ~= "string"
-  then
-    return nil
-  end
-  return {
-    user = user,
-    name = name,
-    editing = doing % 2 == 1,
-    dirty = doing >= 2,
-    active_field = active_field ~= "" and active_field or nil,
-    dirty_fields = names_in(extras.dirty_fields),
-  }
-end
-
-function roster.is_state(text)
-  return decode_state(text) ~= nil
-end
-
-local function counts_of(pairs_of, first, last)
-  local counts = {}
-  for i = first, last, 2 do
-    counts[pairs_of[i]] = pairs_of[i + 1]
-  end
-  return counts
-end
-
--- Sorted, so that equal seats have equal texts.
-local function append_counts(packed, counts)
-  local names = {}
-  for name in pairs(counts) do
-    names[#names + 1] = name
-  end
-  table.sort(names)
-  for _, name in ipairs(names) do
-    packed[#packed + 1] = name
-    packed[#packed + 1] = counts[name]
-  end
-  return packed
-end
-
-local function change_count(counts, name, by)
-  local count = (counts[name] or 0) + by
-  counts[name] = count > 0 and count or nil
-end
-
-local function decode_seat(text)
-  local packed = cjson.decode(text)
-  local seat = {
-    name = packed[1],
-    arrival = packed[2],
-    tabs = packed[3],
-    editing = packed[4],
-    dirty = packed[5],
-    dirty_fields = {},
-  }
-  local last = #packed
-  if type(packed[last]) == "table" then
-    seat.dirty_fields = counts_of(packed[last], 1, #packed[last])
-    last = last - 1
-  end
-  seat.fields = counts_of(packed, 6, last)
-  return seat
-end
-
-local function pack_seat(seat)
-  local packed = { seat.name, seat.arrival, seat.tabs, seat.editing, seat.dirty }
-  append_counts(packed, seat.fields)
-  if next(seat.dirty_fields) then
-    packed[#packed + 1] = append_counts({}, seat.dirty_fields)
-  end
-  return packed
-end
-
--- What a viewer list shows of a seat: whether she edits, not in how many tabs.
-local function shown(packed)
-  local parts = { packed[1], packed[3], packed[4] > 0, packed[5] > 0 }
-  for i = 6, #packed, 2 do
-    if type(packed[i]) == "table" then
-      parts[#parts + 1] = 0 -- no field has this name
-      for j = 1, #packed[i], 2 do
-        parts[#parts + 1] = packed[i][j]
-      end
-    else
-      parts[#parts + 1] = packed[i]
-    end
-  end
-  return cjson.encode(parts)
-end
-
--- `change` keeps what was there before and what is there now.
-local function change_of(room, user)
-  local change = room.changes[user]
-  if not change then
-    local before = redis.call("HGET", room.viewers, user)
-    change = { user = user, before = before, seat = before and decode_seat(before) or nil }
-    room.changes[user] = change
-    room.changed_users[#room.changed_users + 1] = user
-  end
-  return change
-end
-
--- `is_named`: this state brings her newest name. Another one only gives a name
--- to a seat that has none, so that a tab with an old name does not bring it back.
-local function add(room, state, is_named)
-  local change = change_of(room, state.user)
-  local seat = change.seat
-  if not seat then
-    room.arrivals = room.arrivals + 1
-    seat = { arrival = room.arrivals, tabs = 0, editing = 0, dirty = 0 }
-    seat.fields, seat.dirty_fields = {}, {}
-    change.seat = seat
-  end
-  if is_named or not seat.name then
-    seat.name = state.name
-  end
-  seat.tabs = seat.tabs + 1
-  seat.editing = seat.editing + (state.editing and 1 or 0)
-  seat.dirty = seat.dirty + (state.dirty and 1 or 0)
-  if state.active_field then
-    change_count(seat.fields, state.active_field, 1)
-  end
-  for _, name in ipairs(state.dirty_fields) do
-    change_count(seat.dirty_fields, name, 1)
-  end
-end
-
-local function is_counted(seat, state)
-  if not seat or seat.tabs == 0 or (state.active_field and not seat.fields[state.active_field]) then
-    return false
-  end
-  for _, name in ipairs(state.dirty_fields) do
-    if not seat.dirty_fields[name] then
-      return false
-    end
-  end
-  return true
-end
-
--- A seat that does not hold what the tab says: somebody else wrote its state.
-local function subtract(room, state, reason)
-  local change = change_of(room, state.user)
-  local seat = change.seat
-  if not is_counted(seat, state) then
-    room.damaged = true
-    return
-  end
-  seat.tabs = seat.tabs - 1
-  seat.editing = seat.editing - (state.editing and 1 or 0)
-  seat.dirty = seat.dirty - (state.dirty and 1 or 0)
-  if state.active_field then
-    change_count(seat.fields, state.active_field, -1)
-  end
-  for _, name in ipairs(state.dirty_fields) do
-    change_count(seat.dirty_fields, name, -1)
-  end
-  change.reason = reason
-end
-
--- Read what there is. Writes nothing. `keys` are those of the record by name,
--- `now_us` is the time by lib.clock.
--- `usual_ms` is how long a lease may be where the record does not say so;
--- `timeline_ms` how long its timeline is kept, 0 for none.
-function roster.open(keys, now_us, usual_ms, timeline_ms)
-  local tabs, seen, viewers = keys.tabs, keys.seen, keys.viewers
-  local meta = redis.call("HGET", viewers, META)
-  local version, longest_ms, calm_until_s, tab_count, arrivals, opened_ms
+  local meta = redis.call("HGET", viewers, "#")
+  local version, max_lease_ms, no_expiry_before_s, meta_tab_count, arrivals, remembered_since_ms
   if meta then
-    version, longest_ms, calm_until_s, tab_count, arrivals, opened_ms =
+    version, max_lease_ms, no_expiry_before_s, meta_tab_count, arrivals, remembered_since_ms =
       string.match(meta, "^(%S+) (%d+) (%d+) (%d+) (%d+) (%d+)$")
   end
-  local seen_count = redis.call("ZCARD", seen)
-  local is_intact = redis.call("HLEN", tabs) == seen_count and seen_count == (tonumber(tab_count) or 0)
-  local room = {
+  no_expiry_before_s = tonumber(no_expiry_before_s) or 0
+  local tab_count = redis.call("ZCARD", seen)
+  return {
+    -- Fixed while the script runs: keys, arguments and the time.
     tabs = tabs,
     seen = seen,
     viewers = viewers,
-    order = keys.order,
-    timeline = keys.timeline,
+    order = order,
+    timeline = timeline,
+    default_lease_ms = default_lease_ms,
     timeline_ms = timeline_ms,
     now_us = now_us,
     now_ms = math.floor(now_us / 1000),
-    usual_ms = usual_ms,
-    longest_ms = tonumber(longest_ms) or usual_ms,
-    calm_until_s = tonumber(calm_until_s) or 0,
-    meta = meta,
-    version = version or EMPTY_VERSION,
-    arrivals = tonumber(arrivals) or 0,
-    opened_ms = tonumber(opened_ms) or math.floor(now_us / 1000),
-    -- Redis may evict one key of a record and keep the others.
-    damaged = not is_intact,
-    changes = {},
-    changed_users = {},
-    entries = {},
+
+    -- The meta; `commit` writes it.
+    meta = meta, -- its text as it was read; false when there is no viewers hash
+    version = version or EMPTY_VERSION, -- changed by commit only
+    max_lease_ms = tonumber(max_lease_ms) or default_lease_ms, -- changed by put_tab
+    no_expiry_before_s = no_expiry_before_s, -- changed by commit only
+    arrivals = tonumber(arrivals) or 0, -- the last place of arrival; changed by lib.viewer_entries
+    remembered_since_ms = tonumber(remembered_since_ms) or math.floor(now_us / 1000), -- of all saves
+
+    -- What is left to do. A flag is set by the code that finds the reason, and never cleared.
+    -- is_damaged: tabs, seen and meta contradict each other, or a state can't be read.
+    is_modified = false, -- something was written, or is to be: without it commit does nothing
+    is_damaged = redis.call("HLEN", tabs) ~= tab_count or tab_count ~= (tonumber(meta_tab_count) or 0),
+    is_recounted = false, -- the damage was repaired: streams need the whole list
+    must_check_claims = false, -- a tab is gone, or has passed to another user
+    must_extend_keys = now_us >= no_expiry_before_s * 1000000, -- that time has passed, or is too late
+    has_unswept_tabs = false, -- more leases are over than this call could sweep
+    has_shorter_lease = false, -- put_tab's tab may be the next to expire: streams must know when
+    are_claims_changed = false, -- set by lib.conflicts
+
+    -- What this call has changed.
+    changes = {}, -- user -> change, see lib.viewer_entries
+    changed_users = {}, -- in the order in which they were first touched
+    put_tab_id = nil, -- the tab that put_tab has written
+    put_user = nil, -- its user
+    put_profile = nil, -- what is shown of that user besides the name, see lib.viewer_entries; set by commands
+    saves = nil, -- rows as in lib.conflicts; nil until they are needed
+    claims = nil, -- the same
+    opened_ms = nil, -- when the record was opened, where that is stored; the same
+    saved_row = nil, -- the save that is new
+    are_saves_replaced = false, -- others gave way to it: streams need the whole list
+    timeline_bytes = 0, -- that were added to the timeline
+    timeline_entries = {}, -- of viewers who came, changed and left, and of claims that ended
+    action_entry = nil, -- what the call itself did, the last to be written; set by commands
   }
-  return room
 end
 
--- The state of a tab as the aggregate counts it (also when its lease is over
--- and nobody has swept it yet), and whether it is live.
-function roster.find(room, tab_id)
-  local lease_end = redis.call("ZSCORE", room.seen, tab_id)
-  local state = lease_end and decode_state(redis.call("HGET", room.tabs, tab_id)) or nil
+-- The stored state of a tab (nil if there is none), whether its lease is still running,
+-- and the state's text. An expired tab has a state until it is swept: the entries still
+-- count it.
+function roster.find(record, tab_id)
+  local lease_end = redis.call("ZSCORE", record.seen, tab_id)
+  local text = lease_end and redis.call("HGET", record.tabs, tab_id)
+  local state = tab_state.decode(text)
   if lease_end and not state then
-    room.damaged = true
+    record.is_damaged = true
   end
-  return state, state ~= nil and tonumber(lease_end) > room.now_ms
+  return state, state ~= nil and tonumber(lease_end) > record.now_ms, text
 end
 
--- Whether all tabs of a user would have too many fields unsaved. A seat is read
--- and told whole, so nobody may make one that keeps Redis and everybody else busy.
-local function is_too_much(room, held, state)
-  local seat = change_of(room, state.user).seat
-  if not seat or #state.dirty_fields == 0 then
-    return false
+-- Update the record's longest lease for a new lease that ends at `lease_end` (ms).
+local function set_max_lease(record, lease_end)
+  local lease_ms = lease_end - record.now_ms
+  local is_default = lease_ms == record.default_lease_ms and lease_ms < record.max_lease_ms
+  if is_default and expiry.last_lease_end(record.seen) <= lease_end then
+    -- The default was lowered, and no longer lease is left. Only a heartbeat whose
+    -- lease is the longest can take the fast path, so the longest must be lowered too.
+    record.max_lease_ms = lease_ms
   end
-  local is_dirty, own, count = {}, {}, 0
-  for _, name in ipairs(held and held.user == state.user and held.dirty_fields or {}) do
-    own[name] = 1
+  record.has_shorter_lease = lease_ms < record.max_lease_ms
+  if lease_ms > record.max_lease_ms or lease_end < record.no_expiry_before_s * 1000 then
+    record.must_extend_keys = true
   end
-  for name, tabs in pairs(seat.dirty_fields) do
-    is_dirty[name] = tabs > (own[name] or 0) or nil
-  end
-  for _, name in ipairs(state.dirty_fields) do
-    is_dirty[name] = true
-  end
-  for _ in pairs(is_dirty) do
-    count = count + 1
-  end
-  return count > MOST_DIRTY_FIELDS
+  record.max_lease_ms = math.max(record.max_lease_ms, lease_ms)
 end
 
--- The first write is the one that a full Redis may refuse: then it refuses
--- the whole call. False, and nothing is written, when it would be too much.
-function roster.put(room, tab_id, state_text, lease_end)
-  local held = roster.find(room, tab_id)
-  local state = decode_state(state_text)
-  if not room.damaged and is_too_much(room, held, state) then
-    return false
-  end
-  redis.call("ZADD", room.seen, string.format("%d", lease_end), tab_id)
-  redis.call("HSET", room.tabs, tab_id, state_text)
-  local lease_ms = lease_end - room.now_ms
-  local is_usual = lease_ms == room.usual_ms and lease_ms < room.longest_ms
-  if is_usual and calm.last_end(room.seen) <= tonumber(lease_end) then
-    -- The setting is lower than it was, and no lease is left of then.
-    room.longest_ms = lease_ms
-  end
-  room.is_short = lease_ms < room.longest_ms
-  room.is_longer = lease_ms > room.longest_ms
-  room.ends_before_calm = lease_end / 1000 < room.calm_until_s
-  room.longest_ms = math.max(room.longest_ms, lease_ms)
-  room.is_renewed = true
-  -- What she had claimed in this tab is not claimed by him.
-  room.put_tab, room.put_user = tab_id, state.user
-  if held and held.user ~= state.user then
-    room.has_lost_tabs = true
-  end
-  if not room.damaged then
-    add(room, state, not held or held.name ~= state.name)
-    if held then
-      subtract(room, held, "expired")
-    end
-  end
-  return true
+-- Whether the user has another tab than the one whose stored state this is; true if in doubt.
+local function has_other_tabs(record, user, old_state)
+  local is_own = old_state and old_state.user == user
+  return record.is_damaged or viewer_entries.count_tabs(record, user) > (is_own and 1 or 0)
 end
 
--- The first write is a removal, which a full Redis lets pass.
-function roster.drop(room, tab_id, reason)
-  local held = roster.find(room, tab_id)
-  redis.call("ZREM", room.seen, tab_id)
-  redis.call("HDEL", room.tabs, tab_id)
-  room.has_lost_tabs = true
-  if held and not room.damaged then
-    subtract(room, held, reason)
+-- Write a tab's state (JSON text) and the end of its lease (ms, digits). The last three
+-- are what roster.find says of the tab, which must be the user's own if it is live. False,
+-- and writes nothing, where the tab is one too many of its user; otherwise true, and what
+-- is left out of the state, see lib.viewer_budget.
+--
+-- A full Redis refuses the first write here, and so the whole call.
+function roster.put_tab(record, tab_id, state_text, lease_end, old_state, is_live, old_text)
+  local state = tab_state.decode(state_text)
+  local fitting_text, left_out = state_text, nil
+  if #state_text > MAX_SMALL_STATE_BYTES or has_other_tabs(record, state.user, old_state) then
+    local viewer_budget = require("lib.viewer_budget")
+    fitting_text, left_out = viewer_budget.fit(record, tab_id, state_text, old_state, is_live)
+    if not fitting_text then
+      return false
+    end
+    state = tab_state.decode(fitting_text)
+  end
+  redis.call("ZADD", record.seen, lease_end, tab_id)
+  if fitting_text ~= old_text then
+    redis.call("HSET", record.tabs, tab_id, fitting_text)
+  end
+  set_max_lease(record, tonumber(lease_end))
+  record.is_modified = true
+  record.put_tab_id, record.put_user = tab_id, state.user
+  if old_state and old_state.user ~= state.user then
+    record.must_check_claims = true
+  end
+  -- A damaged record is recounted as a whole, by sweep_and_repair.
+  if old_state and not record.is_damaged then
+    viewer_entries.subtract_tab(record, old_state, "expired")
+  end
+  if not record.is_damaged then
+    viewer_entries.add_tab(record, state, not old_state or old_state.name ~= state.name)
+    local had_profile = old_state and old_state.user == state.user and old_state.profile or nil
+    local is_new_profile = had_profile ~= state.profile
+    if had_profile or state.profile then
+      viewer_entries.set_profile(record, state.user, record.put_profile, is_new_profile)
+    end
+  end
+  return true, left_out
+end
+
+-- Remove a tab and its lease. The first write is a removal, which a full Redis accepts.
+function roster.remove_tab(record, tab_id, reason)
+  local state = roster.find(record, tab_id)
+  redis.call("ZREM", record.seen, tab_id)
+  redis.call("HDEL", record.tabs, tab_id)
+  record.is_modified, record.must_check_claims = true, true
+  if state and not record.is_damaged then
+    viewer_entries.subtract_tab(record, state, reason)
   end
 end
 
--- Count everything again from the tabs that have a lease, the newest name last.
--- Arrivals are taken over from the seats that are still there.
-local function rebuild(room)
-  local leased = redis.call("ZRANGE", room.seen, 0, -1)
-  local live, is_live = {}, {}
-  in_batches(leased, function(first, _, ...)
-    for i, text in ipairs(redis.call("HMGET", room.tabs, ...)) do
-      local tab_id, state = leased[first + i - 1], decode_state(text)
-      if state then
-        live[#live + 1], is_live[tab_id] = state, true
-      else
-        redis.call("ZREM", room.seen, tab_id)
-      end
-    end
-  end)
-  for _, tab_id in ipairs(redis.call("HKEYS", room.tabs)) do
-    if not is_live[tab_id] then
-      redis.call("HDEL", room.tabs, tab_id)
-    end
-  end
-
-  local arrivals = {}
-  notes.load(room)
-  local held = redis.call("HGETALL", room.viewers)
-  for i = 1, #held, 2 do
-    if is_user_field(held[i]) then
-      local seat = decode_seat(held[i + 1])
-      arrivals[held[i]] = seat.arrival
-      room.arrivals = math.max(room.arrivals, seat.arrival)
+-- Sweep tabs whose leases are over, shorten leases that a clock set back has left too far
+-- ahead, and repair a record that is damaged. Where too many leases are over for one call,
+-- it sweeps the first of them and sets `has_unswept_tabs`: a command that was to list
+-- viewers or tabs returns SWEEP_FIRST, so that nobody is shown who has left.
+function roster.sweep_and_repair(record)
+  local latest_ms = string.format("%d", record.now_ms + record.max_lease_ms)
+  local now_ms = string.format("%d", record.now_ms)
+  local stale = redis.call("ZRANGEBYSCORE", record.seen, "-inf", now_ms, "LIMIT", 0, MAX_SWEPT_TABS)
+  local too_late = redis.call("ZRANGEBYSCORE", record.seen, "(" .. latest_ms, "+inf")
+  if #stale > 0 or #too_late > 0 or record.is_damaged then
+    record.is_modified, record.must_check_claims = true, true
+    -- Loaded here, since few calls need it.
+    local sweep = require("lib.sweep")
+    sweep.remove_tabs(record, stale)
+    record.has_unswept_tabs = redis.call("ZCOUNT", record.seen, "-inf", now_ms) > 0
+    sweep.shorten_leases(record, too_late, latest_ms)
+    if record.is_damaged then
+      load_conflicts().load(record) -- before the viewers hash is removed
+      sweep.recount(record)
     end
   end
-  redis.call("DEL", room.viewers, room.order)
-  room.changes, room.changed_users = {}, {}
-  for _, state in ipairs(live) do
-    local is_new = not room.changes[state.user]
-    add(room, state, true)
-    if is_new and arrivals[state.user] then
-      room.changes[state.user].seat.arrival = arrivals[state.user]
-    end
-  end
-  room.reset = true
 end
 
--- Sweep what is stale, rein in leases that a clock set back has left too far
--- ahead, and repair what eviction has broken.
-function roster.settle(room)
-  local now = string.format("%d", room.now_ms)
-  local horizon = string.format("%d", room.now_ms + room.longest_ms)
-  local stale = redis.call("ZRANGEBYSCORE", room.seen, "-inf", now)
-  local too_far = redis.call("ZRANGEBYSCORE", room.seen, "(" .. horizon, "+inf")
-  if #stale == 0 and #too_far == 0 and not room.damaged then
-    return
-  end
-  -- A removal comes first, even of nothing, so that a full Redis can still be tidied.
-  redis.call("ZREMRANGEBYSCORE", room.seen, "-inf", now)
-  room.has_lost_tabs = true
-  in_batches(stale, function(_, _, ...)
-    for _, text in ipairs(redis.call("HMGET", room.tabs, ...)) do
-      local state = not room.damaged and decode_state(text)
-      if state then
-        subtract(room, state, "expired")
-      else
-        room.damaged = true
-      end
-    end
-    redis.call("HDEL", room.tabs, ...)
-  end)
-  for _, tab_id in ipairs(too_far) do
-    redis.call("ZADD", room.seen, horizon, tab_id)
-    room.is_reined_in = true
-  end
-  if room.damaged then
-    rebuild(room)
-  end
+-- Milliseconds until the next lease ends; 0 when tabs are left to be swept, nil when there
+-- is no lease.
+function roster.next_expiry_ms(record)
+  local lease_end = expiry.first_lease_end(record.seen)
+  return lease_end and math.max(0, lease_end - record.now_ms)
 end
 
 -- Time makes a version differ from those of a record that was emptied or
 -- lost; the nonce makes it differ even when the clock was set back.
-local function next_version(room, nonce)
-  local last_us = tonumber(string.match(room.version, "^%d+")) or 0
-  return string.format("%d-%s", math.max(room.now_us, last_us + 1), nonce)
+local function next_version(record, nonce)
+  local last_us = tonumber(string.match(record.version, "^%d+")) or 0
+  return string.format("%d-%s", math.max(record.now_us, last_us + 1), nonce)
 end
 
--- Write the seats that changed; returns what a viewer list shows differently.
-local function write_seats(room)
-  local events, entries = {}, room.entries
-  for _, user in ipairs(room.changed_users) do
-    local change = room.changes[user]
-    local before = change.before and cjson.decode(change.before)
-    if change.seat and change.seat.tabs > 0 then
-      local after = pack_seat(change.seat)
-      local text = cjson.encode(after)
-      if text ~= change.before then
-        redis.call("HSET", room.viewers, user, text)
-      end
-      if not before then
-        events[#events + 1] = { "join", user, after }
-        entries[#entries + 1] = timeline.seat_entry("join", user, after)
-      elseif shown(before) ~= shown(after) then
-        events[#events + 1] = { "update", user, after }
-        entries[#entries + 1] = timeline.seat_entry("update", user, after)
-      end
-    elseif before then
-      redis.call("HDEL", room.viewers, user)
-      events[#events + 1] = { "leave", user, change.reason }
-      entries[#entries + 1] = { "leave", user, before[1], change.reason }
-    end
+-- Keeps `no_expiry_before_s` for as long as it holds, so that most changes need not
+-- extend the keys.
+local function write_meta(record, tab_count)
+  if record.must_extend_keys then
+    record.no_expiry_before_s = expiry.no_expiry_before_s(record.seen)
   end
-  return events
-end
-
--- The index follows only where it exists; roster.list() makes it.
-local function write_order(room, events)
-  if redis.call("EXISTS", room.order) == 0 then
-    return
-  end
-  if redis.call("HLEN", room.viewers) <= CROWD / 2 then
-    redis.call("DEL", room.order)
-    return
-  end
-  for _, event in ipairs(events) do
-    if event[1] == "join" then
-      redis.call("ZADD", room.order, event[3][2], event[2])
-    elseif event[1] == "leave" then
-      redis.call("ZREM", room.order, event[2])
-    end
+  local meta = string.format(
+    "%s %d %d %d %d %d",
+    record.version,
+    record.max_lease_ms,
+    record.no_expiry_before_s,
+    tab_count,
+    record.arrivals,
+    record.remembered_since_ms
+  )
+  if meta ~= record.meta or record.is_recounted then
+    redis.call("HSET", record.viewers, "#", meta)
   end
 end
 
--- Until when the record is calm from now on. What was said before is kept while
--- it is true, so that a change need not touch the ends of the keys.
-local function set_calm(room, tab_count)
-  local holds = room.meta
-    and room.now_us / 1000000 < room.calm_until_s
-    and not (room.reset or room.is_reined_in or room.is_longer or room.ends_before_calm)
-  if holds then
-    return
+local function extend_keys(record, tab_count)
+  local keys = { record.tabs, record.seen, record.viewers }
+  if viewer_list.may_have_index(tab_count) then
+    keys[4] = record.order
   end
-  room.calm_until_s = calm.until_s(room.seen)
-  local keys = { room.tabs, room.seen, room.viewers }
-  if tab_count > CROWD / 2 then
-    keys[4] = room.order
-  end
-  room.mortal_keys = keys
+  -- Where tabs are left to be swept, that time has passed, and live ones need the keys.
+  local from_s = math.max(record.no_expiry_before_s, math.floor(record.now_ms / 1000))
+  expiry.extend_keys(keys, from_s, record.max_lease_ms)
 end
 
--- Milliseconds until the next lease ends; nil when there is none.
-function roster.next_ms(room)
-  local lease_end = calm.first_end(room.seen)
-  return lease_end and lease_end - room.now_ms
+local function write_record(record, tab_count, events)
+  if record.is_recounted or not record.meta then
+    load_conflicts().write_all(record)
+  end
+  write_meta(record, tab_count)
+  if #events > 0 then
+    viewer_list.update_index(record.viewers, record.order, events)
+  end
+  if record.must_extend_keys then
+    extend_keys(record, tab_count)
+  end
 end
 
--- What the timeline tells of a commit: who came, changed and left, and then
--- what they did. The last of them, where they are too many.
-local function timeline_entries(room)
-  local seats, entries = room.entries, {}
-  if room.reset or (not room.meta and timeline.is_open(room)) then
-    entries[1] = { "reset" }
+-- A record without tabs has no keys but its timeline.
+local function remove_record(record, events)
+  local last = record.timeline_entries[#record.timeline_entries]
+  if #events > 0 and last and last[1] == "leave" then
+    last[5] = 1 -- nobody is left
   end
-  for i = math.max(1, #seats - timeline.MOST_ENTRIES + 3), #seats do
-    entries[#entries + 1] = seats[i]
+  if record.meta or record.is_recounted then
+    redis.call("DEL", record.tabs, record.seen, record.viewers, record.order)
   end
-  if room.entry then
-    entries[#entries + 1] = room.entry
-  end
-  return entries
 end
 
--- Write what changed, give it a version and announce it. Writes nothing when
--- nothing was put, dropped, noted, swept or repaired.
---
--- Whoever streams the record sweeps it when its next lease ends. That is what
--- `next_ms` tells, also in a message without changes after a lease that may
--- end before all others.
-function roster.commit(room, nonce)
-  local is_touched = room.is_renewed or room.has_lost_tabs or room.is_reined_in or room.reset
-  if not (is_touched or room.saved or room.claims_changed or room.has_forgotten) then
-    return
-  end
-  local tab_count = redis.call("ZCARD", room.seen)
-  if room.has_lost_tabs and tab_count > 0 then
-    notes.settle(room)
-  end
-  local events = write_seats(room)
-  local is_changed = #events > 0 or room.reset or room.saved or room.claims_changed
-  local previous = room.version
-  if tab_count == 0 then
-    room.version = EMPTY_VERSION
-    if #events > 0 then
-      room.entries[#room.entries][5] = 1 -- the last to leave
-    end
-    if room.meta or room.reset then
-      redis.call("DEL", room.tabs, room.seen, room.viewers, room.order)
-    end
-  else
-    if is_changed then
-      room.version = next_version(room, nonce)
-    end
-    if room.reset or not room.meta then
-      notes.restore(room)
-    end
-    set_calm(room, tab_count)
-    local meta = string.format(
-      "%s %d %d %d %d %d",
-      room.version,
-      room.longest_ms,
-      room.calm_until_s,
-      tab_count,
-      room.arrivals,
-      room.opened_ms
-    )
-    if meta ~= room.meta or room.reset then
-      redis.call("HSET", room.viewers, META, meta)
-    end
-    if #events > 0 then
-      write_order(room, events)
-    end
-    if room.mortal_keys then
-      calm.outlive(room.mortal_keys, room.calm_until_s, room.longest_ms)
-    end
-  end
-  room.entries = timeline_entries(room)
-  timeline.write(room)
-  is_changed = is_changed and (tab_count > 0 or #events > 0 or room.reset)
-  if not is_changed and not room.is_short then
-    return
-  end
-  local message = { version = room.version, next_ms = roster.next_ms(room) }
+-- Publish to the record's streams what has changed since `previous_version`, and when
+-- the next lease ends, since they sweep the record then. Without changes, publish just
+-- that time. The record's channel has the name of its tabs key.
+local function announce(record, is_changed, previous_version, events)
+  local message = { version = record.version, next_ms = roster.next_expiry_ms(record) }
   if is_changed then
-    message.previous = previous
-    message.saved = room.saved
-    message.claims = room.claims_changed and room.claims or nil
-    if room.reset or #events > MOST_CHANGES then
+    message.previous = previous_version
+    if previous_version == EMPTY_VERSION then
+      message.opened_ms = string.format("%d", record.opened_ms or record.remembered_since_ms)
+    end
+    message.saved = record.saved_row
+    message.claims = record.are_claims_changed and record.claims or nil
+    if record.is_recounted or record.are_saves_replaced or #events > MAX_CHANGES then
       message.reset = true
     else
       message.changes = events
     end
   end
-  redis.call("PUBLISH", room.tabs, cjson.encode(message))
+  redis.call("PUBLISH", record.tabs, cjson.encode(message))
 end
 
--- The index of a crowd, made anew.
-local function make_index(viewers, order)
-  redis.call("DEL", order)
-  local packed = redis.call("HGETALL", viewers)
-  for i = 1, #packed, 2 do
-    if is_user_field(packed[i]) then
-      redis.call("ZADD", order, decode_seat(packed[i + 1]).arrival, packed[i])
-    end
-  end
-  redis.call("PEXPIRE", order, redis.call("PTTL", viewers))
-end
-
--- Appends the first `limit` of the index; false, and nothing, when it names somebody who is not there.
-local function append_indexed(viewers, order, limit, reply)
-  local users, seats = redis.call("ZRANGE", order, 0, limit - 1), {}
-  in_batches(users, function(_, _, ...)
-    for _, seat in ipairs(redis.call("HMGET", viewers, ...)) do
-      seats[#seats + 1] = seat or nil
-    end
-  end)
-  if #seats < #users then
-    return false
-  end
-  for i, user in ipairs(users) do
-    reply[#reply + 1], reply[#reply + 2] = user, seats[i]
-  end
-  return true
-end
-
--- Appends to `reply`: the number of viewers, since when saves are remembered
--- (ms), the texts of saves and claims, then user, seat, user, seat, ... of the first
--- `limit` to arrive (of all of them where there is no crowd; the caller sorts
--- and cuts). Costs O(limit), however many there are.
-function roster.list(viewers, order, limit, reply)
-  local meta, saves, claims = unpack(redis.call("HMGET", viewers, META, notes.SAVES, notes.CLAIMS))
-  local others = (meta and 1 or 0) + (saves and 1 or 0) + (claims and 1 or 0)
-  local total = redis.call("HLEN", viewers) - others
-  reply[#reply + 1] = total
-  reply[#reply + 1] = meta and string.match(meta, "%d+$") or "0"
-  reply[#reply + 1] = saves or ""
-  reply[#reply + 1] = claims or ""
-  if total <= CROWD then
-    local packed = redis.call("HGETALL", viewers)
-    for i = 1, #packed, 2 do
-      if is_user_field(packed[i]) then
-        reply[#reply + 1], reply[#reply + 2] = packed[i], packed[i + 1]
-      end
-    end
+-- Write all that follows from what this call has changed, and announce it. Writes
+-- nothing when nothing was put, removed, saved, claimed, swept or repaired.
+function roster.commit(record, nonce)
+  if not record.is_modified then
     return
   end
-  local is_indexed = redis.call("ZCARD", order) == total and append_indexed(viewers, order, limit, reply)
-  if not is_indexed then
-    make_index(viewers, order)
-    append_indexed(viewers, order, limit, reply)
+  local tab_count = redis.call("ZCARD", record.seen)
+  if record.must_check_claims and tab_count > 0 then
+    load_conflicts().release_claims_of_gone_tabs(record)
   end
+  local events = viewer_entries.write(record)
+  local is_list_changed = #events > 0 or record.is_recounted
+  local is_changed = is_list_changed or record.saved_row or record.are_claims_changed
+  local previous_version = record.version
+  if tab_count == 0 then
+    is_changed = is_list_changed -- saves and claims end with the last tab
+    record.version = EMPTY_VERSION
+    remove_record(record, events)
+  else
+    if is_changed then
+      record.version = next_version(record, nonce)
+    end
+    write_record(record, tab_count, events)
+  end
+  timeline_entries.write_changes(record)
+  if is_changed or record.has_shorter_lease then
+    announce(record, is_changed, previous_version, events)
+  end
+end
+
+-- Open, sweep and commit a record, for a command that only reads it. Returns the
+-- record. `is_damaged`: the caller has found a tab's state that can't be read.
+function roster.sweep(keys, default_lease_ms, timeline_ms, nonce, is_damaged)
+  local record = roster.open(keys, default_lease_ms, timeline_ms)
+  record.is_damaged = record.is_damaged or is_damaged
+  roster.sweep_and_repair(record)
+  roster.commit(record, nonce)
+  return record
 end
 
 return roster

@@ -1,0 +1,173 @@
+-- lib.viewer_list - List a record's viewers, through an index where they are many.
+--
+-- The index is the sorted set `order`: user -> arrival. It is made when a long list
+-- is first asked for, kept up to date from then on, and removed when few are left.
+-- It can always be made again from the viewers hash.
+local viewer_list = {}
+
+local MAX_READ_ENTRIES = 128 -- at once: an entry may have 20 KB, and most of them fit into no reply
+local ENTRY_OVERHEAD_BYTES = 100 -- that an HTTP answer adds to an entry
+
+local MAX_UNINDEXED_VIEWERS = 128 -- a longer list is read through the index
+local MIN_INDEXED_VIEWERS = MAX_UNINDEXED_VIEWERS / 2 -- with fewer there is none
+
+-- The other fields of a viewers hash start with "#".
+local function is_user(field)
+  return string.sub(field, 1, 1) ~= "#"
+end
+
+-- The second item of an entry (JSON text), without decoding what may be 20 KB.
+local function arrival_of(entry)
+  local first = 3 -- of the name, behind `["`
+  while true do
+    local at = string.find(entry, '["\\]', first)
+    if string.sub(entry, at, at) == '"' then
+      return tonumber(string.match(entry, "^%s*,%s*(%d+)", at + 1))
+    end
+    first = at + 2 -- behind an escaped character
+  end
+end
+
+-- The places of all viewers in the order of arrival: user -> place.
+function viewer_list.arrivals(viewers)
+  local arrivals = {}
+  local stored = redis.call("HGETALL", viewers)
+  for i = 1, #stored, 2 do
+    if is_user(stored[i]) then
+      arrivals[stored[i]] = arrival_of(stored[i + 1])
+    end
+  end
+  return arrivals
+end
+
+local function rebuild_index(viewers, order)
+  redis.call("DEL", order)
+  for user, arrival in pairs(viewer_list.arrivals(viewers)) do
+    redis.call("ZADD", order, arrival, user)
+  end
+  redis.call("PEXPIRE", order, redis.call("PTTL", viewers))
+end
+
+-- Bring an existing index up to date with `events`, see lib.viewer_entries.
+function viewer_list.update_index(viewers, order, events)
+  if redis.call("EXISTS", order) == 0 then
+    return
+  end
+  if redis.call("HLEN", viewers) <= MIN_INDEXED_VIEWERS then
+    redis.call("DEL", order)
+    return
+  end
+  for _, event in ipairs(events) do
+    if event[1] == "join" then
+      redis.call("ZADD", order, event[3][2], event[2])
+    elseif event[1] == "leave" then
+      redis.call("ZREM", order, event[2])
+    end
+  end
+end
+
+-- Whether a record of so many tabs may have an index.
+function viewer_list.may_have_index(tab_count)
+  return tab_count > MIN_INDEXED_VIEWERS
+end
+
+local function size_of(user, entry)
+  return #user + #entry + ENTRY_OVERHEAD_BYTES
+end
+
+-- Appends those of the index that come after the arrival `after`, until there are `limit`
+-- or `max_bytes` are full. Returns whether the index is right (otherwise it names a user
+-- who is not there, and nothing is appended), and whether there are more viewers.
+local function append_indexed(viewers, order, page, reply)
+  local first_place, bytes = #reply, 0
+  local first_rank = page.after > 0 and redis.call("ZCOUNT", order, "-inf", page.after) or 0
+  local rank = first_rank
+  while rank - first_rank < page.limit do
+    local count = math.min(MAX_READ_ENTRIES, page.limit - (rank - first_rank))
+    local users = redis.call("ZRANGE", order, rank, rank + count - 1)
+    if #users == 0 then
+      return true, false
+    end
+    for i, entry in ipairs(redis.call("HMGET", viewers, unpack(users))) do
+      if not entry then
+        for place = #reply, first_place + 1, -1 do
+          reply[place] = nil
+        end
+        return false
+      end
+      bytes = bytes + size_of(users[i], entry)
+      if bytes > page.max_bytes then
+        return true, true
+      end
+      reply[#reply + 1], reply[#reply + 2] = users[i], entry
+    end
+    rank = rank + #users
+  end
+  return true, rank < redis.call("ZCARD", order)
+end
+
+-- Appends all that come after `after`, in any order; where they don't fit, the first ones.
+-- Returns whether there are more.
+local function append_unindexed(viewers, page, reply)
+  local rows, bytes = {}, 0
+  local stored = redis.call("HGETALL", viewers)
+  for i = 1, #stored, 2 do
+    local user, entry = stored[i], stored[i + 1]
+    if is_user(user) and (page.after == 0 or arrival_of(entry) > page.after) then
+      rows[#rows + 1] = { user, entry }
+      bytes = bytes + size_of(user, entry)
+    end
+  end
+  local is_cut = bytes > page.max_bytes
+  if is_cut then
+    table.sort(rows, function(a, b)
+      return arrival_of(a[2]) < arrival_of(b[2])
+    end)
+  end
+  bytes = 0
+  for _, row in ipairs(rows) do
+    bytes = bytes + size_of(row[1], row[2])
+    if bytes > page.max_bytes then
+      break
+    end
+    reply[#reply + 1], reply[#reply + 2] = row[1], row[2]
+  end
+  return is_cut
+end
+
+-- Appends to `reply`: the number of viewers, when the record was opened and since when its
+-- saves are remembered (ms; "0" of an empty one), the texts of saves and claims, then user,
+-- entry, user, entry, ... Which of the viewers, says `page`:
+--
+--   after      those who arrived after this place; 0: from the first one
+--   limit      so many (all of them where there is no index; the caller sorts and cuts)
+--   max_bytes  as many as fit into an answer of so many bytes
+--
+-- Returns whether there are more viewers than were appended. Costs O(limit), however many
+-- there are.
+function viewer_list.append(viewers, order, page, reply)
+  local meta, saves, claims, opened_ms =
+    unpack(redis.call("HMGET", viewers, "#", "#saves", "#claims", "#opened"))
+  local other_fields = (meta and 1 or 0) + (saves and 1 or 0) + (claims and 1 or 0)
+  other_fields = other_fields + (opened_ms and 1 or 0)
+  local remembered_since_ms = meta and string.match(meta, "%d+$") or "0"
+  local total = redis.call("HLEN", viewers) - other_fields
+  reply[#reply + 1] = total
+  reply[#reply + 1] = opened_ms or remembered_since_ms
+  reply[#reply + 1] = remembered_since_ms
+  reply[#reply + 1] = saves or ""
+  reply[#reply + 1] = claims or ""
+  if total <= MAX_UNINDEXED_VIEWERS then
+    return append_unindexed(viewers, page, reply)
+  end
+  if redis.call("ZCARD", order) == total then
+    local is_right, is_cut = append_indexed(viewers, order, page, reply)
+    if is_right then
+      return is_cut
+    end
+  end
+  rebuild_index(viewers, order)
+  return select(2, append_indexed(viewers, order, page, reply))
+end
+
+return viewer_list
