@@ -1,106 +1,97 @@
 """Record presence for one tenant: who has a record open right now."""
 
 import json
-import re
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from random import getrandbits
-from typing import Any
+from functools import cache
+from typing import Any, Literal
 
-from app.presence.conflicts import Claim, Forecast, Notes, decode_claim, decode_notes, forecast
-from app.presence.errors import InvalidPresence, TabOwnedByAnotherUser, TooManyCalls
-from app.presence.inspection import Inspection, inspect
-from app.presence.records import (
-    LONGEST_ACTIVE_FIELD,
-    MODES,
-    MOST_FIELDS,
-    TAB_ID,
-    Record,
-    Tab,
-    UserId,
-    Viewer,
-    clean_name,
+from .codec import (
+    decode_claim,
+    decode_conflict_state,
+    decode_entries,
     decode_tab,
-    decode_viewers,
-    encode_state,
+    decode_viewer_page,
+    encode_save,
+    encode_user_id,
+    tabs_of,
+    user_of,
+)
+from .errors import (
+    InvalidPresence,
+    StoreUnavailable,
+    TabHasLeft,
+    TabOwnedByAnotherUser,
+    TooManyCalls,
+    TooManyTabs,
+    TooMuchKeptOfTenant,
+)
+from .forecast import forecast
+from .inspection import Inspection, decode_inspection
+from .limits import (
+    DEFAULT_LIMIT,
+    DEFAULT_TABS_LIMIT,
+    DEFAULT_TTL_SECONDS,
+    MAX_INSPECTED_BYTES,
+    MAX_REPLY_BYTES,
+    MAX_SWEEP_SECONDS,
+    MAX_TABS_BYTES,
+    MAX_TABS_PER_USER,
+    NO_LIMIT,
+    Quota,
+)
+from .profile import Profile, make_profile
+from .records import Record, tenant_text
+from .results import ClaimRefusal, ClaimResult, SaveRefusal, SaveResult, TabsPage, TimelinePage, ViewerList
+from .scripts import Scripts
+from .stamps import check_sent_at, encode_stamp
+from .tab_state import TabState
+from .validation import (
+    check_arrival,
+    check_entry_id,
+    check_field_names,
+    check_limit,
+    check_lock_version,
+    check_removal_reason,
+    check_seconds,
+    check_tab,
+    check_tab_cursor,
+    clean_name,
     record_errors,
-    tenant_text,
-    user_key,
 )
-from app.presence.scripts import Scripts
-from app.presence.timeline import Entry, decode_entry
+from .versions import VERSION_PATTERN, microseconds_of, new_nonce
+from .viewers import AgentId, Tab, UserId, Viewer
 
-DEFAULT_TTL_SECONDS = 90
-DEFAULT_LIMIT = 100  # viewers in an answer
-NO_LIMIT = 2**31
-GREATEST_LOCK_VERSION = 2**53 - 1  # what JavaScript counts without a gap
-LONGEST_SECONDS = 366 * 86_400  # that anything is kept
-REASONS = ("left", "evicted")  # of a removal
+# In the place of a known version: list no viewers, or list them in any case.
+_LIST_NEVER, _LIST_ALWAYS = "", "?"
 
-_VERSION = re.compile(r"([0-9]{1,20})-", re.ASCII)
-ENTRY_ID = re.compile(r"[0-9]{1,16}-[0-9]{1,16}\Z", re.ASCII)
-# Controls, blanks but the space, what is invisible or turns the direction of writing, private use. Not
-# `str.isprintable`, which knows the letters of its Python's year, and which no other language has.
-UNPRINTABLE = (
-    r"\x00-\x1f\x7f-\xa0\xad\u061c\u1680\u180e\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000"
-    "\\ue000-\\uf8ff\\ufeff\\ufff0-\\ufffb\U000e0000-\U0010ffff"
-)
-_UNPRINTABLE = re.compile(rf"[{UNPRINTABLE}\ud800-\udfff]")
-_NEVER, _ALWAYS = "", "?"  # in the place of a known version
-
-
-@dataclass(frozen=True, slots=True)
-class ViewerList:
-    """The viewers of a record at one version.
-
-    `viewers` and the rest are None where the asker already knows this version;
-    `forecast` also where no base version was named. `is_unconfirmed`: Redis has
-    lost what the asker knew, and others may not have had the time to come back.
-    """
-
-    version: str
-    viewers: list[Viewer] | None = None
-    total: int | None = None
-    notes: Notes | None = None
-    forecast: Forecast | None = None
-    is_unconfirmed: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class ClaimAnswer:
-    """Whether a tab has the field now, and who has it; None for nobody."""
-
-    is_granted: bool
-    claim: Claim | None
-
-
-@dataclass(frozen=True, slots=True)
-class TimelinePage:
-    """Some entries of a timeline, oldest first; `next` is the id to go on from, None at the end."""
-
-    entries: list[Entry]
-    next: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Quota:
-    """How often a user may call: `limit` calls in each window, counted at `key`."""
-
-    key: str
-    limit: int
-    window_ms: int
+# Of the status words of the scripts `saved` and `claim`.
+_SAVE_REFUSALS: dict[str, SaveRefusal] = {
+    "ABSENT": "nobody_there",
+    "NOT_EDITING": "not_editing",
+    "KNOWN": "already_told",
+    "FORGOTTEN": "version_too_old",
+    "TOO_FAR": "version_too_far",
+}
+_CLAIM_REFUSALS: dict[str, ClaimRefusal] = {
+    "ABSENT": "not_editing",
+    "NOT_EDITING": "not_editing",
+    "TOO_MANY": "too_many",
+    "TAKEN_RECENTLY": "taken_recently",
+}
 
 
 class RecordPresenceService:
     """Presence of one tenant's records, on any redis-py client.
 
     Needs no Flask. Every call is one atomic script on Redis and takes its time
-    from Redis. A tab lives `ttl_seconds` after its last `update_presence`. What
-    happened to a record is kept for `timeline_seconds`, 0 keeps nothing. For
-    `settle_seconds` after a loss of all data lists are said to be unconfirmed.
+    from Redis. A tab lives `ttl_seconds` after its last `update_presence`. The
+    timeline of a record is kept for `timeline_seconds`; 0 keeps none. For
+    `recovery_grace_seconds` after Redis has lost all data, lists are marked as
+    unconfirmed.
 
     Every method raises InvalidPresence for names and values outside the
-    contract (before Redis is asked) and StoreUnavailable when Redis can't say.
+    contract (before Redis is asked), and StoreUnavailable when Redis gives no answer.
 
     >>> service = RecordPresenceService(redis.Redis(), tenant_id=1)
     >>> service.update_presence("flow", 12, "tab-1", user_id=42, user_name="Alice", mode="edit")
@@ -115,23 +106,22 @@ class RecordPresenceService:
         *,
         ttl_seconds: float = DEFAULT_TTL_SECONDS,
         timeline_seconds: float = 0,
-        settle_seconds: float = 0,
+        recovery_grace_seconds: float = 0,
         scripts: Scripts | None = None,
     ) -> None:
         for name, seconds in (
             ("ttl_seconds", ttl_seconds),
             ("timeline_seconds", timeline_seconds),
-            ("settle_seconds", settle_seconds),
+            ("recovery_grace_seconds", recovery_grace_seconds),
         ):
-            if not _is_number(seconds) or not 0 <= seconds <= LONGEST_SECONDS:
-                raise InvalidPresence({name: [f"Must be a number of seconds, up to {LONGEST_SECONDS}."]})
+            check_seconds(name, seconds)
         if ttl_seconds == 0:
             raise InvalidPresence({"ttl_seconds": ["Must be greater than 0."]})
         self._redis = redis
         self._tenant = tenant_text(tenant_id)
         self._lease_ms = max(1, round(ttl_seconds * 1000))
         self._timeline_ms = round(timeline_seconds * 1000)
-        self._settle_ms = round(settle_seconds * 1000)
+        self._recovery_grace_ms = round(recovery_grace_seconds * 1000)
         self._scripts = scripts or _shared_scripts()
 
     def update_presence(
@@ -148,81 +138,134 @@ class RecordPresenceService:
         dirty_fields: Sequence[str] = (),
         base_version: int | None = None,
         visible: bool = True,
+        active: bool | None = None,
+        profile: Profile | None = None,
         known_version: str | None = None,
         list_viewers: bool = False,
         limit: int = DEFAULT_LIMIT,
         lease_seconds: float | None = None,
         quota: Quota | None = None,
+        may_join: bool = True,
+        is_logged: bool = True,
+        arrived_us: int | None = None,
+        sent_at: int | None = None,
     ) -> ViewerList:
-        """Register a tab or renew its lease, with what it is doing.
+        """Register a tab or renew its lease, with what its user is doing in it.
 
-        With `list_viewers` the answer carries the other viewers, unless
-        `known_version` is still the version of the record; and with the
+        `active`: the tab is on the screen, and its user has done something in the last minutes;
+        `visible` where it is None. A user none of whose tabs is active is away. `profile` is
+        kept once for all tabs of the user, whichever brings it. A program is shown as a viewer
+        of its own where `user_id` is an AgentId.
+
+        With `list_viewers`, the result has the other viewers, at most `limit`,
+        unless `known_version` is still the version of the record; and with the
         `base_version` that the tab has loaded, a forecast of what saving its
-        `dirty_fields` would run into. `lease_seconds`
-        shortens this lease, for an identity that ends sooner. `quota` is counted
-        in the same script; not on a Cluster, where it lies in another slot.
+        `dirty_fields` would run into. `lease_seconds` shortens this lease, for an
+        identity that expires sooner. `quota` is counted in the same script; not
+        on a Cluster, where its key lies in another slot.
 
-        Raises TabOwnedByAnotherUser and TooManyCalls.
+        A user's tabs may together be in 20 fields, and have 200 fields of 8,192
+        bytes unsaved. What is beyond that is not recorded and stands in `left_out`;
+        the tab lives all the same, and its forecast is of all `dirty_fields`.
+
+        Without `is_logged`, the timeline does not tell of the tab, nor later of its end.
+        Without `may_join`, only a live tab is renewed or changed.
+
+        A tab that has said goodbye comes back, and then changes, only by a call that was made after it:
+        `arrived_us` is when this one reached the application (µs since the epoch; now
+        where it is None), and `sent_at` when the client sent it, in ms of its own clock,
+        which decides where the goodbye had one too.
+
+        Raises TabOwnedByAnotherUser and TooManyCalls; TabHasLeft for a call from before a
+        goodbye; for a new tab TooManyTabs where its user has 50 live ones on this record,
+        and TooMuchKeptOfTenant without `may_join`.
         """
         record = self._record(record_type, record_id)
-        _check_tab(tab_id, mode, active_field)
-        _check_fields("dirty_fields", dirty_fields)
-        _check_limit(limit)
+        profile = profile or (make_profile(user_id) if type(user_id) is AgentId else None)
+        tab = TabState(
+            tab_id,
+            user_id,
+            user_name,
+            mode,
+            dirty,
+            active_field,
+            dirty_fields,
+            visible,
+            active,
+            lease_seconds,
+            profile.digest if profile else None,
+            is_logged,
+        )
+        tab.check()
+        check_limit(limit)
         if base_version is not None:
-            _check_lock_version("base_version", base_version)
-        user = user_key(user_id)
-        lease_ms = self._lease_ms
-        extras: dict[str, Any] = {}
-        if lease_seconds is not None:
-            if not _is_number(lease_seconds):
-                raise InvalidPresence({"lease_seconds": ["Must be a number of seconds."]})
-            if lease_seconds * 1000 < lease_ms:
-                lease_ms = extras["lease_ms"] = max(1, int(lease_seconds * 1000))
-        if not visible:
-            extras["hidden"] = True
-        if dirty_fields:
-            extras["dirty_fields"] = sorted(set(dirty_fields))
-        state = encode_state(user, clean_name(user_name), mode, bool(dirty), active_field, extras)
+            check_lock_version("base_version", base_version)
+        if sent_at is not None:
+            check_sent_at(sent_at)
+        user = encode_user_id(user_id)
+        state, lease_ms = tab.encode(user, self._lease_ms)
         reply = self._run(
             "heartbeat",
-            _with_quota(record, quota),
+            (*_keys_with_quota(record, quota), record.left_key),
             (
                 tab_id,
                 state,
                 lease_ms,
                 self._lease_ms,
-                _known(known_version) if list_viewers else _NEVER,
-                limit + 1,  # one is the asker, who is left out
+                _version_argument(known_version) if list_viewers else _LIST_NEVER,
+                limit + 1,  # the caller may be among them, and is left out
                 new_nonce(),
                 self._timeline_ms,
-                *_counted(quota),
+                *_quota_arguments(quota),
+                int(may_join),
+                encode_stamp(arrived_us, sent_at),
+                profile.text if profile else "",
             ),
             tab_id,
         )
-        if len(reply) == 2:
+        if len(reply) == 2:  # nothing has changed
             return ViewerList(reply[1])
-        _, version, total, opened_ms, saves, claims, *pairs = reply
-        others = decode_viewers(pairs, without=user)
-        notes = decode_notes(opened_ms, saves, claims)
+        left_out = json.loads(reply.pop(2)) if reply[0] == "TRIMMED" else None
+        if len(reply) == 3:
+            return ViewerList(reply[1], left_out=left_out, timeline_bytes=reply[2])
+        _, version, timeline_bytes, total, opened_ms, remembered_since_ms, saves, claims, *pairs = reply
+        others, last_arrival, _ = decode_viewer_page(pairs, limit, int(opened_ms), without=user)
+        conflicts = decode_conflict_state(remembered_since_ms, saves, claims)
         ahead = None
         if base_version is not None:
-            unsaved = extras.get("dirty_fields", ())
-            whose = {"tab_id": tab_id, "user_id": user_id}
-            ahead = forecast(notes, others, **whose, base_version=base_version, dirty_fields=unsaved)
-        is_unconfirmed = self._is_settling(known_version, version, int(opened_ms))
-        return ViewerList(version, others[:limit], total - 1, notes, ahead, is_unconfirmed)
+            tabs, own_fields = tabs_of(pairs, user)
+            ahead = forecast(
+                conflicts,
+                others,
+                tab_id=tab_id,
+                user_id=user_id,
+                base_version=base_version,
+                dirty_fields=sorted(set(dirty_fields)),
+                own_tabs=tabs - 1,
+                own_fields=own_fields,
+            )
+        is_unconfirmed = self._is_unconfirmed(known_version, version, int(opened_ms))
+        return ViewerList(
+            version,
+            others,
+            total - 1,
+            conflicts,
+            ahead,
+            is_unconfirmed,
+            left_out,
+            next=last_arrival if len(others) < total - 1 else None,
+            timeline_bytes=timeline_bytes,
+        )
 
-    def _is_settling(self, known_version: str | None, version: str, opened_ms: int) -> bool:
-        """Whether a record was opened anew a moment ago that somebody knew before.
+    def _is_unconfirmed(self, known_version: str | None, version: str, opened_ms: int) -> bool:
+        """Whether the record was reopened a moment ago although somebody had known it before that.
 
-        Where a tab was lost, this very heartbeat has made the version, by Redis's clock.
+        If a tab was lost, this very heartbeat has made the version, by Redis's clock.
         """
-        known = _VERSION.match(known_version or "")
-        if not known:
+        if not known_version or not VERSION_PATTERN.match(known_version):
             return False
-        known_ms, now_ms = int(known[1]) // 1000, int(version.partition("-")[0]) // 1000
-        return known_ms < opened_ms and now_ms - opened_ms < self._settle_ms
+        known_us, now_ms = microseconds_of(known_version), microseconds_of(version) // 1000
+        return 0 < known_us < opened_ms * 1000 and now_ms - opened_ms < self._recovery_grace_ms
 
     def remove_presence(
         self,
@@ -232,31 +275,37 @@ class RecordPresenceService:
         user_id: UserId | None = None,
         *,
         reason: str = "left",
+        arrived_us: int | None = None,
+        sent_at: int | None = None,
     ) -> bool:
-        """Remove a tab at once; True when it was there.
+        """Remove a tab at once; True if it was there.
 
         With `user_id`, raises TabOwnedByAnotherUser for a live tab of somebody
-        else; without, the tab is removed whoever owns it. The `reason` (`left`
-        or `evicted`) is announced when it was the user's last.
+        else; without it, the tab is removed regardless of its owner. The `reason` (`left`
+        or `evicted`) is announced if it was the user's last tab. For two leases, no
+        heartbeat that was made before this call brings the tab back, whether or not it was
+        there; `arrived_us` and `sent_at` as in `update_presence`.
         """
         record = self._record(record_type, record_id)
-        _check_tab(tab_id, "view", None)
-        if reason not in REASONS:
-            raise InvalidPresence({"reason": [f"Must be one of: {', '.join(REASONS)}."]})
+        check_tab(tab_id)
+        check_removal_reason(reason)
+        if sent_at is not None:
+            check_sent_at(sent_at)
         reply = self._run(
             "leave",
-            record.keys,
+            (*record.keys, record.left_key),
             (
                 tab_id,
-                "" if user_id is None else user_key(user_id),
+                "" if user_id is None else encode_user_id(user_id),
                 reason,
                 self._lease_ms,
                 new_nonce(),
                 self._timeline_ms,
+                encode_stamp(arrived_us, sent_at),
             ),
             tab_id,
         )
-        return reply[0] == "OK"
+        return bool(reply[0] == "OK")
 
     def record_saved(
         self,
@@ -268,26 +317,43 @@ class RecordPresenceService:
         user_name: str,
         tab_id: str | None = None,
     ) -> bool:
-        """Tell the record's viewers that the user has saved this version, and which fields of it.
+        """Tell the record's viewers that the user has saved this version, on the word of the host.
 
-        False when nobody has it open; then only the timeline has it. A version
-        is told once, however often this is called. `tab_id` is where it was
-        saved; that tab need not be live any more. Raises TabOwnedByAnotherUser.
+        True if they were told, by this call or by the same one before. The host's word
+        wins: over what a viewer has told of the same version, and over all higher
+        versions, which are forgotten, as after a backup was restored. `tab_id` is where
+        it was saved; that tab need not be live any more. Raises TabOwnedByAnotherUser.
+        """
+        save = (record_type, record_id, lock_version, fields, user_id, user_name, tab_id)
+        return self.announce_save(*save, told_by="host").is_announced
+
+    def announce_save(
+        self,
+        record_type: str,
+        record_id: str | int,
+        lock_version: int,
+        fields: Sequence[str],
+        user_id: UserId,
+        user_name: str,
+        tab_id: str | None,
+        *,
+        told_by: Literal["host", "viewer"],
+    ) -> SaveResult:
+        """As `record_saved`, of the host or of a viewer, and says why nobody was told.
+
+        A viewer must have the record open in this tab, in mode edit. They are not
+        believed where somebody else has told of the version, nor when it is more than
+        1,000 above all that are remembered. Raises TabOwnedByAnotherUser.
         """
         record = self._record(record_type, record_id)
         if tab_id is not None:
-            _check_tab(tab_id, "view", None)
-        _check_fields("fields", fields)
-        _check_lock_version("lock_version", lock_version)
-        names = sorted(set(fields))
-        row = [str(lock_version), user_key(user_id), clean_name(user_name), tab_id or "", "", *names]
-        reply = self._run(
-            "saved",
-            record.keys,
-            (json.dumps(row, ensure_ascii=False), self._lease_ms, new_nonce(), self._timeline_ms),
-            tab_id,
-        )
-        return reply[0] == "OK"
+            check_tab(tab_id)
+        check_field_names("fields", fields)
+        check_lock_version("lock_version", lock_version)
+        save = encode_save(lock_version, encode_user_id(user_id), clean_name(user_name), tab_id, fields)
+        arguments = (save, self._lease_ms, new_nonce(), self._timeline_ms, told_by)
+        [status] = self._run("saved", record.keys, arguments, tab_id)
+        return SaveResult(status == "OK", _SAVE_REFUSALS.get(status))
 
     def claim_field(
         self,
@@ -298,60 +364,74 @@ class RecordPresenceService:
         field: str,
         *,
         take_over: bool = False,
-    ) -> ClaimAnswer:
-        """Say that a tab works on a field; it lasts as long as the tab, or until it is released.
+    ) -> ClaimResult:
+        """Say that a tab works on a field. The claim ends with the tab, or when it is released.
 
-        A field that another tab has claimed is only given with `take_over`;
-        everybody is told from whom. Not granted to a tab that is not live, nor
-        where 100 fields are claimed. Raises TabOwnedByAnotherUser.
+        A field that another tab has claimed is granted only with `take_over`, and
+        everybody is told whom it was taken from; then not to anybody else for 5
+        seconds, except that the other user may take it back. Granted only to a live tab
+        in mode edit, and only 20 times to a user. If the record has 100 claims, the user
+        with most of them loses the oldest. Raises TabOwnedByAnotherUser.
         """
         return self._claim(record_type, record_id, tab_id, user_id, field, "take" if take_over else "claim")
 
     def release_field(
         self, record_type: str, record_id: str | int, tab_id: str, user_id: UserId, field: str
-    ) -> None:
+    ) -> ClaimResult:
         """End the tab's claim on a field, if it has one. Raises TabOwnedByAnotherUser."""
-        self._claim(record_type, record_id, tab_id, user_id, field, "release")
+        return self._claim(record_type, record_id, tab_id, user_id, field, "release")
 
     def _claim(
         self, record_type: str, record_id: str | int, tab_id: str, user_id: UserId, field: str, action: str
-    ) -> ClaimAnswer:
+    ) -> ClaimResult:
         record = self._record(record_type, record_id)
-        _check_tab(tab_id, "view", None)
-        _check_fields("field", [field])
+        check_tab(tab_id)
+        check_field_names("field", [field])
         reply = self._run(
             "claim",
             record.keys,
-            (tab_id, user_key(user_id), field, action, self._lease_ms, new_nonce(), self._timeline_ms),
+            (tab_id, encode_user_id(user_id), field, action, self._lease_ms, new_nonce(), self._timeline_ms),
             tab_id,
         )
-        row = reply[1] if len(reply) > 1 else ""
-        return ClaimAnswer(reply[0] == "OK", decode_claim(json.loads(row))[1] if row else None)
+        status, row, version = reply if len(reply) > 1 else (*reply, "", None)
+        claim = decode_claim(json.loads(row))[1] if row else None
+        return ClaimResult(status == "OK", claim, _CLAIM_REFUSALS.get(status), version)
 
     def get_timeline(
         self, record_type: str, record_id: str | int, *, since: str | None = None, limit: int = DEFAULT_LIMIT
     ) -> TimelinePage:
         """What happened to the record after the entry `since`, oldest first.
 
-        At most 1,000 entries are kept, for `timeline_seconds`.
+        At most 1,000 entries and 256 KB are kept, for `timeline_seconds`; for two leases
+        where no two users have had the record open at once. Reads the entries before
+        `since` as well. A page has at most 1 MB of JSON.
         """
         record = self._record(record_type, record_id)
-        _check_limit(limit)
-        if since is not None and not (isinstance(since, str) and ENTRY_ID.match(since)):
-            raise InvalidPresence({"since": ["Must be the id of an entry."]})
+        check_limit(limit)
+        if since is not None:
+            check_entry_id("since", since)
         reply = self._run(
             "timeline",
             record.keys,
             (since or "", limit + 1, self._lease_ms, new_nonce(), self._timeline_ms),
         )
-        entries = [decode_entry(reply[i], reply[i + 1]) for i in range(1, len(reply), 2)]
-        return TimelinePage(entries[:limit], entries[limit - 1]["id"] if len(entries) > limit else None)
+        _, is_cut, earlier, *pairs = reply
+        entries, is_full = decode_entries(pairs, earlier=earlier, max_bytes=MAX_REPLY_BYTES)
+        has_more = is_cut or is_full or len(entries) > limit
+        return TimelinePage(entries[:limit], entries[:limit][-1]["id"] if has_more else None)
 
-    def inspect(self, record_type: str, record_id: str | int) -> Inspection:
-        """Why is she shown? All that Redis holds of the record, with each tab's lease. Changes nothing."""
+    def inspect(
+        self, record_type: str, record_id: str | int, *, after: str = "", limit: int = DEFAULT_TABS_LIMIT
+    ) -> Inspection:
+        """What Redis holds of the record, and why each tab is shown or not. Changes nothing.
+
+        Cut and to be continued like `list_tabs`. Fields without a lease are on the last page.
+        """
         record = self._record(record_type, record_id)
-        reply = self._run("inspect", record.keys[:3], ())
-        return inspect(reply[1:], self._lease_ms)
+        check_limit(limit)
+        check_tab_cursor("after", after)
+        reply = self._run("inspect", record.keys[:3], (after, limit, MAX_INSPECTED_BYTES))
+        return decode_inspection(reply[1:], self._lease_ms)
 
     def send_signal(
         self,
@@ -365,18 +445,18 @@ class RecordPresenceService:
         *,
         quota: Quota | None = None,
     ) -> bool:
-        """Pass on to the record's streams what a tab is doing just now; nothing of it is kept.
+        """Pass on to the record's streams what a tab's user is doing just now; nothing of it is stored.
 
         False when the tab is not registered: then nobody was told. Raises
         TabOwnedByAnotherUser and TooManyCalls.
         """
         record = self._record(record_type, record_id)
-        _check_tab(tab_id, "view", None)
-        user = user_key(user_id)
+        check_tab(tab_id)
+        user = encode_user_id(user_id)
         signal = {
             "record": record.name,
             "tab_id": tab_id,
-            "user": {"id": user_id, "name": clean_name(user_name)},
+            "user": user_of(user_id, clean_name(user_name)),
             "kind": kind,
             "data": data,
         }
@@ -386,31 +466,51 @@ class RecordPresenceService:
             raise InvalidPresence({"data": ["Must be JSON."]}) from None
         reply = self._run(
             "signal",
-            _with_quota(record, quota),
-            (
-                tab_id,
-                user,
-                message,
-                self._lease_ms,
-                *_counted(quota),
-            ),
+            _keys_with_quota(record, quota),
+            (tab_id, user, message, self._lease_ms, *_quota_arguments(quota)),
             tab_id,
         )
-        return reply[0] == "OK"
+        return bool(reply[0] == "OK")
 
     def get_presence(self, record_type: str, record_id: str | int) -> dict[str, Tab]:
         """Every live tab, by tab id."""
+        tabs: dict[str, Tab] = {}
+        after: str | None = ""
+        while after is not None:
+            page = self.list_tabs(record_type, record_id, after=after)
+            tabs |= page.tabs
+            after = page.next
+        return tabs
+
+    def list_tabs(
+        self, record_type: str, record_id: str | int, *, after: str = "", limit: int = DEFAULT_TABS_LIMIT
+    ) -> TabsPage:
+        """Live tabs, those first whose leases end first; as many as fit into 150 KB of JSON.
+
+        `after` is the `next` of the page before. A tab that beats meanwhile may be on both
+        pages; none is missing.
+        """
         record = self._record(record_type, record_id)
-        arguments = (self._lease_ms, new_nonce(), self._timeline_ms)
-        reply = self._run("tabs", record.keys, arguments)
-        return {
-            reply[i]: decode_tab(reply[i + 2], int(float(reply[i + 1])), self._lease_ms)
-            for i in range(1, len(reply), 3)
-        }
+        check_limit(limit)
+        check_tab_cursor("after", after)
+        arguments = (self._lease_ms, new_nonce(), self._timeline_ms, after, limit, MAX_TABS_BYTES)
+        _, is_cut, *rows = self._run("tabs", record.keys, arguments)
+        tabs, cursor = {}, after
+        for tab_id, lease_end, state in zip(rows[::3], rows[1::3], rows[2::3], strict=True):
+            lease_end_ms = int(float(lease_end))
+            tabs[tab_id] = decode_tab(state, lease_end_ms, self._lease_ms)
+            cursor = f"{lease_end_ms}-{tab_id}"
+        return TabsPage(tabs, cursor if is_cut else None)
 
     def get_unique_viewers(self, record_type: str, record_id: str | int) -> list[Viewer]:
         """The users with at least one live tab, first arrival first."""
-        return self.list_viewers(record_type, record_id, limit=NO_LIMIT).viewers or []
+        viewers: list[Viewer] = []
+        after: int | None = 0
+        while after is not None:
+            page = self.list_viewers(record_type, record_id, limit=NO_LIMIT, after=after)
+            viewers += page.viewers or []
+            after = page.next
+        return viewers
 
     def list_viewers(
         self,
@@ -420,17 +520,22 @@ class RecordPresenceService:
         without_user: UserId | None = None,
         known_version: str | None = None,
         limit: int = DEFAULT_LIMIT,
+        after: int = 0,
         quota: Quota | None = None,
     ) -> ViewerList:
         """The viewers of a record; None in their place when `known_version` is current.
 
-        `quota` as in `update_presence`, but where Redis is full the call passes uncounted.
+        At most `limit`, and as many as fit into 1 MB of JSON. `after` is the `next` of
+        the page before.
+
+        `quota` as in `update_presence`, except that a full Redis lets the call pass uncounted.
         Raises TooManyCalls.
         """
         record = self._record(record_type, record_id)
+        check_arrival("after", after)
         arguments = self._list_arguments(without_user, known_version, limit, quota)
-        reply = self._run("viewers", _with_quota(record, quota), arguments)
-        return _read_viewers(reply, without_user, limit)
+        reply = self._run("viewers", _keys_with_quota(record, quota), (*arguments, after, MAX_REPLY_BYTES))
+        return _decode_viewer_list(reply, without_user, limit, after)
 
     def list_viewers_of(
         self,
@@ -439,130 +544,118 @@ class RecordPresenceService:
         without_user: UserId | None = None,
         limit: int = DEFAULT_LIMIT,
     ) -> list[ViewerList]:
-        """The viewers of many records, in one round trip; the order is that of `records`."""
+        """The viewers of many records, in one round trip; the order is that of `records`.
+
+        All lists together are at most 1 MB of JSON, of which each has an equal share. Where
+        one is cut, `list_viewers` goes on from its `next`.
+        """
         if not records:
             return []
-        calls = [
-            (_with_quota(self._record(*name), None), self._list_arguments(without_user, None, limit, None))
-            for name in records
-        ]
+        calls = []
+        max_bytes = MAX_REPLY_BYTES // len(records)
+        for record_type, record_id in records:
+            keys = _keys_with_quota(self._record(record_type, record_id), None)
+            arguments = self._list_arguments(without_user, None, limit, None)
+            calls.append((keys, (*arguments, 0, max_bytes)))
         replies = self._scripts.run_many(self._redis, "viewers", calls)
-        return [_read_viewers(reply, without_user, limit) for reply in replies]
+        return [
+            _decode_viewer_list(
+                self._run("viewers", *call) if reply[0] == "SWEEP_FIRST" else reply, without_user, limit, 0
+            )
+            for call, reply in zip(calls, replies, strict=True)
+        ]
 
     def _run(
         self, name: str, keys: Sequence[str], arguments: Sequence[Any], tab_id: str | None = None
     ) -> list[Any]:
-        """The reply of a script. A refusal is raised; `tab_id` is the one that it may be about."""
+        """The reply of a script. Raises what it refuses; `tab_id` is the tab that this may be about."""
         reply = self._scripts.run(self._redis, name, keys, arguments)
+        if reply[0] == "SWEEP_FIRST":
+            self._sweep(keys)
+            reply = self._scripts.run(self._redis, name, keys, arguments)
+        if reply[0] == "SWEEP_FIRST":
+            raise StoreUnavailable(f"{name}: leases end faster than they can be swept")
         if reply[0] == "TAB_TAKEN":
             raise TabOwnedByAnotherUser(tab_id)
+        if reply[0] == "TAB_LEFT":
+            raise TabHasLeft(tab_id)
         if reply[0] == "THROTTLED":
             raise TooManyCalls(reply[1] / 1000)
-        if reply[0] == "TOO_MANY_FIELDS":
-            raise InvalidPresence({"dirty_fields": ["All tabs of yours name too many different ones."]})
+        if reply[0] == "NO_ROOM":
+            raise TooMuchKeptOfTenant(self._lease_ms / 1000)
+        if reply[0] == "TOO_MANY_TABS":
+            # A lease is the longest that a tab can take to make room after its page is gone.
+            raise TooManyTabs(MAX_TABS_PER_USER, self._lease_ms / 1000)
         return reply
 
+    def _sweep(self, keys: Sequence[str]) -> None:
+        """Sweep a record of which more leases are over than one script may sweep, at some ms each.
+
+        Others have their turn in between. Raises StoreUnavailable where it takes too long.
+        """
+        give_up_at = time.monotonic() + MAX_SWEEP_SECONDS
+        next_ms = 0
+        while next_ms == 0:
+            if time.monotonic() > give_up_at:
+                raise StoreUnavailable("watch: too many leases are over to sweep them now")
+            arguments = (_LIST_ALWAYS, 0, self._lease_ms, new_nonce(), self._timeline_ms, 0, 0)
+            _, _, next_ms = self._scripts.run(self._redis, "watch", keys[:5], arguments)
+
     def _record(self, record_type: str, record_id: str | int) -> Record:
-        if isinstance(record_id, int) and not isinstance(record_id, bool):
-            record_id = str(record_id)
-        if errors := record_errors(record_type, record_id):
+        is_integer = isinstance(record_id, int) and not isinstance(record_id, bool)
+        name = str(record_id) if is_integer else record_id
+        if errors := record_errors(record_type, name):
             raise InvalidPresence(errors)
-        return Record(self._tenant, record_type, record_id)
+        return Record(self._tenant, record_type, str(name))
 
     def _list_arguments(
         self, without_user: UserId | None, known_version: str | None, limit: int, quota: Quota | None
     ) -> tuple[Any, ...]:
-        _check_limit(limit)
-        user = "" if without_user is None else user_key(without_user)
+        check_limit(limit)
+        user = "" if without_user is None else encode_user_id(without_user)
         return (
-            _known(known_version),
+            _version_argument(known_version),
             limit + (user != ""),
             user,
             self._lease_ms,
             new_nonce(),
             self._timeline_ms,
-            *_counted(quota),
+            *_quota_arguments(quota),
         )
 
 
-def _with_quota(record: Record, quota: Quota | None) -> tuple[str, ...]:
-    """The keys of a script that counts calls; where there is nothing to count it touches no sixth key."""
+def _keys_with_quota(record: Record, quota: Quota | None) -> tuple[str, ...]:
+    """The keys of a script that counts calls; without a quota it does not touch the sixth."""
     return (*record.keys, quota.key if quota else record.tabs_key)
 
 
-def _counted(quota: Quota | None) -> tuple[int, int]:
+def _quota_arguments(quota: Quota | None) -> tuple[int, int]:
     """The last two arguments of such a script; a limit of 0 counts nothing."""
     return (quota.limit, quota.window_ms) if quota else (0, 0)
 
 
-def _read_viewers(reply: list[Any], without_user: UserId | None, limit: int) -> ViewerList:
+def _version_argument(known_version: str | None) -> str:
+    """What a script compares with the record's version, which is ASCII."""
+    return known_version if known_version and known_version.isascii() else _LIST_ALWAYS
+
+
+def _decode_viewer_list(reply: list[Any], without_user: UserId | None, limit: int, after: int) -> ViewerList:
     if reply[0] == "UNCHANGED":
         return ViewerList(reply[1])
-    _, version, is_viewing, total, opened_ms, saves, claims, *pairs = reply
-    user = None if without_user is None else user_key(without_user)
-    viewers = decode_viewers(pairs, without=user)[:limit]
-    return ViewerList(version, viewers, total - is_viewing, decode_notes(opened_ms, saves, claims))
+    _, version, is_viewing, is_cut, total, opened_ms, remembered_since_ms, saves, claims, *pairs = reply
+    user = None if without_user is None else encode_user_id(without_user)
+    viewers, last_arrival, is_over_limit = decode_viewer_page(pairs, limit, int(opened_ms), without=user)
+    conflicts = decode_conflict_state(remembered_since_ms, saves, claims)
+    has_more = is_cut or is_over_limit
+    return ViewerList(
+        version,
+        viewers,
+        total - is_viewing,
+        conflicts,
+        next=(last_arrival or after) if has_more else None,
+    )
 
 
-def _check_tab(tab_id: str, mode: str, active_field: str | None) -> None:
-    errors: dict[str, list[str]] = {}
-    if not isinstance(tab_id, str) or not TAB_ID.match(tab_id):
-        errors["tab_id"] = ["Must be 1 to 128 of A-Z, a-z, 0-9, _, ., : and -."]
-    if mode not in MODES:
-        errors["mode"] = ["Must be one of: view, edit."]
-    if active_field is not None and not is_field_name(active_field):
-        errors["active_field"] = [f"Must be 1 to {LONGEST_ACTIVE_FIELD} printable characters."]
-    if errors:
-        raise InvalidPresence(errors)
-
-
-def _check_fields(name: str, fields: Sequence[str]) -> None:
-    try:
-        if not isinstance(fields, str) and len(fields) <= MOST_FIELDS and all(map(is_field_name, fields)):
-            return
-    except TypeError:  # no sequence at all
-        pass
-    each = f"1 to {LONGEST_ACTIVE_FIELD} printable characters"
-    raise InvalidPresence({name: [f"Must be up to {MOST_FIELDS} names of {each}."]})
-
-
-def _check_lock_version(name: str, version: int) -> None:
-    if type(version) is not int or not 0 <= version <= GREATEST_LOCK_VERSION:
-        raise InvalidPresence({name: [f"Must be an integer, 0 to {GREATEST_LOCK_VERSION}."]})
-
-
-def _check_limit(limit: int) -> None:
-    if type(limit) is not int or not 1 <= limit <= NO_LIMIT:
-        raise InvalidPresence({"limit": ["Must be an integer of at least 1."]})
-
-
-def _is_number(value: Any) -> bool:
-    """Whether it is a number; NaN is none."""
-    return isinstance(value, (int, float)) and value == value
-
-
-def is_field_name(text: Any) -> bool:
-    """A form field's name: printable, so that it can be shown and stored anywhere."""
-    if not isinstance(text, str) or not 0 < len(text) <= LONGEST_ACTIVE_FIELD:
-        return False
-    return text.isprintable() if text.isascii() else not _UNPRINTABLE.search(text)
-
-
-def _known(version: str | None) -> str:
-    """What a script compares with the record's version; ours are ASCII."""
-    return version if version and version.isascii() else _ALWAYS
-
-
-def new_nonce() -> str:
-    """Makes a version differ from all others though Redis's clock was set back."""
-    return f"{getrandbits(32):08x}"
-
-
-_scripts: Scripts | None = None
-
-
+@cache
 def _shared_scripts() -> Scripts:
-    global _scripts
-    if _scripts is None:
-        _scripts = Scripts()
-    return _scripts
+    return Scripts()

@@ -1,21 +1,22 @@
-"""What happened to a record, in order, as lua/lib/timeline.lua writes it."""
+"""What happened to a record: the entries of its timeline."""
 
-import json
-from typing import Any, Literal, NotRequired, TypedDict
+from typing import Literal, NotRequired, TypedDict
 
-from app.presence.conflicts import User
-from app.presence.records import iso_time
+from .viewers import User
 
 Kind = Literal["join", "update", "leave", "saved", "claimed", "released", "reset"]
 
 
 class Entry(TypedDict):
-    """One thing that happened. Which members there are depends on `kind`.
+    """One event. Which members it has depends on `kind`.
 
-    `join` and `update` tell what the user shows from now on: tabs, mode,
-    has_dirty_tab, active_fields, dirty_fields. `leave` has a reason. `saved` has
-    lock_version, fields and tab_id; `claimed` and `released` have field, tab_id and
-    perhaps taken_from. `reset` has no user: all who are there join anew.
+    `join` and `update` tell what is shown of the user from now on: tabs, mode,
+    has_dirty_tab, active_fields, dirty_fields, away. Like `leave`, they have `since`, where
+    the timeline tells when the user came. `leave` has a reason. `saved` has
+    lock_version, fields and tab_id, and where an entry has no room for all fields,
+    how many more_fields there were; `claimed` and `released` have field, tab_id and
+    possibly taken_from. `reset` has no user: the earlier list can't be trusted, and
+    everyone still present is logged as a new `join`.
     """
 
     id: str
@@ -27,44 +28,12 @@ class Entry(TypedDict):
     has_dirty_tab: NotRequired[bool]
     active_fields: NotRequired[list[str]]
     dirty_fields: NotRequired[list[str]]
+    away: NotRequired[bool]
+    since: NotRequired[str]  # ISO 8601, UTC
     reason: NotRequired[str]
     lock_version: NotRequired[int]
     fields: NotRequired[list[str]]
+    more_fields: NotRequired[int]
     field: NotRequired[str]
     tab_id: NotRequired[str | None]
     taken_from: NotRequired[User]
-
-
-def decode_entry(entry_id: str, text: str) -> Entry:
-    """Read an entry of the stream."""
-    kind, *rest = json.loads(text)
-    entry: dict[str, Any] = {
-        "id": entry_id,
-        "at": iso_time(int(entry_id.partition("-")[0])),
-        "kind": kind,
-    }
-    if rest:
-        entry["user"] = {"id": json.loads(rest[0]), "name": rest[1]}
-        entry.update(_members(kind, rest[2:]))
-    return entry  # type: ignore[return-value]
-
-
-def _members(kind: Kind, values: list[Any]) -> dict[str, Any]:
-    match kind:
-        case "join" | "update":
-            tabs, editing, dirty, active, *names = values
-            return {
-                "tabs": int(tabs),
-                "mode": "edit" if editing else "view",
-                "has_dirty_tab": bool(dirty),
-                "active_fields": names[: int(active)],
-                "dirty_fields": names[int(active) :],
-            }
-        case "leave":
-            return {"reason": values[0]}
-        case "saved":
-            return {"tab_id": values[0] or None, "lock_version": int(values[1]), "fields": values[2:]}
-    members: dict[str, Any] = {"tab_id": values[0], "field": values[1]}
-    if len(values) > 2:
-        members["taken_from"] = {"id": json.loads(values[2]), "name": values[3]}
-    return members

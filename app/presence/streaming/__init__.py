@@ -1,0 +1,49 @@
+"""Presence pushed to event streams: one subscription per process, fanned out to any number of streams.
+
+A `Topic` is a record that streams of this process show. It has a replica of what
+Redis holds of the record, and publishes what changes in it to its streams. While
+a topic exists, the record's Redis channel is subscribed.
+
+| Module | Reason to change it |
+|---|---|
+| `broadcast.py` | opening and closing streams; the two threads |
+| `admission.py` | how many streams a process, a tenant and a user may have open |
+| `stream.py` | the queue of one reader |
+| `topic.py` | what the streams of a record are sent |
+| `replica.py` | what a message or a read changes |
+| `sync_state.py` | when a replica can be trusted |
+| `events.py` | the content of an event |
+| `publisher.py`, `token_bucket.py` | how often a record publishes |
+| `subscription.py` | the pub/sub connection, and noticing that it is dead |
+| `messages.py` | what each kind of message leads to |
+| `scheduler.py` | when a record is read, swept or checked |
+| `refresh.py` | what the result of a read or sweep leads to |
+| `watch.py` | the Redis calls of reads and sweeps |
+| `outage.py` | what happens while Redis does not answer |
+| `timings.py` | every delay and timeout |
+
+A change travels from `Subscription.receive` to `MessageHandler.handle` and
+`Replica.apply`, waits in the `Publisher`, and is pushed to each `Stream` by
+`Topic.publish`; a request reads it with `Stream.take`.
+
+**Threads** (greenlets under gevent). The receiver takes messages off the
+subscription, applies them and publishes. Each message names the version that it
+continues, so that a lost, repeated or old one is noticed. The scheduler thread
+asks Redis: it reads a record that is new or has missed a message, and sweeps one
+whose next lease ends, so that an expired tab is announced even if nobody sends a
+heartbeat any more. It also sweeps every record from time to time, because a
+message that was forged, or lost without a trace (on the bus of a Cluster), shows
+only in the version. Besides these, each reader waits in `Stream.take`, in its own
+thread.
+
+**Locks.** There are two:
+
+- `lock`, made by `Broadcast` and shared by everything here, guards all topics,
+  streams, deadlines and the state of an outage. It is never held during a call to
+  Redis. `Topic`, `Replica`, `SyncState`, `TokenBucket` and `Scheduler` expect
+  their caller to hold it (`Scheduler.wait` and `wake` don't), and so do `Admission`
+  and the methods of `Stream` below its comment about the lock. All other classes
+  take it themselves.
+- `Subscription._write_lock` is held by a thread that writes to the pub/sub
+  connection. A thread that needs both takes this one first.
+"""

@@ -1,0 +1,109 @@
+"""What each kind of message from the subscription leads to."""
+
+import json
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from .events import announcement_event
+from .outage import Outage
+from .publisher import Publisher
+from .scheduler import Scheduler
+from .subscription import Message
+from .topic import Topic
+
+# What a malformed message may raise. Anybody with access to Redis may publish one.
+_MALFORMED = (ValueError, LookupError, TypeError, AttributeError, RecursionError, OverflowError)
+
+
+class MessageHandler:
+    """Applies messages to the replicas of `topics`, which are found by channel."""
+
+    def __init__(
+        self,
+        topics: Mapping[str, Topic],
+        scheduler: Scheduler,
+        publisher: Publisher,
+        outage: Outage,
+        lock: threading.RLock,
+        *,
+        observe: Callable[[str], None],
+    ) -> None:
+        self._topics = topics
+        self._scheduler = scheduler
+        self._publisher = publisher
+        self._outage = outage
+        self._lock = lock
+        self._observe = observe
+
+    def handle(self, message: Message) -> None:
+        """Handle any message of the subscription."""
+        if self._outage.since is not None:
+            self._outage.end()
+        with self._lock:
+            if message.kind == "connected":
+                self.unsubscribe_all()
+                return
+            topic = self._topics.get(message.channel)
+            if topic is None:
+                return
+            if message.kind == "message":
+                try:
+                    decoded = json.loads(message.data)
+                except _MALFORMED:
+                    self._scheduler.check_version(topic, None)
+                else:
+                    self.apply(topic, decoded)
+            elif message.kind == "subscribe":
+                if not topic.sync.is_subscribed:
+                    topic.sync.subscribe()
+                    self._scheduler.request_read(topic)
+            elif message.kind == "unsubscribe":
+                topic.sync.unsubscribe()
+
+    def unsubscribe_all(self) -> None:
+        """The connection is lost, and with it every subscription."""
+        with self._lock:
+            for topic in self._topics.values():
+                topic.sync.unsubscribe()
+
+    def apply(self, topic: Topic, message: Any) -> None:
+        """Apply what was published about a record. A malformed message causes a read of the record.
+
+        The caller holds the lock.
+        """
+        try:
+            if "announce" in message:
+                _announce(topic, message)
+            else:
+                self._apply_change(topic, message)
+        except _MALFORMED:
+            self._scheduler.check_version(topic, None)
+
+    def _apply_change(self, topic: Topic, message: dict[str, Any]) -> None:
+        replica = topic.replica
+        if topic.sync.is_reading or replica.version is None:
+            if not topic.sync.defer(message):
+                self._scheduler.request_read(topic)
+            return
+        if not replica.apply(message):
+            self._observe("resync")
+            self._scheduler.request_read(topic)
+        elif replica.has_unpublished_changes:
+            self._publisher.add(topic)
+        lease_ms_left = message.get("next_ms")
+        if not isinstance(lease_ms_left, int | float):
+            return
+        if "previous" not in message:
+            # A lease was shortened, which changes no version.
+            self._scheduler.sweep_in(topic, lease_ms_left, only_earlier=True)
+        elif message["version"] == replica.version:
+            self._scheduler.sweep_in(topic, lease_ms_left)
+
+
+def _announce(topic: Topic, message: dict[str, Any]) -> None:
+    """Pass an announcement on to all streams but those of the user who sent it."""
+    event = announcement_event(topic.record, message)
+    for stream in topic.streams:
+        if stream.user is None or stream.user != event.user:
+            stream.push(event, topic, 0)

@@ -1,0 +1,84 @@
+"""What happens while Redis does not answer: nothing is confirmed, and in the end the streams close."""
+
+import threading
+import time
+from collections.abc import Mapping
+
+from ..records import Record
+from . import timings
+from .replica import Replica
+from .scheduler import Scheduler
+from .topic import Topic
+
+
+class Outage:
+    """Whether Redis has stopped answering, and what was known of the records before.
+
+    `topics` by channel. A replica is remembered for `remember_seconds` after an
+    outage has ended its streams; 0 remembers none.
+    """
+
+    def __init__(
+        self,
+        topics: Mapping[str, Topic],
+        scheduler: Scheduler,
+        lock: threading.RLock,
+        *,
+        remember_seconds: float,
+    ) -> None:
+        self._topics = topics
+        self._scheduler = scheduler
+        self._lock = lock
+        self._remember_seconds = remember_seconds
+        self._remembered: dict[str, tuple[float, Replica]] = {}  # by channel, the oldest first
+        self.since: float | None = None  # on the monotonic clock; None: Redis answers
+
+    def begin(self, since: float) -> None:
+        """Redis has not answered: nothing is certain until it does."""
+        with self._lock:
+            if self.since is None:
+                self.since = since
+            for topic in self._topics.values():
+                topic.sync.is_confirmed = False
+
+    def end(self) -> None:
+        """Redis answers: every record is read, since its messages may have been missed."""
+        with self._lock:
+            self.since = None
+            for topic in self._topics.values():
+                if topic.sync.is_subscribed:
+                    self._scheduler.request_read(topic)
+
+    def end_unconfirmed_streams(self) -> None:
+        """End the streams of every record that could not be confirmed for too long."""
+        now = time.monotonic()
+        with self._lock:
+            for topic in self._topics.values():
+                failures = (self.since, topic.sync.failing_since)
+                if any(at is not None and now - at > timings.MAX_UNCONFIRMED_SECONDS for at in failures):
+                    self._remember(topic, now)
+                    for stream in topic.streams:
+                        stream.end("unavailable")
+
+    def _remember(self, topic: Topic, now: float) -> None:
+        if self._remember_seconds and topic.replica.version is not None:
+            self._remembered.pop(topic.record.channel, None)  # so that the latest comes last
+            self._remembered[topic.record.channel] = now, topic.replica
+        while self._remembered:
+            channel, (remembered_at, _) = next(iter(self._remembered.items()))
+            if now - remembered_at < self._remember_seconds:
+                break
+            del self._remembered[channel]
+
+    def new_replica(self, record: Record) -> Replica:
+        """A replica to start with. The caller holds the lock.
+
+        After an outage it holds what was known before, so that the first read
+        shows whether Redis has lost its data.
+        """
+        replica = Replica(record)
+        remembered_at, known = self._remembered.pop(record.channel, (0.0, None))
+        if known and time.monotonic() - remembered_at < self._remember_seconds:
+            replica.version, replica.conflicts = known.version, known.conflicts
+            replica.entries = known.entries.copy()
+        return replica

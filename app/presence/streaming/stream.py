@@ -1,0 +1,176 @@
+"""A stream: the queue of events of one reader."""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from queue import Empty, SimpleQueue
+from typing import Protocol
+
+from ..errors import PresenceError
+from ..versions import EMPTY_VERSION
+from .events import Event, ViewerEntry
+
+# A reader that falls behind further gets snapshots instead.
+MAX_PENDING_EVENTS = 100
+MAX_PENDING_BYTES = 256 * 1024
+
+
+class StreamEnded(PresenceError):
+    """The process has ended the stream, through no fault of its client, which should open another.
+
+    `reason` is `unavailable` (Redis can't confirm what was shown), `draining` (the
+    process is stopping) or `full` (another tenant needs the place).
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class SnapshotSource(Protocol):
+    """A record that a stream shows: a `Topic`."""
+
+    published_entries: dict[str, ViewerEntry]
+    published_version: str | None
+
+    @property
+    def is_confirmed(self) -> bool: ...
+
+    def snapshot_for(self, user: str | None, limit: int) -> Event: ...
+
+
+class Stream:
+    """The events of some records for one reader. Read it with `take`, and `close` it afterwards.
+
+    `user` (JSON text of an id) is left out of what it shows. A snapshot lists at
+    most `limit` viewers.
+    """
+
+    __slots__ = (
+        "_ended",
+        "_is_woken",
+        "_lock",
+        "_needs_snapshot",
+        "_observe",
+        "_on_close",
+        "_pending",
+        "_pending_bytes",
+        "_seen_version",
+        "_topics",
+        "_wake",
+        "limit",
+        "user",
+    )
+
+    def __init__(
+        self,
+        user: str | None,
+        limit: int,
+        seen_version: str | None,
+        *,
+        lock: threading.RLock,
+        on_close: Callable[["Stream"], None],
+        observe: Callable[[str], None],
+    ) -> None:
+        self._lock = lock
+        self._on_close = on_close
+        self._observe = observe
+        self.user = user
+        self.limit = limit
+        # The version of an empty record is always the same, whatever happened in between.
+        self._seen_version = seen_version if seen_version != EMPTY_VERSION else None
+        self._topics: list[SnapshotSource] = []
+        self._needs_snapshot: dict[SnapshotSource, None] = {}  # a set that keeps its order
+        self._pending: deque[tuple[Event, int]] = deque()
+        self._pending_bytes = 0
+        self._wake: SimpleQueue[None] = SimpleQueue()
+        self._is_woken = False
+        self._ended: str | None = None
+
+    def take(self, timeout_seconds: float) -> list[tuple[Event, int]]:
+        """The events since the last call, each with the number of viewers after it.
+
+        The number leaves out `user`. Waits for an event; returns [] after the
+        timeout. Snapshots beyond MAX_PENDING_BYTES come with the next call, at
+        once. Raises StreamEnded.
+        """
+        try:
+            self._wake.get(timeout=timeout_seconds)
+        except Empty:
+            return []
+        with self._lock:
+            self._is_woken = False
+            if self._ended:
+                raise StreamEnded(self._ended)
+            events = list(self._pending)
+            self._pending.clear()
+            size_bytes, self._pending_bytes = self._pending_bytes, 0
+            for topic in [topic for topic in self._needs_snapshot if topic.is_confirmed]:
+                if size_bytes > MAX_PENDING_BYTES:
+                    self.wake()
+                    break
+                del self._needs_snapshot[topic]
+                if topic.published_version != self._seen_version:
+                    snapshot = topic.snapshot_for(self.user, self.limit)
+                    size_bytes += snapshot.size_bytes
+                    events.append((snapshot, self.count_others(topic.published_entries)))
+            if not self._needs_snapshot:
+                self._seen_version = None
+            return events
+
+    def wait_until_confirmed(self, deadline: float) -> bool:
+        """Whether every record was read before `deadline`, on the monotonic clock. Raises StreamEnded."""
+        while not all(topic.is_confirmed for topic in self._topics):
+            try:
+                self._wake.get(timeout=max(0.0, deadline - time.monotonic()))
+            except Empty:
+                return False
+            with self._lock:
+                self._is_woken = False
+                if self._ended:
+                    raise StreamEnded(self._ended)
+        with self._lock:
+            self.wake()  # `take` has snapshots to return
+        return True
+
+    def close(self) -> None:
+        """Give up the stream's place. May be called more than once."""
+        self._on_close(self)
+
+    # The caller of the methods below holds the lock.
+
+    def add_topic(self, topic: SnapshotSource) -> None:
+        self._topics.append(topic)
+        self._needs_snapshot[topic] = None
+
+    def count_others(self, entries: dict[str, ViewerEntry]) -> int:
+        """How many viewers these are without the stream's own user."""
+        return len(entries) - (self.user in entries)
+
+    def push(self, event: Event, topic: SnapshotSource, total: int) -> None:
+        """Queue an event, unless a snapshot will contain it anyway."""
+        if topic in self._needs_snapshot:
+            return
+        self._pending.append((event, total))
+        self._pending_bytes += event.size_bytes
+        if len(self._pending) > MAX_PENDING_EVENTS or self._pending_bytes > MAX_PENDING_BYTES:
+            self._pending.clear()
+            self._pending_bytes = 0
+            self._needs_snapshot.update(dict.fromkeys(self._topics))
+            self._observe("slow_reader")
+        self.wake()
+
+    def push_snapshot(self, topic: SnapshotSource) -> None:
+        """Let the next `take` return a snapshot, which is made only then."""
+        self._needs_snapshot[topic] = None
+        self.wake()
+
+    def end(self, reason: str) -> None:
+        self._ended = self._ended or reason
+        self.wake()
+
+    def wake(self) -> None:
+        if not self._is_woken:
+            self._is_woken = True
+            self._wake.put(None)

@@ -1,0 +1,186 @@
+"""The pub/sub connection of a process: what is subscribed, and whether it is still alive."""
+
+import logging
+import secrets
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+from ..errors import PresenceError
+from ..scripts import Scripts
+from ..scripts.redis_errors import FAILURES
+from ..scripts.transport import is_cluster
+from . import timings
+
+BATCH_SIZE = 200  # channels in one command
+
+log = logging.getLogger("presence.broadcast")
+
+
+class Message(NamedTuple):
+    """What comes from Redis: `kind` is `message`, `subscribe`, `unsubscribe` or `connected`.
+
+    `data` is what was published, or the number of channels that are subscribed.
+    `connected` comes first on a new connection, which the Redis client may also
+    have made by itself: no other channel is subscribed yet.
+    """
+
+    kind: str
+    channel: str
+    data: Any
+
+
+class _Probe(NamedTuple):
+    """A message to the probe channel that Redis has published. Times are on the monotonic clock."""
+
+    sent_at: float
+    answered_at: float
+
+
+class Subscription:
+    """Subscribed to all `channels`, while it is connected, and to a probe channel.
+
+    The process publishes to its own probe channel, by a server that takes writes.
+    If such a message does not arrive, the subscription is on another server, such as
+    a primary that was demoted; if none has come for too long, the connection is half
+    open. In both cases `receive` raises ConnectionError.
+
+    `channels` is read whenever a subscription is made or updated, under `lock`.
+    """
+
+    def __init__(
+        self,
+        redis: Any,
+        scripts: Scripts,
+        channels: Collection[str],
+        lock: threading.RLock,
+        *,
+        observe: Callable[[str], None],
+    ) -> None:
+        self._redis = redis
+        self._scripts = scripts
+        self._channels = channels
+        self._lock = lock
+        self._observe = observe
+        # Held while writing to the connection. Where both are needed, it is taken before `lock`.
+        self._write_lock = threading.Lock()
+        # Written under `_write_lock`, and read without: an old value costs one probe.
+        self._pubsub: Any = None
+        self._probe_channel = ""
+        self._probe_at = 0.0
+        self._probe = _Probe(0.0, 0.0)
+        self._received_at = 0.0  # by the receiving thread
+        # Of the receiving thread alone:
+        self._silence_timeout_seconds = 0.0
+
+    @contextmanager
+    def connected(self) -> Iterator[None]:
+        """Connect and subscribe to all channels, for the length of a `with` block."""
+        # A new name each time. In a Cluster it also decides which node serves the subscription.
+        probe_channel = f"presence_stream:{secrets.token_hex(8)}"
+        pubsub = self._redis.pubsub()
+        try:
+            pubsub.subscribe(probe_channel)
+            with self._write_lock:
+                self._pubsub, self._probe_channel, self._probe_at = pubsub, probe_channel, 0.0
+                self._probe = _Probe(0.0, 0.0)
+                with self._lock:
+                    channels = list(self._channels)
+                for first in range(0, len(channels), BATCH_SIZE):
+                    pubsub.subscribe(*channels[first : first + BATCH_SIZE])
+            self._received_at = time.monotonic()
+            self._silence_timeout_seconds = timings.FIRST_MESSAGE_TIMEOUT_SECONDS
+            yield
+        finally:
+            # Not while another thread writes: redis-py would open a new connection, which nobody reads.
+            with self._write_lock:
+                self._pubsub = None
+                try:
+                    pubsub.close()
+                except Exception:
+                    log.debug("closing the subscription failed", exc_info=True)
+
+    def receive(self, timeout_seconds: float) -> Message | None:
+        """The next message; None if there is none in time. Only while connected.
+
+        Raises what the Redis client raises, and ConnectionError.
+        """
+        message = self._pubsub.get_message(timeout=timeout_seconds)
+        now = time.monotonic()
+        if not message:
+            if self._is_dead(now):
+                self._observe("silence")
+                raise ConnectionError("the subscription went silent")
+            return None
+        self._received_at, self._silence_timeout_seconds = now, timings.SILENCE_TIMEOUT_SECONDS
+        kind, channel = message["type"], message["channel"]
+        channel = channel.decode() if isinstance(channel, bytes) else channel
+        if kind == "subscribe" and channel == self._probe_channel:
+            kind = "connected"
+        return Message(kind, channel, message["data"])
+
+    def _is_dead(self, now: float) -> bool:
+        probe = self._probe
+        is_unheard = (
+            self._received_at < probe.sent_at and now - probe.answered_at > timings.PROBE_TIMEOUT_SECONDS
+        )
+        return is_unheard or now - self._received_at > self._silence_timeout_seconds
+
+    def update_channels(self, changed: Collection[str]) -> None:
+        """Subscribe to those of the changed channels that are in `channels` now; leave the others.
+
+        This is decided while holding the write lock, so that a channel that one
+        thread gives up and another wants again ends up subscribed.
+        """
+        with self._write_lock:
+            if self._pubsub is None:
+                return  # `connected` will subscribe to all of them
+            with self._lock:
+                wanted = [channel for channel in changed if channel in self._channels]
+                unwanted = [channel for channel in changed if channel not in self._channels]
+            try:
+                if wanted:
+                    self._pubsub.subscribe(*wanted)
+                if unwanted:
+                    self._pubsub.unsubscribe(*unwanted)
+            except Exception:  # the receiver may be connecting again at the same time
+                log.debug("changing the channels failed; the receiver will connect again", exc_info=True)
+
+    @property
+    def probe_at(self) -> float:
+        """When the next probe is to be sent, on the monotonic clock."""
+        return float("inf") if self._pubsub is None else self._probe_at
+
+    def probe_if_due(self) -> bool:
+        """Publish to the probe channel every second. False if Redis could not be reached, or is a replica."""
+        now = time.monotonic()
+        if now < self.probe_at:
+            return True
+        self._probe_at = now + timings.PROBE_INTERVAL_SECONDS
+        try:
+            self._publish_probe(self._probe_channel)
+        except (PresenceError, *FAILURES):
+            self._probe_at = time.monotonic() + timings.RETRY_DELAY_SECONDS
+            return False
+        # One that is still on its way keeps its time.
+        if self._received_at >= self._probe.sent_at:
+            self._probe = _Probe(now, time.monotonic())
+        return True
+
+    def _publish_probe(self, channel: str) -> None:
+        # In a Cluster any node may publish, and the script would need the one that holds its key.
+        if is_cluster(self._redis):
+            self._redis.execute_command("PUBLISH", channel, "1")
+        else:
+            self._scripts.run(self._redis, "probe", ("presence_ready",), (channel,))
+
+    def wake_receiver(self) -> None:
+        """Let `receive` return soon."""
+        with self._write_lock:
+            if self._pubsub is not None:
+                try:
+                    self._pubsub.unsubscribe(self._probe_channel)  # the answer is a message
+                except Exception:
+                    log.debug("the receiver will notice by itself", exc_info=True)
