@@ -1,0 +1,1 @@
+"""REDIS_URL to a client: single, Sentinel, Cluster or embedded."""
