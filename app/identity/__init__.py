@@ -1,1 +1,1 @@
-"""Who calls, for which tenant, and which records she may see."""
+"""Who is calling, for which tenant, and which records they may see."""

@@ -1,37 +1,30 @@
-"""Bearer tokens: JWTs of the host application."""
+"""Bearer tokens: JWTs that the host application issues."""
 
 import hashlib
-import hmac
-import re
+import math
 import time
 from typing import Any
 
 import jwt
 
-from app.identity.caller import Caller, Unauthenticated
-from app.identity.keys import PublicKeys
-from app.identity.verified import VerifiedProofs
-from app.presence.records import NO_USER_ID, clean_name, is_user_id
-from app.settings import SettingError, Settings
+from ..presence.validation import clean_name, is_user_id
+from ..presence.viewers import AgentId
+from ..settings import SettingError, Settings
+from ..tokens import MAX_TOKEN_LENGTH, ROLES, check_claims, derive_key, derive_key_for, encode
+from .caller import Caller, Unauthenticated
+from .jwks_client import JwksClient
+from .proof_cache import ProofCache
 
-LEEWAY_SECONDS = 5  # between the issuer's clock and ours
-ROLES = ("operator", "service")
-LONGEST_TOKEN = 8000  # characters; with the header's name still what gunicorn takes for one header
+LEEWAY_SECONDS = 5  # for a difference between the issuer's clock and ours
 
-_MOMENTS = {"exp", "nbf", "iat"}
-_EVERY_RECORD = object()
-_PATTERN = re.compile(r"[A-Za-z0-9_*?-]{1,64}(:[A-Za-z0-9_*?-]{1,64})?\Z", re.ASCII)
+_INVALID = "The token is not valid."
 
 
 def signing_key(settings: Settings) -> str:
-    """The key for HS algorithms; without PRESENCE_JWT_KEY, one derived from SECRET_KEY."""
+    """The key for HS algorithms: PRESENCE_JWT_KEY, or else one derived from SECRET_KEY."""
     if settings.jwt_key:
         return settings.jwt_key
-    return _derived_key(settings, "presence bearer token")
-
-
-def _derived_key(settings: Settings, purpose: str) -> str:
-    return hmac.new(settings.secret_key.encode(), purpose.encode(), hashlib.sha256).hexdigest()
+    return derive_key(settings.secret_key)
 
 
 def _checked_key(settings: Settings) -> str:
@@ -39,74 +32,115 @@ def _checked_key(settings: Settings) -> str:
     for algorithm in settings.jwt_algorithms:
         try:
             jwt.get_algorithm_by_name(algorithm).prepare_key(key)
+        except NotImplementedError:
+            hint = "pip install 'record-presence[jwks]'"
+            raise SettingError(f"PRESENCE_JWT_ALGORITHMS: {algorithm} needs cryptography: {hint}") from None
         except (jwt.PyJWTError, ValueError, TypeError) as error:
             raise SettingError(f"PRESENCE_JWT_KEY: {error} ({algorithm})") from None
     return key
 
 
 class BearerTokens:
-    """Verifies tokens. A token that was verified is remembered for a minute.
+    """Verifies tokens. A token is remembered for a minute, whether it was found to be valid or not.
 
-    A tenant may be reserved: it has a key of its own, which signs for no other tenant, and
-    no other key signs for it.
+    A reserved tenant has a key of its own, which signs for no other tenant, and no
+    other key signs for it.
     """
 
     def __init__(self, settings: Settings) -> None:
-        """Raises SettingError for a key that no token can be verified with."""
+        """Raises SettingError for a key that can't verify any token."""
         self._settings = settings
-        self._reserved: dict[str, str] = {}  # tenant, and `kid` of its tokens -> key
+        self._reserved: dict[str, str] = {}  # tenant, which is also the `kid` of its tokens -> key
         self._key = None if settings.jwt_jwks_url else _checked_key(settings)
-        self._public_keys = PublicKeys(settings.jwt_jwks_url) if settings.jwt_jwks_url else None
-        self._verified = VerifiedProofs[Caller]()
+        self._jwks = JwksClient(settings.jwt_jwks_url) if settings.jwt_jwks_url else None
+        self._proofs = ProofCache[Caller]()
+        self._refused = ProofCache[str]()  # digest of the token -> why
+
+    def find(self, token: str) -> Caller | None:
+        """The caller that a token was found to name in the last minute; None for a token not seen since.
+
+        Raises Unauthenticated for one that was found to be invalid. Checks no signature.
+        """
+        now = time.time()
+        caller = self._proofs.find(token, now)
+        if caller is None and (message := self._refused.find(_digest(token), now)):
+            raise Unauthenticated(message)
+        return caller
 
     def identify(self, token: str) -> Caller:
         """The caller that a token names. Raises Unauthenticated and KeysUnavailable."""
-        now = time.time()
-        caller = self._verified.find(token, now)
+        caller = self.find(token)
         if caller is None:
-            caller = self._verify(token)
-            self._verified.remember(token, caller, now, caller.expires_at or now)
+            key_id, key = self._find_key(token)
+            now = time.time()
+            try:
+                caller = self._verify(token, key_id, key)
+            except _NotYetValid:
+                raise
+            except Unauthenticated as error:
+                self._refused.remember(_digest(token), str(error), now, math.inf)
+                raise
+            self._proofs.remember(token, caller, now, caller.expires_at or now)
         return caller
 
     def reserve(self, tenant: str) -> None:
-        """Let no tokens name this tenant but those of `issue`, and no other caller be in it."""
-        self._reserved[tenant] = _derived_key(self._settings, f"presence tenant {tenant}")
+        """Accept this tenant only in tokens of `issue`, and from no other kind of caller but a session."""
+        self._reserved[tenant] = derive_key_for(self._settings.secret_key, f"presence tenant {tenant}")
 
     def is_reserved(self, tenant: str) -> bool:
-        """Whether only tokens of `issue`, and sessions, may name this tenant."""
+        """Whether this tenant is accepted only in tokens of `issue` and in sessions."""
         return tenant in self._reserved
 
     def issue(self, tenant: str, claims: dict[str, Any], lifetime_seconds: float) -> str:
-        """A token of a tenant that was reserved."""
-        now = int(time.time())
-        claims = {"iat": now, "exp": now + int(lifetime_seconds), **claims, "tenant": tenant}
-        return jwt.encode(claims, self._reserved[tenant], algorithm="HS256", headers={"kid": tenant})
+        """Sign a token of a reserved tenant."""
+        return encode({**claims, "tenant": tenant}, self._reserved[tenant], lifetime_seconds, key_id=tenant)
 
-    def _verify(self, token: str) -> Caller:
-        if len(token) > LONGEST_TOKEN:
+    def _find_key(self, token: str) -> tuple[str | None, Any]:
+        """The name of a token's key, and the key. Checks no signature.
+
+        Raises Unauthenticated, which is not to be remembered: the issuer may add a key at any time.
+        """
+        if len(token) > MAX_TOKEN_LENGTH:
             raise Unauthenticated("The token is too long.")
         try:
-            kid = jwt.get_unverified_header(token).get("kid")
-            if kid in self._reserved:
-                claims = _decode(token, self._reserved[kid], ["HS256"])
-                is_in_place = claims["tenant"] == kid
+            key_id = jwt.get_unverified_header(token).get("kid")
+            key = (key_id and self._reserved.get(key_id)) or self._key
+            return key_id, key or self._jwks.find(key_id)  # type: ignore[union-attr]
+        except (jwt.PyJWTError, ValueError, TypeError, RecursionError):
+            raise Unauthenticated(_INVALID) from None
+
+    def _verify(self, token: str, key_id: str | None, key: Any) -> Caller:
+        try:
+            if key_id in self._reserved:
+                claims = _decode(token, key, ["HS256"])
+                may_name_tenant = claims["tenant"] == key_id
             else:
                 settings = self._settings
                 claims = _decode(
                     token,
-                    self._key or self._public_keys.find(kid),  # type: ignore[union-attr]
+                    key,
                     list(settings.jwt_algorithms),
                     audience=settings.jwt_audience,
                     issuer=settings.jwt_issuer,
                 )
-                is_in_place = claims["tenant"] not in self._reserved
-            if not is_in_place:
-                raise Unauthenticated("The tenant is not one that this token may name.")
-            return _caller(claims)
+                may_name_tenant = claims["tenant"] not in self._reserved
+            if not may_name_tenant:
+                raise Unauthenticated("This token may not name this tenant.")
+            return _caller(claims, {*ROLES, *self._settings.hidden_roles})
         except jwt.ExpiredSignatureError:
             raise Unauthenticated("The token has expired.") from None
+        except jwt.ImmatureSignatureError:
+            raise _NotYetValid(_INVALID) from None
         except (jwt.PyJWTError, ValueError, TypeError, RecursionError, OverflowError):
-            raise Unauthenticated("The token is not valid.") from None
+            raise Unauthenticated(_INVALID) from None
+
+
+class _NotYetValid(Unauthenticated):
+    """By its `nbf` or `iat`. It may be valid in a moment, so it must not be remembered as refused."""
+
+
+def _digest(token: str) -> str:
+    return hashlib.blake2b(token.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
 def _decode(
@@ -122,56 +156,70 @@ def _decode(
         options={
             "require": ["sub", "name", "tenant", "exp"],
             "verify_aud": audience is not None,
-            "verify_sub": False,  # PyJWT takes strings only; ours may be an integer
+            "verify_sub": False,  # PyJWT accepts only strings; ours may be an integer
         },
     )
 
 
-def _caller(claims: dict[str, Any]) -> Caller:
-    user_id, name, tenant = claims["sub"], claims["name"], claims["tenant"]
-    if not is_user_id(user_id):
-        raise Unauthenticated(f"The claim sub: {NO_USER_ID}")
-    if not isinstance(name, str):
-        raise Unauthenticated("The claim name must be a string.")
-    if isinstance(tenant, bool) or not isinstance(tenant, int | str) or not 0 < len(str(tenant)) <= 128:
-        raise Unauthenticated("The claim tenant must be 1 to 128 characters.")
-    records = claims.get("records", _EVERY_RECORD)
-    if records is not _EVERY_RECORD and not (
-        isinstance(records, list)
-        and all(isinstance(pattern, str) and _PATTERN.match(pattern) for pattern in records)
-    ):
-        # null as well: whoever has no list to give has not meant every record.
-        raise Unauthenticated("The claim records must be a list of patterns such as flow:*.")
-    for claim in _MOMENTS & claims.keys():
-        if type(claims[claim]) not in (int, float):  # PyJWT reads text too, by Python's rules
-            raise Unauthenticated(f"The claim {claim} must be a number.")
+def _caller(claims: dict[str, Any], roles: set[str]) -> Caller:
+    try:
+        check_claims(claims)
+    except ValueError as error:
+        raise Unauthenticated(str(error)) from None
     expires_at = float(claims["exp"])
-    if expires_at <= time.time():  # the leeway is for clocks that say "not yet"
+    if expires_at <= time.time():  # the leeway is only for `nbf` and `iat`
         raise Unauthenticated("The token has expired.")
+    user_id, name = claims["sub"], clean_name(claims["name"])
+    if agent := _agent(claims.get("act")):
+        agent_id, agent_name = agent
+        user_id, name = AgentId(agent_id, user_id, name), agent_name
     return Caller(
         user_id=user_id,
-        user_name=clean_name(name),
-        tenant=str(tenant),
-        records=None if records is _EVERY_RECORD else tuple(records),
+        user_name=name,
+        tenant=str(claims["tenant"]),
+        records=tuple(claims["records"]) if "records" in claims else None,
         expires_at=expires_at,
         needs_csrf_token=False,
-        # Hosts have roles of their own, which mean nothing here.
-        role=role if (role := claims.get("role")) in ROLES else None,
+        # A host may have roles of its own, which mean nothing here.
+        role=role if isinstance(role := claims.get("role"), str) and role in roles else None,
+        picture=claims.get("picture"),
+        about=claims.get("about"),
     )
 
 
-def issue_token(settings: Settings, claims: dict[str, Any], lifetime_seconds: float) -> str:
-    """Sign a token that this service accepts; for HS algorithms only.
+def _agent(act: Any) -> tuple[str, str] | None:
+    """The program that acts on the user's behalf (RFC 8693), by id and name; None if none is named."""
+    if not isinstance(act, dict):
+        return None
+    agent_id, name = act.get("sub"), act.get("name")
+    if not isinstance(agent_id, str) or not is_user_id(agent_id):
+        return None
+    return agent_id, clean_name(name if isinstance(name, str) and name else agent_id)
 
-    Raises ValueError when the settings verify with a public key.
-    """
+
+def symmetric_algorithm(settings: Settings) -> str:
+    """The algorithm to sign with. Raises ValueError if the settings verify with a public key."""
     algorithm = settings.jwt_algorithms[0]
     if not algorithm.startswith("HS"):
-        raise ValueError(f"{algorithm} tokens are signed by their issuer, not here")
-    now = int(time.time())
-    claims = {"iat": now, "exp": now + int(lifetime_seconds), **claims}
-    if settings.jwt_audience:
-        claims.setdefault("aud", settings.jwt_audience)
-    if settings.jwt_issuer:
-        claims.setdefault("iss", settings.jwt_issuer)
-    return jwt.encode(claims, signing_key(settings), algorithm=algorithm)
+        raise ValueError(f"{algorithm} tokens can be signed only by their issuer")
+    return algorithm
+
+
+def required_claims(settings: Settings) -> dict[str, str]:
+    """The `aud` and `iss` that a token must have."""
+    required = {"aud": settings.jwt_audience, "iss": settings.jwt_issuer}
+    return {claim: value for claim, value in required.items() if value}
+
+
+def issue_token(settings: Settings, claims: dict[str, Any], lifetime_seconds: float) -> str:
+    """Sign these claims as they are, with the key of this service; for HS algorithms only.
+
+    `record_presence.tokens.sign` needs no settings, and refuses what the service would refuse.
+    Raises ValueError if the settings verify with a public key.
+    """
+    return encode(
+        {**required_claims(settings), **claims},
+        signing_key(settings),
+        lifetime_seconds,
+        algorithm=symmetric_algorithm(settings),
+    )
