@@ -2,23 +2,22 @@
 
 from flask import Blueprint, Response
 
-from app.api import schemas
-from app.api.extension import presence
-from app.api.presence import API_PREFIX
-from app.api.requests import (
-    admit,
-    check_record,
+from ..identity.caller import Forbidden
+from ..identity.kept_bytes import bytes_of_claim, bytes_of_save
+from . import schemas
+from .paths import RECORD_PREFIX
+from .requests import (
+    bytes_of,
     load,
     read_body,
     read_body_or_query,
-    read_caller,
     read_document,
     read_query,
+    read_record_call,
 )
-from app.api.responses import success
-from app.identity.caller import Forbidden
+from .responses import success
 
-blueprint = Blueprint("conflicts", __name__, url_prefix=f"{API_PREFIX}/<record_type>/<record_id>")
+blueprint = Blueprint("record_presence_conflicts", __name__, url_prefix=RECORD_PREFIX)
 
 _SAVED = schemas.Saved()
 _SAVED_BY_SERVER = schemas.SavedByServer()
@@ -29,83 +28,98 @@ _TIMELINE_QUERY = schemas.TimelineQuery()
 
 @blueprint.post("/saved")
 def saved(record_type: str, record_id: str) -> Response:
-    """Tell the record's viewers that a new version was saved, and which fields of it.
+    """Announce to the record's viewers that a new version was saved, and which fields changed.
 
-    With a token whose role is `service`, a server tells it in the name of `user`.
-    A version is told once, however often this is called.
+    A server announces it on behalf of `user`, with a token whose role is `service`; its
+    word wins. Anybody else needs a live tab in mode `edit`. A version is announced
+    once, however often this is called.
     """
-    caller = read_caller()
-    check_record(record_type, record_id)
+    call = read_record_call(record_type, record_id)
     document = read_document()
+    caller = call.caller
     is_server = caller.role == "service"
     if not is_server and isinstance(document, dict) and "user" in document:
-        raise Forbidden("Only a token whose role is service may name the user.")
+        raise Forbidden("Only a token whose role is service may name a user.")
     body = load(_SAVED_BY_SERVER if is_server else _SAVED, document)
-    admit(caller, f"{record_type}:{record_id}")
+    field_bytes = bytes_of(body["fields"])
+    call.authorize_and_throttle(field_bytes=0 if is_server else field_bytes)
+    if not is_server:
+        call.kept_bytes.check(caller)
     user = body.get("user") or {"id": caller.user_id, "name": caller.user_name}
-    announced = (
-        presence()
-        .service(caller.tenant)
-        .record_saved(
-            record_type,
-            record_id,
-            body["lock_version"],
-            body["fields"],
-            user["id"],
-            user["name"],
-            body["tab_id"],
-        )
+    result = call.service.announce_save(
+        record_type,
+        record_id,
+        body["lock_version"],
+        body["fields"],
+        user["id"],
+        user["name"],
+        body["tab_id"],
+        told_by="host" if is_server else "viewer",
     )
-    return success({"announced": announced})
+    if result.is_announced and not is_server:
+        call.keep(bytes_of_save(caller, field_bytes))
+    return success({"announced": result.is_announced, **_reason(result.reason)})
 
 
 @blueprint.post("/claim")
 def claim(record_type: str, record_id: str) -> Response:
-    """Say that a tab works on a field. It keeps nobody from anything, and ends with the tab.
+    """Claim a field for a tab. A claim is advisory: it blocks nobody, and ends with the tab.
 
-    Not granted while another tab has it, unless `take_over` says so.
+    Needs a live tab in mode `edit`. Not granted while another tab holds the field, unless
+    `take_over` is true and the field was not taken over a moment ago.
     """
-    caller = read_caller()
-    check_record(record_type, record_id)
+    call = read_record_call(record_type, record_id)
     body = read_body(_CLAIM)
-    admit(caller, f"{record_type}:{record_id}")
-    answer = (
-        presence()
-        .service(caller.tenant)
-        .claim_field(
-            record_type,
-            record_id,
-            body["tab_id"],
-            caller.user_id,
-            body["field"],
-            take_over=body["take_over"],
-        )
+    call.authorize_and_throttle()
+    call.kept_bytes.check(call.caller)
+    result = call.service.claim_field(
+        record_type,
+        record_id,
+        body["tab_id"],
+        call.caller.user_id,
+        body["field"],
+        take_over=body["take_over"],
     )
-    return success({"claimed": answer.is_granted, "claim": answer.claim})
+    if result.is_granted:
+        call.keep(bytes_of_claim(call.caller, bytes_of([body["field"]])))
+    return success(
+        {
+            "claimed": result.is_granted,
+            "claim": result.claim,
+            **_reason(result.reason),
+            **_version(result.version),
+        }
+    )
 
 
 @blueprint.delete("/claim")
 def release(record_type: str, record_id: str) -> Response:
-    """Let a field go. A field that the tab has not claimed is no error.
+    """Release a field. It is no error if the tab has not claimed it.
 
-    Tab id and field may stand in the query instead of the body: some proxies drop a DELETE's body.
+    Tab id and field may be in the query instead of the body, since some proxies drop a DELETE's body.
     """
-    caller = read_caller()
-    check_record(record_type, record_id)
+    call = read_record_call(record_type, record_id)
     body = read_body_or_query(_RELEASE)
-    admit(caller, f"{record_type}:{record_id}")
-    presence().service(caller.tenant).release_field(
-        record_type, record_id, body["tab_id"], caller.user_id, body["field"]
+    call.authorize_and_throttle()
+    result = call.service.release_field(
+        record_type, record_id, body["tab_id"], call.caller.user_id, body["field"]
     )
-    return success({"released": True})
+    return success({"released": True, **_version(result.version)})
 
 
 @blueprint.get("/timeline")
 def timeline(record_type: str, record_id: str) -> Response:
-    """What happened to the record, oldest first: joins, updates, leaves, saves and claims."""
-    caller = read_caller()
-    check_record(record_type, record_id)
+    """List what happened to the record, oldest first: joins, updates, leaves, saves and claims."""
+    call = read_record_call(record_type, record_id)
     query = read_query(_TIMELINE_QUERY)
-    admit(caller, f"{record_type}:{record_id}")
-    page = presence().service(caller.tenant).get_timeline(record_type, record_id, **query)
+    call.authorize_and_throttle(limit=query["limit"])
+    page = call.service.get_timeline(record_type, record_id, **query)
     return success({"entries": page.entries, "next": page.next})
+
+
+def _version(version: str | None) -> dict[str, str]:
+    return {"version": version} if version else {}
+
+
+def _reason(reason: str | None) -> dict[str, str]:
+    return {"reason": reason} if reason else {}

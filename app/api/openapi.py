@@ -7,37 +7,33 @@ from typing import Any, NamedTuple
 
 from apispec import APISpec
 from apispec.ext.marshmallow import MarshmallowPlugin
-from flask import Blueprint, Flask, Response, current_app, json, render_template
+from flask import Flask
 from marshmallow import Schema, fields, validate
 
-from app.api import schemas
-from app.api.headers import secure
-from app.presence.records import RECORD_ID, RECORD_TYPE
-
-# Its own stylesheet and a template of a name of its own: a host has its own.
-blueprint = Blueprint(
-    "openapi",
-    __name__,
-    template_folder="templates",
-    static_folder="static",
-    static_url_path="/api/docs/static",
-)
-
-# Here too, for a host application that gives its pages no policy.
-blueprint.after_request(secure)
+from ..identity.session import CSRF_HEADER
+from ..presence.validation import RECORD_ID_PATTERN, RECORD_TYPE_PATTERN
+from . import schemas
+from .extension import EXTENSION_NAME
 
 _RECORD_PARAMETERS = {
-    "record_type": ("type", RECORD_TYPE, "flow"),
-    "record_id": ("id", RECORD_ID, "12"),
+    "record_type": ("type", RECORD_TYPE_PATTERN, "flow"),
+    "record_id": ("id", RECORD_ID_PATTERN, "12"),
 }
 _EVERYWHERE = (401, 429, 503)
 
 
-class Operation(NamedTuple):
-    """What a route takes and answers: schemas, and the statuses of its own.
+class Tag(NamedTuple):
+    """A group of calls. `description` is Markdown, as are all descriptions of the document."""
 
-    `common` are those that it has like all others; `refusals` say what stands
-    in `data` of a failure, by status.
+    name: str
+    description: str
+
+
+class Operation(NamedTuple):
+    """What a route takes and answers: schemas, and the statuses of its own. Without `data` it is a stream.
+
+    `common` are the statuses that it shares with all others; `refusals` are the
+    schemas of `data` in a failure, by status. `example` is a body.
     """
 
     body: type[Schema] | tuple[type[Schema], ...] | None  # one of several
@@ -46,111 +42,210 @@ class Operation(NamedTuple):
     statuses: tuple[int, ...]
     common: tuple[int, ...] = _EVERYWHERE
     refusals: Mapping[int, type[Schema]] = MappingProxyType({})
+    example: Mapping[str, Any] | None = None
+    tag: Tag = Tag("Application", "Calls of the application that presence is part of.")
 
 
+_PRESENCE = Tag("Presence", "Which tabs have a record open, and who its viewers are.")
+_EVENTS = Tag("Live events", "Every change of the viewers as it happens, without polling.")
+_CONFLICTS = Tag(
+    "Saves and claims", "Who saved which fields, who is working on one, and what happened before."
+)
+_OPERATORS = Tag(
+    "Operators", "Find out why a user is listed, and remove a tab. Needs a token whose role is `operator`."
+)
+_TAB_ID = "tab-7f3c"  # in the examples
+_WRITE_STATUSES = (400, 403, 409, 413, 415, 422)
+
+# In the order of the reference: groups by their first call.
 _OPERATIONS = {
-    "presence.heartbeat": Operation(
-        schemas.Heartbeat, None, schemas.Registered, (400, 403, 409, 413, 415, 422)
-    ),
-    "presence.viewers": Operation(None, schemas.ViewersQuery, schemas.Viewers, (304, 403, 422)),
-    "presence.tabs": Operation(None, None, schemas.Tabs, (403, 422)),
-    "presence.unregister": Operation(
-        schemas.Unregister,
+    "record_presence.heartbeat": Operation(
+        schemas.Heartbeat,
         None,
-        schemas.Unregistered,
-        (400, 403, 409, 413, 415, 422),
+        schemas.Registered,
+        _WRITE_STATUSES,
+        example={
+            "tab_id": _TAB_ID,
+            "mode": "edit",
+            "dirty": True,
+            "active_field": "title",
+            "dirty_fields": ["title"],
+            "base_version": 7,
+            "version": None,
+            "visible": True,
+        },
+        tag=_PRESENCE,
     ),
-    "presence.batch_viewers": Operation(None, schemas.BatchQuery, schemas.Batch, (403, 422)),
-    "presence.signal": Operation(schemas.Signal, None, schemas.Signalled, (400, 403, 409, 413, 415, 422)),
-    "conflicts.saved": Operation(
-        (schemas.Saved, schemas.SavedByServer), None, schemas.Announced, (400, 403, 409, 413, 415, 422)
+    "record_presence.unregister": Operation(
+        schemas.Unregister, None, schemas.Unregistered, _WRITE_STATUSES, tag=_PRESENCE
     ),
-    "conflicts.claim": Operation(schemas.ClaimField, None, schemas.Claimed, (400, 403, 409, 413, 415, 422)),
-    "conflicts.release": Operation(
-        schemas.ReleaseField, None, schemas.Released, (400, 403, 409, 413, 415, 422)
+    "record_presence.viewers": Operation(
+        None, schemas.ViewerPageQuery, schemas.Viewers, (304, 403, 422), tag=_PRESENCE
     ),
-    "conflicts.timeline": Operation(None, schemas.TimelineQuery, schemas.Timeline, (403, 422)),
-    "operators.inspect": Operation(None, None, schemas.Inspection, (403, 422)),
-    "operators.evict": Operation(schemas.EvictTab, None, schemas.Evicted, (400, 403, 413, 415, 422)),
-    "events.events": Operation(None, schemas.EventsQuery, None, (403, 422)),
+    "record_presence.batch_viewers": Operation(
+        None, schemas.BatchQuery, schemas.Batch, (403, 422), tag=_PRESENCE
+    ),
+    "record_presence.tabs": Operation(None, schemas.TabsQuery, schemas.Tabs, (403, 422), tag=_PRESENCE),
+    "record_presence.signal": Operation(
+        schemas.Signal,
+        None,
+        schemas.Signalled,
+        _WRITE_STATUSES,
+        example={"tab_id": _TAB_ID, "kind": "typing", "data": {"field": "title"}},
+        tag=_PRESENCE,
+    ),
+    "record_presence_events.events": Operation(None, schemas.EventsQuery, None, (204, 403, 422), tag=_EVENTS),
+    "record_presence_conflicts.saved": Operation(
+        (schemas.Saved, schemas.SavedByServer),
+        None,
+        schemas.Announced,
+        _WRITE_STATUSES,
+        example={"tab_id": _TAB_ID, "lock_version": 8, "fields": ["title"]},
+        tag=_CONFLICTS,
+    ),
+    "record_presence_conflicts.claim": Operation(
+        schemas.ClaimField,
+        None,
+        schemas.Claimed,
+        _WRITE_STATUSES,
+        example={"tab_id": _TAB_ID, "field": "title", "take_over": False},
+        tag=_CONFLICTS,
+    ),
+    "record_presence_conflicts.release": Operation(
+        schemas.ReleaseField,
+        None,
+        schemas.Released,
+        _WRITE_STATUSES,
+        example={"tab_id": _TAB_ID, "field": "title"},
+        tag=_CONFLICTS,
+    ),
+    "record_presence_conflicts.timeline": Operation(
+        None, schemas.TimelineQuery, schemas.Timeline, (403, 422), tag=_CONFLICTS
+    ),
+    "record_presence_operators.inspect": Operation(
+        None, schemas.TabsQuery, schemas.Inspection, (403, 422), tag=_OPERATORS
+    ),
+    "record_presence_operators.evict": Operation(
+        schemas.EvictTab, None, schemas.Evicted, (400, 403, 413, 415, 422), tag=_OPERATORS
+    ),
 }
-# endpoint -> what its answer is, where that is not the envelope
-_MEDIA_TYPES = {"events.events": "text/event-stream"}
+_EVENT_STREAM = {
+    "description": "A stream of events, which stays open until the client closes it.",
+    "content": {"text/event-stream": {"schema": {"type": "string"}}},
+}
+_FAILURE_SCHEMA = {
+    "type": "object",
+    "required": ["success", "message"],
+    "properties": {
+        "success": {"type": "boolean", "enum": [False]},
+        "message": {"type": "string", "description": "What went wrong, in a sentence."},
+        "errors": {
+            "type": "object",
+            "additionalProperties": {"type": "array", "items": {"type": "string"}},
+            "description": "What is wrong with which field or parameter.",
+        },
+        "data": {"type": "object", "description": "Only where a save was refused: the record as it is now."},
+    },
+}
 _FAILURE = {"$ref": "#/components/schemas/Failure"}
-_MEANING = {
-    304: "Unchanged since the ETag sent in If-None-Match.",
-    400: "The body is not JSON.",
-    401: "No identity, or none that holds.",
-    403: "No CSRF token, or a record, call or field that is not for this caller.",
+_FAILURE_EXAMPLE = {"success": False, "message": "…"}
+_INVALID_EXAMPLE = {**_FAILURE_EXAMPLE, "errors": {"tab_id": ["…"]}}
+_RETRY_AFTER = {
+    "Retry-After": {"description": "Seconds to wait before calling again.", "schema": {"type": "integer"}}
+}
+_STATUS_DESCRIPTIONS = {
+    204: "This server has no streams. Ask with heartbeats, or for the viewers, instead.",
+    304: "Unchanged since the ETag that was sent in `If-None-Match`.",
+    400: "The body is not valid JSON.",
+    401: "The caller did not prove an identity: there is no token or session, or it is invalid or expired.",
+    403: "The caller may not do this: the record, the call or a field is not allowed, or a session's "
+    "CSRF token is missing or wrong.",
     404: "There is no such record.",
     409: "The tab id belongs to another user.",
     413: "The body is too large.",
-    415: "The body is not application/json.",
-    422: "A field or parameter is not valid; `errors` says which.",
-    429: "Too many calls; see Retry-After.",
-    503: "Redis, the keys of the tokens or the demo's database are out of reach; see Retry-After.",
+    415: "The body is not `application/json`.",
+    422: "A field or parameter is invalid. `errors` says which.",
+    429: "Too many calls, or tabs of one record. Call again after `Retry-After` seconds.",
+    503: "Redis, the keys that verify tokens, or the application's database can't be reached. "
+    "Call again after `Retry-After` seconds.",
 }
+_DESCRIPTION = """\
+Who has this record open right now, in which tabs, and who is editing.
+
+Every answer but the event stream is JSON in one envelope: `{"success": true, "data": {…}}` or \
+`{"success": false, "message": "…", "errors": {"field": ["…"]}}`.
+
+The caller's identity and tenant come from a bearer token or a session, never from the body or the URL. \
+To try a call on this page, choose **Authorize** and paste a token. For development, \
+`flask token --sub 42 --name Alice --tenant 1` prints one.
+"""
 
 
 def build_document(app: Flask) -> dict[str, Any]:
-    """The OpenAPI 3.1 document of the service in `app`, and of what else is in `Presence.operations`."""
-    marshmallow = MarshmallowPlugin(schema_name_resolver=lambda schema: _schema_name(schema))
+    """The OpenAPI 3.1 document of the service in `app`, then of what is in `PresenceExtension.operations`.
+
+    The calls and their groups are in the order of the reference.
+    """
+    marshmallow = MarshmallowPlugin()
+    described = {**_OPERATIONS, **app.extensions[EXTENSION_NAME].operations}
+    rules = [
+        (rule, operation)
+        for endpoint, operation in described.items()
+        for rule in sorted(app.url_map.iter_rules(), key=lambda rule: rule.rule)
+        if rule.endpoint == endpoint
+    ]
     spec = APISpec(
         title="Record Presence",
         version="1",
         openapi_version="3.1.0",
-        info={"description": "Who has this record open right now, in which tabs, and who is editing."},
+        info={"description": _DESCRIPTION},
         plugins=[marshmallow],
     )
-    marshmallow.converter.add_attribute_function(_pattern)
-    spec.components.security_scheme("bearer", {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"})
-    spec.components.security_scheme("session", {"type": "apiKey", "in": "cookie", "name": "session"})
-    spec.components.schema(
-        "Failure",
-        {
-            "type": "object",
-            "required": ["success", "message"],
-            "properties": {
-                "success": {"type": "boolean", "enum": [False]},
-                "message": {"type": "string"},
-                "errors": {
-                    "type": "object",
-                    "additionalProperties": {"type": "array", "items": {"type": "string"}},
-                },
-                "data": {"type": "object", "description": "What stands there now, of a refused save."},
-            },
-        },
-    )
-    described = {**_OPERATIONS, **app.extensions["presence"].operations}
-    for rule in sorted(app.url_map.iter_rules(), key=lambda rule: rule.rule):
-        if rule.endpoint in described:
-            path, parameters = _path(rule.rule)
-            method = next(
-                method for method in sorted(rule.methods or ()) if method not in {"HEAD", "OPTIONS"}
-            )
-            operation = _operation(app, rule.endpoint, described[rule.endpoint], parameters)
-            spec.path(path, operations={method.lower(): operation})
+    converter: Any = marshmallow.converter  # made by the spec; apispec has no types
+    converter.add_attribute_function(_pattern)
+    _add_security_schemes(spec, app)
+    spec.components.schema("Failure", _FAILURE_SCHEMA)
+    for tag in dict.fromkeys(operation.tag for _, operation in rules):
+        spec.tag(tag._asdict())
+    for rule, operation in rules:
+        path, parameters = _path(rule.rule)
+        method = next(method for method in sorted(rule.methods or ()) if method not in {"HEAD", "OPTIONS"})
+        spec.path(path, operations={method.lower(): _operation(app, rule.endpoint, operation, parameters)})
     return spec.to_dict()
 
 
-def _schema_name(schema: Any) -> str:
-    from apispec.ext.marshmallow.common import resolve_schema_cls
+def _add_security_schemes(spec: APISpec, app: Flask) -> None:
+    bearer = {
+        "type": "http",
+        "scheme": "bearer",
+        "bearerFormat": "JWT",
+        "description": "A signed JWT with `sub`, `name`, `tenant` and `exp`.",
+    }
+    session = {
+        "type": "apiKey",
+        "in": "cookie",
+        "name": app.config["SESSION_COOKIE_NAME"],
+        "description": "The cookie of a signed-in user, which the browser sends by itself. "
+        f"Every call that is not a GET also needs the header `{CSRF_HEADER}`.",
+    }
+    spec.components.security_scheme("bearer", bearer)
+    spec.components.security_scheme("session", session)
 
-    return resolve_schema_cls(schema).__name__
 
-
-def _pattern(_converter: Any, field: fields.Field, **_: Any) -> dict[str, str]:
+def _pattern(_converter: Any, field: "fields.Field[Any]", **_: Any) -> dict[str, str]:
     patterns = [check.regex for check in field.validators if isinstance(check, validate.Regexp)]
     return {"pattern": _whole(patterns[0])} if patterns else {}
 
 
-def _whole(pattern: re.Pattern[str]) -> str:
+def _whole(pattern: re.Pattern[Any]) -> str:
     """The pattern for JSON Schema, which searches and knows no \\Z."""
-    return f"^{pattern.pattern.removesuffix(schemas.END)}$"
+    return f"^{pattern.pattern.removesuffix(schemas.PATTERN_END)}$"
 
 
 def _path(rule: str) -> tuple[str, list[dict[str, Any]]]:
     parameters = []
+    schema: dict[str, Any]
+    example: str | int
     for converter, argument in re.findall(r"<(?:(int):)?(\w+)>", rule):
         if converter:
             name, schema, example = argument, {"type": "integer", "minimum": 0}, 12
@@ -167,68 +262,54 @@ def _path(rule: str) -> tuple[str, list[dict[str, Any]]]:
 def _operation(
     app: Flask, endpoint: str, described: Operation, parameters: list[dict[str, Any]]
 ) -> dict[str, Any]:
-    body, query, data, statuses, common, refusals = described
-    view = app.view_functions[endpoint]
-    summary, _, description = (view.__doc__ or "").strip().partition("\n")
+    docstring = " ".join((app.view_functions[endpoint].__doc__ or "").split())
+    summary, _, description = docstring.partition(". ")
+    query = [{"in": "query", "schema": described.query}] if described.query else []
     operation: dict[str, Any] = {
         "operationId": endpoint.rpartition(".")[2],
-        "summary": summary,
+        "tags": [described.tag.name],
+        "summary": summary.removesuffix("."),
         "security": [{"bearer": []}, {"session": []}],
-        "parameters": parameters + ([{"in": "query", "schema": query}] if query else []),
-        "responses": {
-            "200": {
-                "description": "Done.",
-                "content": {
-                    "application/json": {
-                        "schema": {
-                            "type": "object",
-                            "required": ["success", "data"],
-                            "properties": {"success": {"type": "boolean", "enum": [True]}, "data": data},
-                        }
-                    }
-                },
-            }
-        },
+        "parameters": parameters + query,
+        "responses": _responses(described),
     }
-    if media_type := _MEDIA_TYPES.get(endpoint):
-        operation["responses"]["200"]["content"] = {media_type: {"schema": {"type": "string"}}}
-    if description.strip():
-        operation["description"] = " ".join(description.split())
-    if body:
+    if description:
+        operation["description"] = description
+    if body := described.body:
         schema = {"anyOf": list(body)} if isinstance(body, tuple) else body
-        content = {"application/json": {"schema": schema}}
-        operation["requestBody"] = {"required": True, "content": content}
-    for status in sorted({*statuses, *common}):
-        answer: dict[str, Any] = {"description": _MEANING[status]}
-        if refusal := refusals.get(status):
-            answer["description"] = " ".join((refusal.__doc__ or "").split())
-            schema = {
-                "allOf": [_FAILURE, {"type": "object", "required": ["data"], "properties": {"data": refusal}}]
-            }
-            answer["content"] = {"application/json": {"schema": schema}}
-        elif status >= 400:
-            answer["content"] = {"application/json": {"schema": _FAILURE}}
-        if status in {429, 503}:
-            answer["headers"] = {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}}
-        operation["responses"][str(status)] = answer
+        operation["requestBody"] = {"required": True, "content": _json(schema, described.example)}
     return operation
 
 
-def _document() -> dict[str, Any]:
-    state = current_app.extensions["presence"]
-    if state.openapi_document is None:
-        state.openapi_document = build_document(current_app)
-    return state.openapi_document
+def _responses(described: Operation) -> dict[str, dict[str, Any]]:
+    responses = {"200": _success(described.data) if described.data else _EVENT_STREAM}
+    for status in sorted({*described.statuses, *described.common}):
+        responses[str(status)] = _failure(status, described.refusals.get(status))
+    return responses
 
 
-@blueprint.get("/api/docs")
-def docs() -> str:
-    """The document as a page; it needs no internet and no script."""
-    document = _document()
-    return render_template("presence/docs.html", document=document, dump=json.dumps)
+def _success(data: type[Schema]) -> dict[str, Any]:
+    envelope = {
+        "type": "object",
+        "required": ["success", "data"],
+        "properties": {"success": {"type": "boolean", "enum": [True]}, "data": data},
+    }
+    return {"description": "Success.", "content": _json(envelope)}
 
 
-@blueprint.get("/api/docs/openapi.json")
-def openapi_json() -> Response:
-    """The document itself."""
-    return Response(json.dumps(_document()), mimetype="application/json")
+def _failure(status: int, refusal: type[Schema] | None) -> dict[str, Any]:
+    answer: dict[str, Any] = {"description": _STATUS_DESCRIPTIONS[status]}
+    if refusal:
+        answer["description"] = " ".join((refusal.__doc__ or "").split())
+        data = {"type": "object", "required": ["data"], "properties": {"data": refusal}}
+        answer["content"] = _json({"allOf": [_FAILURE, data]})
+    elif status >= 400:
+        answer["content"] = _json(_FAILURE, _INVALID_EXAMPLE if status == 422 else _FAILURE_EXAMPLE)
+    if status in {429, 503}:
+        answer["headers"] = _RETRY_AFTER
+    return answer
+
+
+def _json(schema: Any, example: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    content = {"schema": schema, "example": example} if example else {"schema": schema}
+    return {"application/json": content}

@@ -1,53 +1,51 @@
-"""Calls of operators, with a token whose role is `operator`."""
+"""Calls for operators, with a token whose role is `operator`."""
 
-from flask import Blueprint, Response
+from typing import Any
 
-from app.api import schemas
-from app.api.extension import presence
-from app.api.presence import API_PREFIX
-from app.api.requests import admit, check_record, read_body, read_caller
-from app.api.responses import success
-from app.identity.caller import Caller, Forbidden
+from flask import Blueprint, Response, request
 
-blueprint = Blueprint("operators", __name__, url_prefix=f"{API_PREFIX}/<record_type>/<record_id>")
+from . import schemas
+from .paths import RECORD_PREFIX
+from .requests import ARRIVED_US, read_body, read_query, read_record_call
+from .responses import success
+
+blueprint = Blueprint("record_presence_operators", __name__, url_prefix=RECORD_PREFIX)
 
 _EVICT = schemas.EvictTab()
+_TABS_QUERY = schemas.TabsQuery()
 
 
 @blueprint.get("/inspect")
 def inspect(record_type: str, record_id: str) -> Response:
-    """Why is she shown? Every tab of the record with its last heartbeat and what is left of its lease.
+    """Explain why each user is listed: every tab with its last heartbeat and what is left of its lease.
 
-    Also what lies in Redis and is not shown. Changes nothing.
+    Includes whatever is in Redis and not listed. Changes nothing. Where the list is cut, at
+    `limit` or at 700 KB, `next` is the `after` of the rest.
     """
-    caller = _operator()
-    check_record(record_type, record_id)
-    admit(caller, f"{record_type}:{record_id}")
-    inspection = presence().service(caller.tenant).inspect(record_type, record_id)
-    return success({"version": inspection["version"], "tabs": inspection["tabs"]})
+    call = read_record_call(record_type, record_id, role="operator")
+    query = read_query(_TABS_QUERY)
+    call.authorize_and_throttle()
+    inspection = call.service.inspect(record_type, record_id, **query)
+    data: dict[str, Any] = {"version": inspection["version"], "tabs": inspection["tabs"]}
+    if inspection["next"] is not None:
+        data["next"] = inspection["next"]
+    return success(data)
 
 
 @blueprint.post("/evict")
 def evict(record_type: str, record_id: str) -> Response:
-    """Remove anybody's tab at once. The viewers are told that she was evicted.
+    """Remove any user's tab at once. The viewers are told that the user was evicted.
 
     A page that is still open comes back with its next heartbeat.
     """
-    caller = _operator()
-    check_record(record_type, record_id)
+    call = read_record_call(record_type, record_id, role="operator")
     body = read_body(_EVICT)
-    admit(caller, f"{record_type}:{record_id}")
-    evicted = (
-        presence()
-        .service(caller.tenant)
-        .remove_presence(record_type, record_id, body["tab_id"], reason="evicted")
+    call.authorize_and_throttle()
+    evicted = call.service.remove_presence(
+        record_type,
+        record_id,
+        body["tab_id"],
+        reason="evicted",
+        arrived_us=request.environ.get(ARRIVED_US),
     )
     return success({"evicted": evicted})
-
-
-def _operator() -> Caller:
-    """Raises Forbidden for everybody else."""
-    caller = read_caller()
-    if caller.role != "operator":
-        raise Forbidden("This is for operators.")
-    return caller

@@ -1,49 +1,74 @@
 """The presence blueprint: read the request, ask the service, answer in the envelope."""
 
 import hashlib
+import re
 import time
 from typing import Any
 
 from flask import Blueprint, Response, request
 from werkzeug.http import parse_etags
 
-from app.api import schemas
-from app.api.extension import presence
-from app.api.quick import QuickSchema
-from app.api.requests import (
-    admit,
-    check_access,
-    check_record,
+from ..identity.caller import Caller
+from ..identity.kept_bytes import ENTRY_COPIES
+from ..presence.codec import encode_user_id
+from ..presence.limits import DEFAULT_LIMIT, Quota
+from ..presence.records import quote_tenant
+from ..presence.results import ViewerList
+from ..presence.viewers import Viewer
+from . import schemas
+from .extension import current_extension
+from .fast_schema import FastSchema
+from .paths import API_PREFIX
+from .requests import (
+    ARRIVED_US,
+    RecordCall,
+    authenticate,
+    authorize_and_throttle,
+    bytes_of,
     read_body,
     read_body_or_query,
-    read_caller,
     read_query,
+    read_record_call,
+    read_sent_at,
 )
-from app.api.responses import success, unchanged
-from app.identity.caller import Caller
-from app.presence.records import Viewer, quote_tenant, user_key
-from app.presence.service import ViewerList
+from .responses import not_modified, success
 
-API_PREFIX = "/api/v1/presence"
+# A page that keeps its token until the very end has the next one only after that: until its heartbeat
+# arrives, the tab must not expire, or others would see it leave and its claims would be lost.
+MIN_LEASE_SECONDS = 10.0
+MAX_ETAGS_LENGTH = 1024  # characters in If-None-Match; a browser sends one ETag of ours, of about 40
 
-blueprint = Blueprint("presence", __name__, url_prefix=API_PREFIX)
+# That a compressing proxy or middleware adds to an ETag: -gzip, --gzip, ;gzip, :br.
+_ENCODING_SUFFIX = re.compile(r"[-:;]{1,2}(gzip|br|zstd|deflate)\Z")
 
-_HEARTBEAT = QuickSchema(schemas.Heartbeat())
+blueprint = Blueprint("record_presence", __name__, url_prefix=API_PREFIX)
+
+_HEARTBEAT = FastSchema(schemas.Heartbeat())
 _UNREGISTER = schemas.Unregister()
 _SIGNAL = schemas.Signal()
-_VIEWERS_QUERY = schemas.ViewersQuery()
+_VIEWERS_QUERY = schemas.ViewerPageQuery()
+_TABS_QUERY = schemas.TabsQuery()
 _BATCH_QUERY = schemas.BatchQuery()
 
 
 @blueprint.post("/<record_type>/<record_id>/heartbeat")
 def heartbeat(record_type: str, record_id: str) -> Response:
-    """Say that a tab has the record open, and what it is doing."""
-    caller = read_caller()
-    check_record(record_type, record_id)
+    """Say that a tab has the record open, and what its user is doing."""
+    call = read_record_call(record_type, record_id)
     body = read_body(_HEARTBEAT)
-    check_access(caller, f"{record_type}:{record_id}")
-    state = presence()
-    result = state.service(caller.tenant).update_presence(
+    sent_at = read_sent_at(body)
+    caller, field_bytes = call.caller, bytes_of(body["dirty_fields"])
+    quota = call.authorize_and_quota(field_bytes=field_bytes)
+    seconds_left = _seconds_left(caller)
+    if caller.role is not None and caller.role in current_extension().settings.hidden_roles:
+        return _hidden_heartbeat(call, record_type, record_id, body, quota)
+    lease_seconds = None if seconds_left is None else max(seconds_left, MIN_LEASE_SECONDS)
+    if caller.is_agent:
+        agent_seconds = current_extension().settings.agent_ttl_seconds
+        lease_seconds = agent_seconds if lease_seconds is None else min(lease_seconds, agent_seconds)
+        seconds_left = agent_seconds if seconds_left is None else min(seconds_left, agent_seconds)
+    may_join = not call.tenant_memory.is_full(caller.tenant)
+    result = call.service.update_presence(
         record_type,
         record_id,
         body["tab_id"],
@@ -55,106 +80,152 @@ def heartbeat(record_type: str, record_id: str) -> Response:
         dirty_fields=body["dirty_fields"],
         base_version=body.get("base_version"),
         visible=body["visible"],
+        active=body.get("active"),
+        profile=caller.profile,
         list_viewers="version" in body,
         known_version=body.get("version"),
-        lease_seconds=_seconds_left(caller),
-        quota=state.throttle.quota(caller),
+        lease_seconds=lease_seconds,
+        quota=quota,
+        may_join=may_join,
+        is_logged=call.kept_bytes.has_room(caller),
+        arrived_us=request.environ.get(ARRIVED_US),
+        sent_at=sent_at,
     )
-    data = {
+    profile_bytes = len(caller.profile.text) if caller.profile else 0
+    call.tenant_memory.count_tab(caller.tenant, field_bytes + profile_bytes)
+    if result.timeline_bytes:
+        call.keep(ENTRY_COPIES * result.timeline_bytes)
+    data: dict[str, Any] = {
         "registered": True,
         "version": result.version,
-        "heartbeat_seconds": state.settings.heartbeat_seconds,
+        "heartbeat_seconds": call.heartbeat_seconds(seconds_left),
     }
+    if result.left_out:
+        data["left_out"] = result.left_out
     if result.viewers is not None:
-        data["viewers"], data["total"] = result.viewers, result.total
-        data.update(_notes_data(result, body["tab_id"]))
+        data.update(_viewers_data(result))
+        data.update(_conflict_data(result, body["tab_id"]))
         if result.is_unconfirmed:
             data["unconfirmed"] = True
     return success(data)
 
 
-@blueprint.get("/<record_type>/<record_id>/viewers")
-def viewers(record_type: str, record_id: str) -> Response:
-    """List who has the record open, first arrival first."""
-    caller = read_caller()
-    check_record(record_type, record_id)
-    query = read_query(_VIEWERS_QUERY)
-    check_access(caller, f"{record_type}:{record_id}")
-    mark = _mark_of(caller)
-    state = presence()
-    result = state.service(caller.tenant).list_viewers(
+def _hidden_heartbeat(
+    call: RecordCall, record_type: str, record_id: str, body: dict[str, Any], quota: Quota | None
+) -> Response:
+    """The answer to a user whom nobody is to see: nothing of the heartbeat is stored."""
+    result = call.service.list_viewers(
         record_type,
         record_id,
-        without_user=None if query["include_self"] else caller.user_id,
-        known_version=_version_in(request.headers.get("If-None-Match"), mark),
+        known_version=body.get("version"),
+        limit=DEFAULT_LIMIT if "version" in body else 1,
+        quota=quota,
+    )
+    data: dict[str, Any] = {
+        "registered": False,
+        "version": result.version,
+        "heartbeat_seconds": call.heartbeat_seconds(_seconds_left(call.caller)),
+    }
+    if "version" in body and result.viewers is not None:
+        data.update(_viewers_data(result))
+        data.update(_conflict_data(result, body["tab_id"]))
+    return success(data)
+
+
+@blueprint.get("/<record_type>/<record_id>/viewers")
+def viewers(record_type: str, record_id: str) -> Response:
+    """List who has the record open, first arrival first.
+
+    Where the list is cut, at `limit` or at 1 MB, `next` is the `after` of the rest.
+    """
+    call = read_record_call(record_type, record_id)
+    query = read_query(_VIEWERS_QUERY)
+    quota = call.authorize_and_quota(limit=query["limit"])
+    suffix = _etag_suffix(call.caller)
+    result = call.service.list_viewers(
+        record_type,
+        record_id,
+        without_user=None if query["include_self"] else call.caller.user_id,
+        known_version=_version_in(request.headers.get("If-None-Match"), suffix),
         limit=query["limit"],
-        quota=state.throttle.quota(caller),
+        after=query["after"],
+        quota=quota,
     )
     headers = (
-        ("ETag", f'W/"{result.version}-{mark}"'),
+        ("ETag", f'W/"{result.version}-{suffix}"'),
         ("Cache-Control", "private, no-cache"),
         ("Vary", "Authorization, Cookie"),
     )
-    return unchanged(headers) if result.viewers is None else success(_viewers_data(result), headers)
+    return not_modified(headers) if result.viewers is None else success(_viewers_data(result), headers)
 
 
 @blueprint.get("/<record_type>/<record_id>/tabs")
 def tabs(record_type: str, record_id: str) -> Response:
-    """List every live tab of the record."""
-    caller = read_caller()
-    check_record(record_type, record_id)
-    admit(caller, f"{record_type}:{record_id}")
-    return success({"tabs": presence().service(caller.tenant).get_presence(record_type, record_id)})
+    """List the live tabs of the record, those first whose leases end first.
+
+    Where the list is cut, at `limit` or at 150 KB, `next` is the `after` of the rest.
+    """
+    call = read_record_call(record_type, record_id)
+    query = read_query(_TABS_QUERY)
+    call.authorize_and_throttle()
+    page = call.service.list_tabs(record_type, record_id, **query)
+    data: dict[str, Any] = {"tabs": page.tabs}
+    if page.next is not None:
+        data["next"] = page.next
+    return success(data)
 
 
 @blueprint.delete("/<record_type>/<record_id>/unregister")
 def unregister(record_type: str, record_id: str) -> Response:
-    """Say goodbye: the tab is gone at once. A tab that is already gone is no error.
+    """Remove a tab at once, because it is closing. It is no error if the tab is already gone.
 
-    The tab id may stand in the query instead of the body: some proxies drop a DELETE's body.
+    The tab id may be in the query instead of the body, since some proxies drop a DELETE's body. A
+    heartbeat that was made before this call and arrives after it does not bring the tab back.
     """
-    caller = read_caller()
-    check_record(record_type, record_id)
+    call = read_record_call(record_type, record_id)
     body = read_body_or_query(_UNREGISTER)
-    admit(caller, f"{record_type}:{record_id}")
-    presence().service(caller.tenant).remove_presence(
-        record_type, record_id, body["tab_id"], user_id=caller.user_id
+    call.authorize_and_throttle()
+    call.service.remove_presence(
+        record_type,
+        record_id,
+        body["tab_id"],
+        user_id=call.caller.user_id,
+        arrived_us=request.environ.get(ARRIVED_US),
+        sent_at=body.get("sent_at"),
     )
     return success({"unregistered": True})
 
 
 @blueprint.post("/<record_type>/<record_id>/signal")
 def signal(record_type: str, record_id: str) -> Response:
-    """Tell the record's streams what a tab is doing just now: typing, or where its cursor is.
+    """Send the record's streams what a tab is doing right now: typing, or where its cursor is.
 
-    Nothing of it is stored. Signals are limited apart from the other calls.
+    Nothing is stored. Signals have a rate limit of their own.
     """
-    caller = read_caller()
-    check_record(record_type, record_id)
+    call = read_record_call(record_type, record_id, is_signal=True)
     body = read_body(_SIGNAL)
-    check_access(caller, f"{record_type}:{record_id}")
-    state = presence()
-    relayed = state.service(caller.tenant).send_signal(
+    quota = call.authorize_and_quota()
+    relayed = call.service.send_signal(
         record_type,
         record_id,
         body["tab_id"],
-        caller.user_id,
-        caller.user_name,
+        call.caller.user_id,
+        call.caller.user_name,
         body["kind"],
         body["data"],
-        quota=state.signal_throttle.quota(caller),
+        quota=quota,
     )
     return success({"relayed": relayed})
 
 
 @blueprint.get("/viewers")
 def batch_viewers() -> Response:
-    """List the viewers of up to 100 records, oneself left out."""
-    caller = read_caller()
+    """List the viewers of up to 100 records, without the caller."""
+    caller = authenticate()
     names = list(dict.fromkeys(read_query(_BATCH_QUERY)["record"]))
-    admit(caller, *names)
+    authorize_and_throttle(caller, *names)
     lists = (
-        presence()
+        current_extension()
         .service(caller.tenant)
         .list_viewers_of([tuple(name.split(":")) for name in names], without_user=caller.user_id)
     )
@@ -163,36 +234,47 @@ def batch_viewers() -> Response:
 
 
 def _viewers_data(result: ViewerList) -> dict[str, str | int | list[Viewer] | None]:
-    return {"viewers": result.viewers, "total": result.total, "version": result.version}
+    data: dict[str, str | int | list[Viewer] | None]
+    data = {"viewers": result.viewers, "total": result.total, "version": result.version}
+    if result.next is not None:
+        data["next"] = result.next
+    return data
 
 
-def _notes_data(result: ViewerList, tab_id: str) -> dict[str, Any]:
-    """What there is to tell besides the viewers; a tab is not told of its own saves."""
+def _conflict_data(result: ViewerList, tab_id: str) -> dict[str, Any]:
+    """Saves, claims and forecast, where there are any; a tab's own saves are left out."""
     data: dict[str, Any] = {}
-    if saved := [save for save in result.notes.saves if save["tab_id"] != tab_id]:
-        data["saved"] = saved
-    if result.notes.claims:
-        data["claims"] = result.notes.claims
+    if result.conflicts:
+        if saved := [save for save in result.conflicts.saves if save["tab_id"] != tab_id]:
+            data["saved"] = saved
+        if result.conflicts.claims:
+            data["claims"] = result.conflicts.claims
     if result.forecast is not None:
         data["forecast"] = result.forecast
     return data
 
 
 def _seconds_left(caller: Caller) -> float | None:
-    """A lease ends no later than the proof that it was given for."""
-    return None if caller.expires_at is None else max(0.001, caller.expires_at - time.time())
+    """Until the caller's proof expires; None if it does not expire."""
+    return None if caller.expires_at is None else caller.expires_at - time.time()
 
 
-def _mark_of(caller: Caller) -> str:
-    """What tells this caller's ETags for this URL from others' of the same version: who is left out."""
-    asker = f"{quote_tenant(caller.tenant)} {user_key(caller.user_id)} {request.query_string!r}"
+def _etag_suffix(caller: Caller) -> str:
+    """Sets this caller's ETags for this URL apart from others' for the same version.
+
+    Lists of the same version differ in which user is left out.
+    """
+    asker = f"{quote_tenant(caller.tenant)} {encode_user_id(caller.user_id)} {request.query_string!r}"
     return hashlib.blake2s(asker.encode(), digest_size=4).hexdigest()
 
 
-def _version_in(etags: str | None, mark: str) -> str | None:
-    """The version of an ETag that we gave to this caller for this URL."""
-    for tag in parse_etags(etags).as_set(include_weak=True) if etags else ():
-        version, _, tag_mark = (tag or "").rpartition("-")  # werkzeug reads "" as None
-        if version and tag_mark == mark:
+def _version_in(etags: str | None, suffix: str) -> str | None:
+    """The version in an ETag that this caller was given for this URL."""
+    if not etags or len(etags) > MAX_ETAGS_LENGTH:
+        return None
+    for tag in parse_etags(etags).as_set(include_weak=True):
+        own_tag = _ENCODING_SUFFIX.sub("", tag or "")  # werkzeug reads "" as None
+        version, _, tag_suffix = own_tag.rpartition("-")
+        if version and tag_suffix == suffix:
             return version
     return None

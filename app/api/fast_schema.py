@@ -1,24 +1,25 @@
-"""Load what is plainly right without asking marshmallow.
+"""Load plainly valid documents without marshmallow.
 
-marshmallow's bookkeeping costs five times what its validators do, on every
-heartbeat. The rules are read off the schema, so that there are no others; what
-is not plainly right goes to the schema, which says what is wrong.
+On every heartbeat, marshmallow's bookkeeping costs five times as much as its
+validators. The rules are taken from the schema itself, so there is only one set
+of them; a document that is not plainly valid goes to the schema, which says what
+is wrong.
 """
 
 from typing import Any
 
 from marshmallow import RAISE, Schema, ValidationError, fields, missing
 
-from app.api.schemas import StrictBoolean, StrictInteger
+from .schemas import BoundedList, SentAt, StrictBoolean, StrictInteger
 
-_PLAIN = {fields.String: str, StrictBoolean: bool, StrictInteger: int}
+_PLAIN = {fields.String: str, StrictBoolean: bool, StrictInteger: int, SentAt: int}
 
 
-class QuickSchema:
-    """A schema of plain fields. `load` is the schema's own, in a fifth of the time."""
+class FastSchema:
+    """A schema of plain fields, whose `load` takes a fifth of the time of the schema's own."""
 
     def __init__(self, schema: Schema) -> None:
-        """Raises TypeError for a schema that does more than check plain fields one by one."""
+        """Raises TypeError for a schema that does more than check plain fields one at a time."""
         if schema.unknown != RAISE or schema.partial or any(schema._hooks.values()):
             raise TypeError(f"{type(schema).__name__} is not plain")
         self._schema = schema
@@ -31,16 +32,17 @@ class QuickSchema:
         }
 
     def load(self, document: Any) -> dict[str, Any]:
-        """What the schema makes of it. Raises ValidationError."""
-        return self._load(document) or self._schema.load(document)
+        """The document as the schema would load it. Raises ValidationError."""
+        loaded: dict[str, Any] = self._load_fast(document) or self._schema.load(document)
+        return loaded
 
-    def _load(self, document: Any) -> dict[str, Any] | None:
-        """None where the schema has to say what is wrong."""
-        if type(document) is not dict or not self._required <= document.keys():
+    def _load_fast(self, document: Any) -> dict[str, Any] | None:
+        """None where only the schema can tell whether the document is valid."""
+        if type(document) is not dict or len(document) > len(self._rules):
+            return None
+        if not self._required <= document.keys():
             return None
         loaded = self._defaults | document
-        if len(loaded) > len(self._rules):
-            return None
         try:
             for name, value in document.items():
                 kind, validators, may_be_none = self._rules[name]
@@ -55,8 +57,8 @@ class QuickSchema:
         return loaded
 
 
-def _rule(name: str, field: fields.Field) -> tuple[type, list[Any], bool]:
-    if type(field) is fields.List:
+def _rule(name: str, field: "fields.Field[Any]") -> tuple[type, list[Any], bool]:
+    if type(field) is BoundedList:
         return list, [*field.validators, _each(_rule(name, field.inner))], field.allow_none
     if type(field) not in _PLAIN or field.data_key or field.attribute or callable(field.load_default):
         raise TypeError(f"the field {name} is not plain")
@@ -64,7 +66,7 @@ def _rule(name: str, field: fields.Field) -> tuple[type, list[Any], bool]:
 
 
 def _each(rule: tuple[type, list[Any], bool]) -> Any:
-    """What looks at every item of a list."""
+    """A validator of every item of a list."""
     kind, validators, _ = rule
 
     def validate(items: list[Any]) -> None:
