@@ -1,4 +1,4 @@
-"""`flask presence`: what operators ask in a terminal. See app/deploy/README.md."""
+"""The commands `presence …`, for operators in a terminal. See app/deploy/README.md."""
 
 import contextlib
 import functools
@@ -11,33 +11,34 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import click
-from flask import current_app
 from flask.cli import AppGroup
 
-from app.presence.errors import InvalidPresence, PresenceError, StoreUnavailable
-from app.presence.records import Record, record_errors
-from app.presence.service import RecordPresenceService
-from app.presence.streams import Event, StreamEnded
-from app.presence.timeline import Entry
+from ..api.extension import current_extension
+from ..presence.errors import InvalidPresence, PresenceError, StoreUnavailable
+from ..presence.inspection import InspectedTab
+from ..presence.records import Record
+from ..presence.service import RecordPresenceService
+from ..presence.streaming.events import Event
+from ..presence.streaming.stream import StreamEnded
+from ..presence.timeline import Entry
+from ..presence.validation import record_errors
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from app.api.extension import Presence
-
-PAGE = 1000  # entries in one call
-LOOK_SECONDS = 1.0  # leases run down though nothing is pushed
-WIDE = 250  # characters of a line that no terminal shows
-LISTED = 1000  # viewers in a snapshot
+TIMELINE_PAGE_SIZE = 1000  # entries in one call
+REFRESH_SECONDS = 1.0  # leases run out even when nothing is published
+PLAIN_WIDTH = 250  # characters in a line where there is no terminal
+MAX_LISTED_VIEWERS = 1000  # in a snapshot
 _JOINERS = "\u200c\u200d"  # within words and emoji
 
 
-class _Unseen(click.ClickException):
+class _NoSharedRedis(click.ClickException):
     exit_code = 2
 
 
-class _RecordName(click.ParamType):
+class _RecordName(click.ParamType):  # type: ignore[type-arg]  # generic only since click 8.2
     """`type:id`."""
 
     name = "type:id"
@@ -53,22 +54,22 @@ presence_commands = AppGroup("presence", help="Who has a record open, and why: f
 
 
 def _command(name: str) -> Callable[[Callable[..., None]], click.Command]:
-    """A command about one record. It is given the service of the tenant and the record's name."""
+    """A command about one record. It gets the service of the tenant, and the record."""
 
     def decorate(run: Callable[..., None]) -> click.Command:
         @functools.wraps(run)
         def command(record: tuple[str, str], tenant: str, **options: Any) -> None:
-            state: Presence = current_app.extensions["presence"]
-            if state.settings.redis_url is None:
-                raise _Unseen(
-                    "REDIS_URL is not set. Presence then lives in the memory of the process that serves, and "
-                    "no other process can see it. Set REDIS_URL as the service has it."
+            extension = current_extension()
+            if extension.settings.redis_url is None:
+                raise _NoSharedRedis(
+                    "REDIS_URL is not set. Without it presence is kept in the memory of the server process, "
+                    "where no other process can see it. Set REDIS_URL as for the service."
                 )
             try:
                 with _quiet_log():
-                    run(state.service(tenant), Record(tenant, *record), **options)
+                    run(extension.service(tenant), Record(tenant, *record), **options)
             except KeyboardInterrupt:
-                click.echo(err=True)  # below what the terminal shows of the key
+                click.echo(err=True)  # a new line after the ^C that the terminal shows
             except InvalidPresence as error:
                 raise click.UsageError(str(error)) from None
             except PresenceError as error:
@@ -83,7 +84,7 @@ def _command(name: str) -> Callable[[Callable[..., None]], click.Command]:
 
 @contextlib.contextmanager
 def _quiet_log() -> Iterator[None]:
-    """A command says itself what goes wrong, in one line; the service's log would say it four times."""
+    """A command reports an error itself, in one line; the service's log would repeat it four times."""
     logger = logging.getLogger("presence")
     level = logger.level
     logger.setLevel(logging.CRITICAL + 1)
@@ -95,8 +96,8 @@ def _quiet_log() -> Iterator[None]:
 
 @_command("who")
 def who(service: RecordPresenceService, record: Record) -> None:
-    """Who has the record open, first arrival first."""
-    table = _table("user", "id", "tabs", "mode", "unsaved", "fields in use")
+    """List who has the record open, first arrival first."""
+    table = _table("user", "id", "tabs", "mode", "unsaved", "fields in use", "since")
     for viewer in service.get_unique_viewers(record.type, record.id):
         table.add_row(
             *_cells(
@@ -106,6 +107,7 @@ def who(service: RecordPresenceService, record: Record) -> None:
                 viewer["mode"],
                 _unsaved(viewer["has_dirty_tab"], viewer.get("dirty_fields")),
                 ", ".join(viewer["active_fields"]),
+                viewer["since"] + (", away" if viewer["away"] else ""),
             )
         )
     _show(table, f"Nobody has {record.name} open.")
@@ -113,14 +115,14 @@ def who(service: RecordPresenceService, record: Record) -> None:
 
 @_command("why")
 def why(service: RecordPresenceService, record: Record) -> None:
-    """Why is she shown? Every tab with its last heartbeat and its lease. Changes nothing."""
-    _show(_tabs_table(service, record), f"There is nothing of {record.name} in Redis.")
+    """Explain why each user is listed: every tab with its lease. Changes nothing."""
+    _show(_tabs_table(service, record), f"Redis holds nothing about {record.name}.")
 
 
 @_command("evict")
 @click.argument("tab_id", metavar="TAB")
 def evict(service: RecordPresenceService, record: Record, tab_id: str) -> None:
-    """Remove a tab at once; the viewers are told that it was evicted.
+    """Remove a tab at once; the viewers are told that the user was evicted.
 
     A page that is still open comes back with its next heartbeat.
     """
@@ -130,15 +132,15 @@ def evict(service: RecordPresenceService, record: Record, tab_id: str) -> None:
 
 
 @_command("timeline")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
-@click.option("--follow", is_flag=True, help="Go on with what happens from now on, until Ctrl-C.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on each line.")
+@click.option("--follow", is_flag=True, help="Keep printing what happens, until Ctrl-C.")
 def timeline(service: RecordPresenceService, record: Record, as_json: bool, follow: bool) -> None:
-    """What happened to the record, oldest first."""
-    if _state().settings.timeline_seconds == 0:
+    """Print what happened to the record, oldest first."""
+    if current_extension().settings.timeline_seconds == 0:
         raise click.ClickException("The timeline is off: PRESENCE_TIMELINE_SECONDS is 0.")
     last = None
-    # Read once a second, too: a save of a record that nobody has open is pushed to nobody.
-    for _ in _pushes(record) if follow else [[]]:
+    # Also read once a second, because a save of a record that nobody has open is not published.
+    for _ in _live_events(record) if follow else [[]]:
         try:
             for entry in _entries(service, record, last):
                 click.echo(json.dumps(entry) if as_json else _line(entry["at"], entry))
@@ -150,71 +152,76 @@ def timeline(service: RecordPresenceService, record: Record, as_json: bool, foll
 
 @_command("watch")
 def watch(service: RecordPresenceService, record: Record) -> None:
-    """A live table of the record's tabs, until Ctrl-C; where there is no terminal, a line for each change."""
+    """Show a live table of the record's tabs, until Ctrl-C; without a terminal, a line for each change."""
     if not sys.stdout.isatty():
-        for events in _pushes(record):
+        for events in _live_events(record):
             for line in _event_lines(events):
                 click.echo(line)
         return
-    from rich.live import Live
-    from rich.text import Text
+    with _needs_rich():
+        from rich.live import Live
+        from rich.text import Text
 
     empty = Text(f"Nobody has {record.name} open.")
     with Live(console=_console(), auto_refresh=False) as live:
-        for _ in _pushes(record):
-            with contextlib.suppress(StoreUnavailable):  # the listening says so
+        for _ in _live_events(record):
+            with contextlib.suppress(StoreUnavailable):  # _live_events reports it
                 table = _tabs_table(service, record)
                 live.update(table if table.row_count else empty, refresh=True)
 
 
 def _entries(service: RecordPresenceService, record: Record, since: str | None) -> Iterator[Entry]:
     while True:
-        page = service.get_timeline(record.type, record.id, since=since, limit=PAGE)
+        page = service.get_timeline(record.type, record.id, since=since, limit=TIMELINE_PAGE_SIZE)
         yield from page.entries
         since = page.next
         if since is None:
             return
 
 
-def _state() -> "Presence":
-    return current_app.extensions["presence"]
+def _live_events(record: Record) -> Iterator[list[Event]]:
+    """The events of a record as they are published; an empty list after a second without any.
 
-
-def _pushes(record: Record) -> Iterator[list[Event]]:
-    """What is pushed, as it is; an empty list after a second without anything.
-
-    Raises StoreUnavailable when Redis is away at the start; later it waits for it.
+    Raises StoreUnavailable if Redis is unavailable at the start; later it waits until Redis is back.
     """
-    broadcast = _state().broadcast
+    broadcast = current_extension().broadcast
     is_first = True
     try:
         while True:
             try:
-                stream = broadcast.open([record], limit=LISTED)
+                stream = broadcast.open([record], limit=MAX_LISTED_VIEWERS)
             except PresenceError as error:
                 if is_first:
                     raise
-                click.echo(f"Redis does not answer, trying again: {error}", err=True)
-                time.sleep(LOOK_SECONDS)
+                click.echo(f"Redis does not answer; trying again: {error}", err=True)
+                time.sleep(REFRESH_SECONDS)
                 continue
             is_first = False
             try:
                 while True:
-                    yield [event for event, _ in stream.take(LOOK_SECONDS)]
+                    yield [event for event, _ in stream.take(REFRESH_SECONDS)]
             except StreamEnded as ended:
-                click.echo(f"Listening again: {ended.reason}.", err=True)
+                click.echo(f"Subscribing again: {ended.reason}.", err=True)
             finally:
                 stream.close()
     finally:
         broadcast.close()
 
 
-# What is shown
+# Output
+
+
+def _inspected_tabs(service: RecordPresenceService, record: Record) -> Iterator[InspectedTab]:
+    after: str | None = ""
+    while after is not None:
+        inspection = service.inspect(record.type, record.id, after=after)
+        yield from inspection["tabs"]
+        after = inspection["next"]
 
 
 def _tabs_table(service: RecordPresenceService, record: Record) -> "Table":
     table = _table("tab", "user", "id", "mode", "unsaved", "lease left", "why")
-    for found in service.inspect(record.type, record.id)["tabs"]:
+    for found in _inspected_tabs(service, record):
         tab, left_ms = found["tab"], found["lease_left_ms"]
         table.add_row(
             *_cells(
@@ -231,17 +238,26 @@ def _tabs_table(service: RecordPresenceService, record: Record) -> "Table":
 
 
 def _table(*columns: str) -> "Table":
-    # Imported here: only these commands need it, and the service starts faster without.
-    from rich import box
-    from rich.table import Table
+    # Imported here, since only these commands need it, and the service starts faster without.
+    with _needs_rich():
+        from rich import box
+        from rich.table import Table
 
     return Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False)
+
+
+@contextlib.contextmanager
+def _needs_rich() -> Iterator[None]:
+    try:
+        yield
+    except ModuleNotFoundError:
+        raise click.ClickException("This command needs rich: pip install 'record-presence[cli]'") from None
 
 
 def _console() -> "Console":
     from rich.console import Console
 
-    return Console(width=None if sys.stdout.isatty() else WIDE, highlight=False)
+    return Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH, highlight=False)
 
 
 def _show(table: "Table", empty: str) -> None:
@@ -252,7 +268,7 @@ def _show(table: "Table", empty: str) -> None:
 
 
 def _cells(*values: Any) -> Iterable[Any]:
-    """What people call themselves is neither markup nor a command to the terminal."""
+    """The values as text: a user's name must be neither markup nor a command to the terminal."""
     from rich.text import Text
 
     return [Text(_printable("" if value is None else str(value))) for value in values]
@@ -281,9 +297,9 @@ def _sentence(entry: Any) -> str:
     who = "{name} ({id})".format(**entry["user"])
     match entry["kind"]:
         case "join":
-            return f"{who} comes: {_doing(entry)}"
+            return f"{who} comes: {_activity(entry)}"
         case "update":
-            return f"{who} now: {_doing(entry)}"
+            return f"{who} now: {_activity(entry)}"
         case "leave":
             return f"{who} is gone: {entry['reason']}"
         case "saved":
@@ -294,24 +310,26 @@ def _sentence(entry: Any) -> str:
     return f"{who} lets {entry['field']} go"
 
 
-def _doing(shown: Any) -> str:
+def _activity(shown: Any) -> str:
     parts = [shown["mode"], "1 tab" if shown["tabs"] == 1 else f"{shown['tabs']} tabs"]
     if unsaved := _unsaved(shown["has_dirty_tab"], shown.get("dirty_fields")):
         parts.append(f"unsaved: {unsaved}")
     if shown["active_fields"]:
         parts.append(f"in {', '.join(shown['active_fields'])}")
+    if shown.get("away"):
+        parts.append("away")
     return ", ".join(parts)
 
 
 def _event_lines(events: list[Event]) -> Iterator[str]:
     now = datetime.now(UTC).isoformat(timespec="milliseconds")
     for event in events:
-        if event.seats is not None:
-            yield f"{now}  {len(event.seats) or 'Nobody'} here"
-            for _, seat in event.seats:
-                yield _line(now, {"kind": "update", "user": seat.viewer, **seat.viewer})
-        elif event.seat:
-            user = event.seat.viewer
+        if event.entries is not None:
+            yield f"{now}  {len(event.entries) or 'Nobody'} here"
+            for _, entry in event.entries:
+                yield _line(now, {"kind": "update", "user": entry.viewer, **entry.viewer})
+        elif event.entry:
+            user = event.entry.viewer
             yield _line(now, {**user, "kind": event.kind, "user": user, "reason": event.reason or "?"})
         elif event.kind == "saved":
             yield _line(now, {**(event.data or {}), "kind": "saved"})

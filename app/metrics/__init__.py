@@ -1,4 +1,4 @@
-"""Prometheus metrics. No label tells of a tenant, a user or a record."""
+"""Prometheus metrics. No label names a tenant, a user or a record."""
 
 import os
 
@@ -24,13 +24,13 @@ SCRIPT_SECONDS = Histogram(
 STREAMS = Gauge("presence_streams", "Open event streams.", multiprocess_mode="livesum")
 BROADCAST = Counter(
     "presence_broadcast",
-    "What befell the streams: `resync` (a record was read again), `lost` (the subscription), "
+    "What happened to the streams: `resync` (a record was read again), `lost` (the subscription), "
     "`silence` (it was half open), `slow_reader` (brought up to date by a snapshot), "
     "`full` (a stream was refused).",
     ("what",),
 )
 
-# labels() costs more than observe(), so the children are kept.
+# The children are kept, since labels() costs more than observe().
 _scripts: dict[tuple[str, str], Histogram] = {}
 _requests: dict[tuple[str, int], Histogram] = {}
 
@@ -47,12 +47,15 @@ def observe_request(endpoint: str, status: int, seconds: float) -> None:
     """Count one request of an endpoint (a name from the URL map, never a path)."""
     timed = _requests.get((endpoint, status))
     if timed is None:
-        timed = _requests[endpoint, status] = REQUEST_SECONDS.labels(endpoint, str(status))
+        # `presence.heartbeat`, `events.events`: what queries and alerts have known since before the endpoints
+        # had names that no host has.
+        label = endpoint.removeprefix("record_presence_").removeprefix("record_")
+        timed = _requests[endpoint, status] = REQUEST_SECONDS.labels(label, str(status))
     timed.observe(seconds)
 
 
-def observe_broadcast(what: str) -> None:
-    """Count what befell the streams of this process."""
+def count_broadcast_event(what: str) -> None:
+    """Count something that happened to the streams of this process; `what` is a label of BROADCAST."""
     BROADCAST.labels(what).inc()
 
 
@@ -61,5 +64,5 @@ def exposition() -> bytes:
     if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
         return generate_latest(PROCESS_REGISTRY)
     registry = CollectorRegistry()
-    multiprocess.MultiProcessCollector(registry)
+    multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
     return generate_latest(registry)

@@ -1,0 +1,1 @@
+"""The commands: `record-presence`, and `token` and `presence` for `flask` as well."""
