@@ -3,22 +3,64 @@
 import { clearAvatars, renderAvatars } from './avatars.js';
 import { trackDirty } from './dirty.js';
 import { createPresence } from './presence.js';
+import { acquire, release } from './presencePool.js';
 import { whoIsIn, whoIsTyping } from './who.js';
 
 const COMPONENT = 'recordPresence';
+const EVENTS = ['change', 'unauthorized', 'error', 'signal'];
 
 export default function (Alpine) {
   // Kept beside the component, not in it: Alpine would wrap it in a proxy.
-  const presences = new WeakMap();
-  const presenceOf = (element) => {
-    const host = Alpine.findClosest(element, (candidate) => presences.has(candidate));
-    if (!host) throw new Error(`No ${COMPONENT} around this element.`);
-    return presences.get(host);
+  const hosts = new WeakMap(); // element -> host
+  const hostOf = (element) => {
+    const found = Alpine.findClosest(element, (candidate) => hosts.has(candidate));
+    if (!found) throw new Error(`No ${COMPONENT} around this element.`);
+    return hosts.get(found);
   };
+  const live = new Set(); // hosts with a presence
+
+  // Alpine doesn't always tell a component that its element is gone: not when Turbo replaces the first page.
+  const releaseRemoved = () => {
+    for (const host of live) if (!host.element.isConnected) release(host.held);
+  };
+  const pageObserver = globalThis.document && new MutationObserver(releaseRemoved);
+
+  /** The presence of a former component on the same record, if that is gone in this turn; or else a new one. */
+  function enter(element, type, id, options) {
+    const host = hosts.get(element) ?? createHost(element);
+    hosts.set(element, host);
+    releaseRemoved();
+    const { base, token, csrfToken, credentials } = options;
+    const key = JSON.stringify([type, id, base, token !== undefined, csrfToken, credentials]);
+    const held = acquire(key) ?? { key, token: { current: token } };
+    held.token.current = token; // the server may have sent a new one
+    held.presence ??= createPresence({
+      ...options,
+      token: token === undefined ? undefined : held.token,
+      type,
+      id,
+      autoStart: false,
+    });
+    if (host.held) host.held.letGo = null;
+    host.hold(held);
+    held.letGo = () => {
+      live.delete(host);
+      if (!live.size) pageObserver?.disconnect();
+      host.letGo();
+    };
+    pageObserver?.observe(document, { childList: true, subtree: true });
+    live.add(host);
+    return host;
+  }
 
   Alpine.data(COMPONENT, (type, id, options = {}) => {
     let host;
     let presence;
+    let unfollow;
+    const call =
+      (name) =>
+      (...values) =>
+        presence?.[name](...values);
     return {
       viewers: null,
       total: null,
@@ -26,6 +68,7 @@ export default function (Alpine) {
       status: 'idle',
       fresh: false,
       staleSince: null,
+      unseen: false,
       error: null,
       tabId: null,
       typing: [],
@@ -35,45 +78,67 @@ export default function (Alpine) {
       presence: null, // the whole snapshot
 
       init() {
-        host = this.$el;
-        presence = createPresence({ ...options, type, id, autoStart: false });
-        presences.set(host, presence);
+        const element = this.$el;
+        const tell = (event, detail) =>
+          element.dispatchEvent(new CustomEvent(`presence:${event}`, { detail, bubbles: true, composed: true }));
         const show = (snapshot) => Object.assign(this, snapshot, { presence: snapshot });
-        presence.subscribe(show);
-        for (const event of ['change', 'unauthorized', 'error', 'signal']) {
-          presence.on(event, (detail) =>
-            host.dispatchEvent(new CustomEvent(`presence:${event}`, { detail, bubbles: true })),
+
+        const start = () => {
+          host = enter(element, type, id, options);
+          const { held } = host;
+          presence = held.presence;
+          unfollow = host.follow(() =>
+            all([
+              presence.subscribe((snapshot) => {
+                show(snapshot);
+                tell('state', snapshot);
+              }),
+              ...EVENTS.map((event) => presence.on(event, (detail) => tell(event, detail))),
+            ]),
           );
-        }
-        presence.resume();
+          if (held.isStarted) {
+            show(presence.getSnapshot());
+            tell('state', presence.getSnapshot());
+            presence.setMode(options.mode ?? 'view');
+            if (options.baseVersion !== undefined) presence.setBaseVersion(options.baseVersion);
+          }
+          const { error } = presence.getSnapshot();
+          if (!held.isStarted || error?.isAboutToken || error?.kind === 'unauthorized') presence.resume();
+          held.isStarted = true;
+        };
+        Alpine.skipDuringClone(start)(); // a morph clones a component to compare with it
       },
       destroy() {
-        presences.delete(host);
-        presence.stop();
+        if (host?.held) release(host.held);
+        unfollow?.();
       },
 
-      setDirty: (value) => presence.setDirty(value),
-      setMode: (value) => presence.setMode(value),
-      setActiveField: (value) => presence.setActiveField(value),
-      setBaseVersion: (value) => presence.setBaseVersion(value),
-      claim: (field, options) => presence.claim(field, options),
-      release: (field) => presence.release(field),
-      announceSaved: (lockVersion, fields) => presence.announceSaved(lockVersion, fields),
-      signal: (kind, data) => presence.signal(kind, data),
-      resume: () => presence.resume(),
+      setDirty: call('setDirty'),
+      setMode: call('setMode'),
+      setActiveField: call('setActiveField'),
+      setBaseVersion: call('setBaseVersion'),
+      claim: call('claim'),
+      release: call('release'),
+      announceSaved: call('announceSaved'),
+      signal: call('signal'),
+      resume: call('resume'),
     };
   });
 
   Alpine.magic('whoIsIn', () => whoIsIn);
   Alpine.magic('whoIsTyping', () => whoIsTyping);
 
+  /** Not for the clone with which a morph compares, and which is in no page. */
+  const directive = (name, run) => Alpine.directive(name, Alpine.skipDuringClone(run));
+
   /** The avatars of the component around it; the expression, if any, gives renderAvatars' options. */
-  Alpine.directive('presence-avatars', (element, { expression }, { evaluate, cleanup }) => {
-    const presence = presenceOf(element);
+  directive('presence-avatars', (element, { expression }, { evaluate, cleanup }) => {
     const options = expression ? evaluate(expression) : {};
-    const render = () => renderAvatars(element, presence.getSnapshot(), options);
-    const stop = presence.subscribe(render);
-    render();
+    const stop = hostOf(element).follow((presence) => {
+      const render = () => renderAvatars(element, presence.getSnapshot(), options);
+      render();
+      return all([presence.subscribe(render), () => element.isConnected || clearAvatars(element)]);
+    });
     cleanup(() => {
       stop();
       clearAvatars(element);
@@ -81,45 +146,90 @@ export default function (Alpine) {
   });
 
   /**
-   * On a form: which fields have unsaved changes, the field that has the focus, and typing are told to the
-   * others. The expression, if any, is run on each change, with $dirty and $fields. Dispatch `presence:saved`
-   * on the form after a save; with a `lockVersion`, that is what is loaded now.
+   * On a form: tells the others which fields have unsaved changes, which one has the focus, and where someone is
+   * typing. The expression, if any, runs on each change, with $dirty and $fields. Dispatch `presence:saved` on the
+   * form after a save, with the `lockVersion` that is now loaded.
    */
-  Alpine.directive('presence-form', (form, { expression }, { evaluateLater, cleanup }) => {
-    const presence = presenceOf(form);
+  directive('presence-form', (form, { expression }, { evaluateLater, cleanup }) => {
+    const host = hostOf(form);
     const run = expression ? evaluateLater(expression) : null;
     let tracker;
     let isGone = false;
-    // After this turn: Alpine starts with the form, and what stands in it is drawn and filled afterwards.
+    let focused = null;
+    const presence = () => host.held?.presence;
+    const stop = host.follow((next) => {
+      next.setDirty(tracker?.dirtyFields() ?? false);
+      next.setActiveField(focused);
+      return () => form.isConnected || tracker?.stop();
+    });
+    // After this turn: Alpine starts with the form, and renders and fills what is in it afterwards.
     Alpine.nextTick(() => {
       if (isGone) return;
       tracker = trackDirty(form, {
-        onFocus: presence.setActiveField,
+        onFocus(field) {
+          focused = field;
+          presence()?.setActiveField(field);
+        },
         onChange({ dirty, fields }) {
-          presence.setDirty(fields);
+          presence()?.setDirty(fields);
           run?.(() => {}, { scope: { $dirty: dirty, $fields: fields } });
         },
       });
     });
     const onSaved = ({ detail }) => {
-      if (detail?.lockVersion !== undefined) presence.setBaseVersion(detail.lockVersion);
+      if (detail?.lockVersion !== undefined) presence()?.setBaseVersion(detail.lockVersion);
       tracker?.rebase(detail?.values);
     };
-    // Typing is what a person does: a script that fills the form is not typing.
+    // Only what a person does is typing, not a script that fills the form.
     const onInput = ({ target, isTrusted }) =>
-      isTrusted && target.name && presence.signal('typing', { field: target.name });
-    const onBlur = () => presence.signal('typing', null);
+      isTrusted && target.name && presence()?.signal('typing', { field: target.name });
+    const onBlur = () => presence()?.signal('typing', null);
     form.addEventListener('presence:saved', onSaved);
     form.addEventListener('input', onInput);
     form.addEventListener('focusout', onBlur);
     cleanup(() => {
       isGone = true;
+      stop();
       tracker?.stop();
       form.removeEventListener('presence:saved', onSaved);
       form.removeEventListener('input', onInput);
       form.removeEventListener('focusout', onBlur);
-      presence.setDirty(false);
-      presence.setActiveField(null);
+      presence()?.setDirty(false);
+      presence()?.setActiveField(null);
     });
   });
+}
+
+const all = (ends) => () => {
+  for (const end of ends) end();
+};
+
+/** The element of a component: which presence it has now, and those who follow it from one to the next. */
+function createHost(element) {
+  const followers = new Map(); // function -> how to end it for the presence of now
+  const host = {
+    element,
+    held: null,
+
+    hold(held) {
+      host.letGo();
+      host.held = held;
+      for (const follow of followers.keys()) followers.set(follow, follow(held.presence));
+    },
+    letGo() {
+      for (const [follow, end] of followers) {
+        end?.();
+        followers.set(follow, null);
+      }
+      host.held = null;
+    },
+    follow(run) {
+      followers.set(run, host.held && run(host.held.presence));
+      return () => {
+        followers.get(run)?.();
+        followers.delete(run);
+      };
+    },
+  };
+  return host;
 }

@@ -3,7 +3,7 @@ import type { PresenceState } from './presence.js';
 export interface AvatarLabels {
   /** Names the row for screen readers. */
   group: string;
-  /** Somebody without a name. */
+  /** Someone without a name. */
   unknown: string;
   viewing: string;
   editing: string;
@@ -11,6 +11,8 @@ export interface AvatarLabels {
   connecting: string;
   retrying: string;
   stale(time: string): string;
+  /** Of the user themselves. */
+  unseen: string;
   more(count: number): string;
   arrived(names: string, count: number): string;
   others(count: number): string;
@@ -18,17 +20,17 @@ export interface AvatarLabels {
 
 export interface AvatarOptions {
   /** Avatars before the "+N". Default: 3. */
-  max?: number;
-  /** How long somebody who left stays drawn, so that a reload doesn't flicker. Default: 3000. */
-  graceMs?: number;
-  /** Tell screen readers who arrives. Default: true; turn it off where a page has many rows. */
-  announce?: boolean;
+  max?: number | undefined;
+  /** How long someone who left is still drawn, so that a reload doesn't flicker. Default: 3000. */
+  graceMs?: number | undefined;
+  /** Announce arrivals to screen readers. Default: true; turn it off where a page has many rows. */
+  announce?: boolean | undefined;
   /** BCP 47; default: the browser's. */
-  locale?: string;
-  /** Words in place of the English ones. */
-  labels?: Partial<AvatarLabels>;
-  /** The words for a form field's name; "" to leave it out. */
-  fieldLabel?(name: string): string;
+  locale?: string | undefined;
+  /** Texts in place of the English ones. */
+  labels?: Partial<AvatarLabels> | undefined;
+  /** The label of a form field, by its name; "" to leave it out. */
+  fieldLabel?: ((name: string) => string) | undefined;
 }
 
 /**
@@ -37,7 +39,8 @@ export interface AvatarOptions {
  */
 export function renderAvatars(
   element: Element,
-  state: Pick<PresenceState, 'viewers' | 'total' | 'fresh' | 'staleSince' | 'status'>,
+  state: Pick<PresenceState, 'viewers' | 'total' | 'fresh' | 'staleSince' | 'status'> &
+    Partial<Pick<PresenceState, 'unseen'>>,
   options?: AvatarOptions,
 ): void;
 

@@ -1,14 +1,14 @@
-// renderAvatars: a row of who is here, drawn into an element of the page. Text goes in as text only, and
-// colour through the CSSOM, so hostile names are just names and a strict Content Security Policy holds.
+// renderAvatars: draws a row of those who are here into an element of the page. Text goes in as text only, and
+// colours through the CSSOM, so that hostile names are just names and a strict Content Security Policy holds.
 
 import { colorOf, initialsOf, nameOf } from './initials.js';
-import { keyOf } from './store.js';
+import { userKey } from './store.js';
 
-const ARRIVALS_GATHER_MS = 1000;
-const ANNOUNCEMENT_MS = 10_000; // how long one stands, and so the least time between two
-const LONGEST_TIP = 10; // lines
+const ARRIVALS_BATCH_MS = 1000;
+const ANNOUNCEMENT_MS = 10_000; // how long one is shown, and so the least time between two
+const MAX_TIP_LINES = 10;
 const EDGE_PX = 8;
-const FORGET_MS = 60_000; // who comes back sooner isn't announced again
+const REANNOUNCE_AFTER_MS = 60_000; // someone who comes back sooner isn't announced again
 
 export const LABELS = {
   group: 'Also here',
@@ -19,6 +19,7 @@ export const LABELS = {
   connecting: 'Looking who is here…',
   retrying: 'Can’t see who is here',
   stale: (time) => `As of ${time}`,
+  unseen: 'Others can’t see you',
   more: (count) => `${count} more`,
   arrived: (names, count) => `${names} ${count === 1 ? 'is' : 'are'} here now`,
   others: (count) => (count === 1 ? '1 other' : `${count} others`),
@@ -32,16 +33,21 @@ const DEFAULTS = {
   fieldLabel: (name) => name,
 };
 
+const OBSERVED = { childList: true, attributes: true, attributeFilter: ['class', 'role'] };
+
 const rows = new WeakMap(); // element -> row
 
-/** Draw a presence's snapshot; call it again with the next one. See avatars.d.ts. */
+/** Draws a presence's snapshot; call it again with the next one. See avatars.d.ts. */
 export function renderAvatars(element, state, options = {}) {
   let row = rows.get(element);
   if (!row) rows.set(element, (row = createRow(element)));
-  row.render(state, { ...DEFAULTS, ...options, labels: { ...LABELS, ...options.labels } });
+  row.render(state, { ...DEFAULTS, ...given(options), labels: { ...LABELS, ...given(options.labels ?? {}) } });
 }
 
-/** Take everything out of the element again, and its timers and listeners with it. */
+/** Without what is undefined: that is the default. */
+const given = (options) => Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
+
+/** Empties the element, and ends its timers and listeners. */
 export function clearAvatars(element) {
   rows.get(element)?.clear();
   rows.delete(element);
@@ -49,73 +55,89 @@ export function clearAvatars(element) {
 
 function createRow(element) {
   const doc = element.ownerDocument;
-  const list = make(doc, 'ul', 'presence-list', { role: 'list' });
-  const note = make(doc, 'span', 'presence-note');
-  const announcer = make(doc, 'span', 'presence-announcer', { role: 'status', 'aria-live': 'polite' });
-  element.replaceChildren(list, note, announcer);
-  element.classList.add('presence');
-  setAttributes(element, { role: 'group' });
+  let list;
+  let note;
+  let announcer;
+  const observer = new MutationObserver(draw);
 
   const people = new Map(); // key -> person's nodes
   const leaving = new Map(); // key -> timer
   let present = [];
-  let drawn = []; // who is present or leaving, in their order
+  let drawn = []; // those who are present or leaving, in order
   let isFirst = true;
   let more = null;
   let state;
   let options;
 
-  const announcements = createAnnouncements(announcer, (key) => present.find((viewer) => keyOf(viewer) === key));
-  const tips = tendTips(element);
+  const announcements = createAnnouncements(
+    (text) => setText(announcer, text),
+    (key) => present.find((viewer) => userKey(viewer) === key),
+  );
+  const tips = manageTips(element);
+  build();
+
+  function build() {
+    list = make(doc, 'ul', 'presence-list', { role: 'list' });
+    note = make(doc, 'span', 'presence-note');
+    announcer = make(doc, 'span', 'presence-announcer', { role: 'status', 'aria-live': 'polite' });
+    people.clear();
+    more = null;
+    element.replaceChildren(list, note, announcer);
+  }
+
+  function isIntact() {
+    const { children } = element;
+    return children.length === 3 && children[0] === list && children[1] === note && children[2] === announcer;
+  }
 
   function render(nextState, nextOptions) {
     const isNews = nextState !== state;
     state = nextState;
     options = nextOptions;
     if (isNews) {
-      if (state.viewers) follow(state.viewers);
-      else forget();
+      if (state.viewers) updatePresent(state.viewers);
+      else reset();
     }
     draw();
   }
 
-  /** Who came, who went. */
-  function follow(viewers) {
-    const gone = new Set(present.map(keyOf));
+  /** Finds out who came and who left. */
+  function updatePresent(viewers) {
+    const gone = new Set(present.map(userKey));
     present = viewers;
     for (const viewer of viewers) {
-      const key = keyOf(viewer);
+      const key = userKey(viewer);
       gone.delete(key);
       clearTimeout(leaving.get(key));
       leaving.delete(key);
-      announcements.saw(key, !isFirst && options.announce);
+      announcements.onPresent(key, !isFirst && options.announce);
     }
     for (const key of gone) {
-      announcements.lost(key);
-      if (options.graceMs > 0) leaving.set(key, setTimeout(release, options.graceMs, key));
+      announcements.onLeft(key);
+      if (options.graceMs > 0) leaving.set(key, setTimeout(endGrace, options.graceMs, key));
     }
     isFirst = false;
   }
 
-  function release(key) {
+  function endGrace(key) {
     leaving.delete(key);
     draw();
   }
 
-  /** Who is present, and who is leaving where they stood: after the same neighbour. */
+  /** Those who are present, and those who are leaving in their old place: after the same neighbour. */
   function presentAndLeaving() {
     const shown = [...present];
     let place = 0;
     for (const viewer of drawn) {
-      const key = keyOf(viewer);
+      const key = userKey(viewer);
       if (leaving.has(key)) shown.splice(place++, 0, viewer);
-      else place = shown.findIndex((other) => keyOf(other) === key) + 1 || place;
+      else place = shown.findIndex((other) => userKey(other) === key) + 1 || place;
     }
     return shown;
   }
 
-  /** Another record, or nothing known: what comes next is a first list again. */
-  function forget() {
+  /** Another record, or nothing is known: the next list counts as the first. */
+  function reset() {
     for (const timer of leaving.values()) clearTimeout(timer);
     leaving.clear();
     announcements.clear();
@@ -123,27 +145,35 @@ function createRow(element) {
     isFirst = true;
   }
 
+  /**
+   * Also when a library that morphs the page has taken away what is drawn here and isn't in the server's HTML: before
+   * anybody sees it, it is drawn again, with new nodes, since a morph may have made something else of the old ones.
+   */
   function draw() {
     const { labels, max } = options;
+    if (!isIntact()) build();
     drawn = presentAndLeaving();
     const total = Math.max(state.total ?? 0, present.length) + leaving.size;
     const faces = drawn.slice(0, max);
     const rest = drawn.slice(max);
 
-    setAttributes(element, { 'aria-label': labels.group });
+    if (!element.classList.contains('presence')) element.classList.add('presence');
+    setAttributes(element, { role: 'group', 'aria-label': labels.group });
     element.toggleAttribute('data-stale', !!state.viewers && !state.fresh);
     setText(note, noteOf(state, options));
 
     const nodes = faces.map((viewer) => drawPerson(viewer).item);
     if (total > faces.length) nodes.push(drawMore(rest, total - faces.length));
-    const keys = new Set(faces.map(keyOf));
+    const keys = new Set(faces.map(userKey));
     for (const key of people.keys()) if (!keys.has(key)) people.delete(key);
     if (total <= faces.length) more = null;
-    arrange(list, nodes);
+    setChildren(list, nodes);
+    observer.observe(element, OBSERVED);
+    observer.takeRecords(); // its own
   }
 
   function drawPerson(viewer) {
-    const key = keyOf(viewer);
+    const key = userKey(viewer);
     let person = people.get(key);
     if (!person) {
       people.set(key, (person = createFace(doc)));
@@ -151,34 +181,35 @@ function createRow(element) {
     }
     person.item.toggleAttribute('data-leaving', leaving.has(key));
     const name = nameOf(viewer, options.labels.unknown);
-    const doing = describe(viewer, options);
+    const activity = describe(viewer, options);
     setText(person.initials, initialsOf(name === options.labels.unknown ? '' : name, options.locale));
-    setAttributes(person.face, { 'aria-label': `${name}, ${doing}` });
-    setAttributes(person.item, { 'data-doing': doingOf([viewer]) });
-    arrangeLines(person.tip, [{ name, doing }]);
+    setAttributes(person.face, { 'aria-label': `${name}, ${activity}` });
+    setAttributes(person.item, { 'data-doing': activityOf([viewer]) });
+    setLines(person.tip, [{ name, activity }]);
     return person;
   }
 
   function drawMore(rest, count) {
     more ??= createFace(doc, 'presence-more');
-    const listed = rest.slice(0, count > LONGEST_TIP ? LONGEST_TIP - 1 : LONGEST_TIP);
+    const listed = rest.slice(0, count > MAX_TIP_LINES ? MAX_TIP_LINES - 1 : MAX_TIP_LINES);
     const lines = listed.map((viewer) => ({
       name: nameOf(viewer, options.labels.unknown),
-      doing: describe(viewer, options),
+      activity: describe(viewer, options),
     }));
     if (listed.length && count > listed.length) {
-      lines.push({ name: options.labels.others(count - listed.length), doing: '' });
+      lines.push({ name: options.labels.others(count - listed.length), activity: '' });
     }
-    const names = lines.map(({ name, doing }) => (doing ? `${name}, ${doing}` : name)).join('; ');
+    const names = lines.map(({ name, activity }) => (activity ? `${name}, ${activity}` : name)).join('; ');
     setText(more.initials, `+${count.toLocaleString(options.locale)}`);
     setAttributes(more.face, { 'aria-label': options.labels.more(count) + (names && `: ${names}`) });
-    setAttributes(more.item, { 'data-doing': doingOf(rest) });
-    arrangeLines(more.tip, lines);
+    setAttributes(more.item, { 'data-doing': activityOf(rest) });
+    setLines(more.tip, lines);
     return more.item;
   }
 
   function clear() {
-    forget();
+    observer.disconnect();
+    reset();
     tips.stop();
     element.replaceChildren();
     element.classList.remove('presence');
@@ -187,29 +218,29 @@ function createRow(element) {
 
   return { render, clear };
 
-  /** Says who came, gathered, politely, and not again for who was just here. */
-  function createAnnouncements(region, find) {
+  /** Announces arrivals, several at a time and politely, and not again for someone who was just here. */
+  function createAnnouncements(announce, find) {
     const lastSeen = new Map(); // key -> when they left; Infinity while here
     const arrivals = new Set();
     let timer = null;
 
-    const later = () => {
-      if (arrivals.size && timer === null) timer = setTimeout(speak, ARRIVALS_GATHER_MS);
+    const scheduleAnnouncement = () => {
+      if (arrivals.size && timer === null) timer = setTimeout(announceArrivals, ARRIVALS_BATCH_MS);
     };
 
-    function speak() {
+    function announceArrivals() {
       const viewers = [...arrivals].map(find).filter(Boolean);
       arrivals.clear();
-      setText(region, viewers.length ? sentence(viewers) : '');
-      timer = setTimeout(hush, viewers.length ? ANNOUNCEMENT_MS : 0);
+      announce(viewers.length ? sentence(viewers) : '');
+      timer = setTimeout(endAnnouncement, viewers.length ? ANNOUNCEMENT_MS : 0);
     }
 
-    function hush() {
+    function endAnnouncement() {
       timer = null;
-      setText(region, '');
+      announce('');
       const now = performance.now();
-      for (const [key, leftAt] of lastSeen) if (now - leftAt > FORGET_MS) lastSeen.delete(key);
-      later();
+      for (const [key, leftAt] of lastSeen) if (now - leftAt > REANNOUNCE_AFTER_MS) lastSeen.delete(key);
+      scheduleAnnouncement();
     }
 
     function sentence(viewers) {
@@ -221,15 +252,15 @@ function createRow(element) {
     }
 
     return {
-      saw(key, isNews) {
+      onPresent(key, isNews) {
         const leftAt = lastSeen.get(key);
         lastSeen.set(key, Infinity);
-        const isKnown = leftAt !== undefined && performance.now() - leftAt <= FORGET_MS;
+        const isKnown = leftAt !== undefined && performance.now() - leftAt <= REANNOUNCE_AFTER_MS;
         if (isKnown || !isNews) return;
         arrivals.add(key);
-        later();
+        scheduleAnnouncement();
       },
-      lost(key) {
+      onLeft(key) {
         lastSeen.set(key, performance.now());
         // Not announced yet: then a return within the minute is still an arrival.
         if (arrivals.delete(key)) lastSeen.delete(key);
@@ -239,7 +270,7 @@ function createRow(element) {
         timer = null;
         lastSeen.clear();
         arrivals.clear();
-        setText(region, '');
+        announce('');
       },
     };
   }
@@ -247,7 +278,7 @@ function createRow(element) {
 
 // --- words ---
 
-const doingOf = (viewers) =>
+const activityOf = (viewers) =>
   viewers.some((viewer) => viewer.has_dirty_tab)
     ? 'unsaved'
     : viewers.some((viewer) => viewer.mode === 'edit')
@@ -260,7 +291,11 @@ function describe(viewer, { labels, fieldLabel }) {
   return [fields ? `${verb} ${fields}` : verb, viewer.has_dirty_tab && labels.unsaved].filter(Boolean).join(', ');
 }
 
-function noteOf({ viewers, fresh, status, staleSince }, { labels, locale }) {
+function noteOf(state, options) {
+  return [state.unseen && options.labels.unseen, noteOfList(state, options)].filter(Boolean).join(' · ');
+}
+
+function noteOfList({ viewers, fresh, status, staleSince }, { labels, locale }) {
   if (fresh) return '';
   if (viewers && staleSince) {
     return labels.stale(new Intl.DateTimeFormat(locale, { hour: 'numeric', minute: '2-digit' }).format(staleSince));
@@ -288,7 +323,7 @@ function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
 
-function arrange(parent, nodes) {
+function setChildren(parent, nodes) {
   const { activeElement } = parent.ownerDocument;
   const wanted = new Set(nodes);
   for (const child of [...parent.children]) if (!wanted.has(child)) child.remove();
@@ -309,7 +344,7 @@ function createFace(doc, extraClass = '') {
   return { item, face, initials, tip };
 }
 
-// Both shapes; the style sheet shows the one for what the person does.
+// Both shapes; the style sheet shows the one for the person's activity.
 function mark(doc) {
   const svg = doc.createElementNS('http://www.w3.org/2000/svg', 'svg');
   setAttributes(svg, { class: 'presence-mark', viewBox: '0 0 16 16', 'aria-hidden': 'true' });
@@ -324,10 +359,10 @@ function mark(doc) {
   return svg;
 }
 
-function arrangeLines(tip, lines) {
+function setLines(tip, lines) {
   const doc = tip.ownerDocument;
   while (tip.children.length > lines.length) tip.lastElementChild.remove();
-  lines.forEach(({ name, doing }, i) => {
+  lines.forEach(({ name, activity }, i) => {
     let line = tip.children[i];
     if (!line) {
       line = make(doc, 'span', 'presence-tip-line');
@@ -335,7 +370,7 @@ function arrangeLines(tip, lines) {
       tip.append(line);
     }
     setText(line.firstElementChild, name);
-    setText(line.lastElementChild, doing);
+    setText(line.lastElementChild, activity);
   });
 }
 
@@ -343,7 +378,7 @@ function arrangeLines(tip, lines) {
  * Tooltips open by style alone. This keeps the open one on the screen, and lets Escape hide it until the
  * pointer or the focus comes again (WCAG 1.4.13). Nothing is measured but when one opens.
  */
-function tendTips(element) {
+function manageTips(element) {
   const doc = element.ownerDocument;
   let last = null;
 

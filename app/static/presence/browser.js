@@ -1,9 +1,7 @@
 // All contact with the browser. The rest of the client gets it injected and runs without one.
 
-// Written out so that bundlers see it and ship the worker's file.
-const startTimerWorker = () => new Worker(new URL('./presence-timer.js', import.meta.url), { type: 'module' });
-
-// A browser thaws a frozen tab to close it: whoever beat then would race with the goodbye, and could leave a ghost.
+// Browsers thaw a frozen tab in order to close it: a beat sent then would race with the goodbye, and could leave a
+// ghost.
 const THAW_MS = 250;
 
 let shared;
@@ -11,29 +9,30 @@ let shared;
 /** The page's own browser: one for all presences, so that they share one timer worker. */
 export const theBrowser = () => (shared ??= createBrowser());
 
-export function createBrowser(win = globalThis, { startWorker = startTimerWorker } = {}) {
+export function createBrowser(win = globalThis, { startWorker } = {}) {
   const now = createClock(win);
-  const timers = createTimers(win, now, startWorker);
   const isHidden = () => win.document?.visibilityState === 'hidden';
+  const timers = createTimers(win, now, isHidden, startWorker);
 
   return {
     now,
     setTimer: timers.set,
     clearTimer: timers.clear,
+    workerRequest: timers.request,
     wallNow: () => Date.now(),
     random: Math.random,
     fetch: (url, init) => win.fetch(url, init),
     newTabId: () => newTabId(win.crypto),
     csrfToken: () => win.document?.querySelector('meta[name="csrf-token"]')?.content,
     isVisible: () => !isHidden(),
-    /** A page that the browser renders ahead of a click: nobody has it open yet. */
+    /** The browser renders the page ahead of a click: nobody has it open yet. */
     isPrerendering: () => !!win.document?.prerendering,
     report: (error) => (win.reportError ? win.reportError(error) : console.error(error)),
 
     /**
-     * Tell when the page comes back to a person (`wake`), may just have done so (`glance`), is hidden
-     * (`hide`), stands still (`freeze`), or goes away (`leave`). Never unload or beforeunload: they don't
-     * fire on phones and shut the page out of the back/forward cache. Returns the function that stops it.
+     * Calls back when the page is looked at again (`wake`), may be looked at again (`glance`), is hidden (`hide`),
+     * is frozen (`freeze`) or goes away (`leave`). Never by unload or beforeunload: they don't fire on phones, and
+     * they keep the page out of the back/forward cache. Returns the function that stops it.
      */
     listen({ wake, glance, hide, leave, freeze = () => {} }) {
       let thaw;
@@ -41,15 +40,20 @@ export function createBrowser(win = globalThis, { startWorker = startTimerWorker
         timers.clear(thaw);
         thaw = timers.set(wake, THAW_MS);
       };
+      const onFreeze = () => {
+        freeze();
+        timers.stopWorker();
+      };
       const onLeave = () => {
         timers.clear(thaw);
+        timers.stopWorker(); // before the goodbye
         leave();
         timers.stopWorker();
       };
       const doc = win.document;
       const events = [
         [doc, 'visibilitychange', () => (isHidden() ? hide() : wake())],
-        [doc, 'freeze', freeze],
+        [doc, 'freeze', onFreeze],
         [doc, 'resume', onThaw],
         [doc, 'prerenderingchange', wake],
         [win, 'online', wake],
@@ -70,7 +74,7 @@ export function createBrowser(win = globalThis, { startWorker = startTimerWorker
 
 /**
  * Milliseconds that never run backwards. On some systems performance.now() stands still while the
- * machine sleeps and the wall clock does not: what the wall clock is ahead counts, so that a list from
+ * machine sleeps, and the wall clock doesn't: what the wall clock gains counts, so that a list from
  * before the sleep isn't taken for fresh.
  */
 function createClock(win) {
@@ -85,19 +89,13 @@ function createClock(win) {
   };
 }
 
-/**
- * setTimeout that also fires on time in a hidden page: while the page is hidden, a worker carries each
- * timer as well, and whichever comes first runs it. So a worker that is forbidden (Content Security
- * Policy), missing or dead costs accuracy, never a beat.
- */
-function createTimers(win, now, startWorker) {
-  const pending = new Map(); // id -> { run, dueAt, handle }
+/** setTimeout that also fires on time in a hidden page, once browserWorker.js is loaded. */
+function createTimers(win, now, isHidden, startWorker) {
+  const pending = new Map(); // id -> { run, dueAt, handle, standIn }
   let lastId = 0;
   let holders = 0;
-  let worker = null;
-  let isForbidden = false;
-
-  const isHidden = () => win.document?.visibilityState === 'hidden';
+  let worker;
+  let isLoading = false;
 
   function fire(id) {
     const timer = pending.get(id);
@@ -106,10 +104,12 @@ function createTimers(win, now, startWorker) {
     timer.run();
   }
 
-  function set(run, delayMs) {
+  function set(run, delayMs, standIn) {
     const id = ++lastId;
-    pending.set(id, { run, dueAt: now() + delayMs, handle: win.setTimeout(fire, delayMs, id) });
-    if (isHidden()) getWorker()?.postMessage([id, delayMs]);
+    pending.set(id, { run, dueAt: now() + delayMs, handle: win.setTimeout(fire, delayMs, id), standIn });
+    if (holders) worker?.carry(id);
+    // After the first answered heartbeat, which gives a request to stand in with, or once the page is hidden.
+    if (!isLoading && (standIn || isHidden())) load();
     return id;
   }
 
@@ -118,46 +118,25 @@ function createTimers(win, now, startWorker) {
     if (!timer) return;
     pending.delete(id);
     win.clearTimeout(timer.handle);
-    worker?.postMessage([id]);
+    worker?.drop(id, timer);
   }
 
-  // Started by the first hidden moment: a page that is never hidden pays for no worker.
-  function getWorker() {
-    if (worker || isForbidden) return worker;
+  async function load() {
+    isLoading = true;
     try {
-      worker = startWorker();
-      worker.onmessage = ({ data }) => fire(data);
-      worker.onerror = (event) => {
-        event.preventDefault?.();
-        isForbidden = true;
-        stopWorker();
-      };
+      const { createBrowserWorker } = await import('./browserWorker.js');
+      worker = createBrowserWorker({ win, pending, now, fire, startWorker });
     } catch {
-      isForbidden = true;
+      isLoading = false; // the next timer tries again
     }
-    return worker;
-  }
-
-  function stopWorker() {
-    worker?.terminate();
-    worker = null;
-  }
-
-  function onVisibility() {
-    if (!isHidden()) return;
-    for (const [id, { dueAt }] of pending) getWorker()?.postMessage([id, Math.max(0, dueAt - now())]);
   }
 
   function hold() {
-    if (holders++ === 0) win.document.addEventListener('visibilitychange', onVisibility);
-    return () => {
-      if (--holders > 0) return;
-      win.document.removeEventListener('visibilitychange', onVisibility);
-      stopWorker();
-    };
+    holders++;
+    return () => --holders || worker?.stop();
   }
 
-  return { set, clear, hold, stopWorker };
+  return { set, clear, hold, stopWorker: () => worker?.stop(), request: () => worker?.request() };
 }
 
 /**
@@ -166,5 +145,8 @@ function createTimers(win, now, startWorker) {
  */
 function newTabId(crypto) {
   const bytes = crypto.getRandomValues(new Uint8Array(16));
-  return btoa(String.fromCharCode(...bytes)).replace(/\+/g, '-').replace(/\//g, '_').slice(0, 22);
+  return btoa(String.fromCharCode(...bytes))
+    .replace(/\+/g, '-')
+    .replace(/\//g, '_')
+    .slice(0, 22);
 }

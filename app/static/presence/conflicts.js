@@ -1,43 +1,50 @@
-// Saves of others, claims on fields, and the forecast of what a save would run into. Loaded late by presence.js.
+// Saves of others, claims on fields, and the forecast of what a save would run into.
 
 const NOTHING = Object.freeze([]);
-const NOBODY = Object.freeze({});
+const NO_CLAIMS = Object.freeze({});
 
-const PASSING = ['unreachable', 'unavailable', 'throttled', 'unauthorized']; // kinds of failures that may be over soon
-const MOST_UNTOLD = 50; // that the service remembers
+const TRANSIENT_KINDS = ['unreachable', 'unavailable', 'throttled', 'unauthorized']; // failures that may be over soon
+const MAX_UNSENT_SAVES = 50; // that the service remembers
+const MAX_LIST_DELAY_MS = 10_000; // a list that comes later is not late: Redis has lost data, or its clock was set back
 
 /**
- * `getDoing()` gives what the next beat says, `change(part)` changes it. What a forecast depends on is part of it
- * (`question`), so that news is a beat that asks, gathered and repeated like any other.
+ * `getDesired()` gives the state that the next beat sends, `change(part)` changes it. What the server's forecast
+ * depends on makes up a numbered question, whose number is part of that state: a new number leads to a beat that asks,
+ * batched and retried like any other change. `now()` is the page's clock, in ms.
  */
-export function createConflicts(store, transport, change, getDoing) {
-  const ownTabs = new Set(); // this page's: it takes a new one after the back/forward cache
-  let asked = {}; // the last question: its text and its number; none while there was no news
-  const untold = []; // saves of this page that the server could not be told of
-  let answered = { texts: [] }; // those that the last forecast answers, and the number of the one that it was asked
+export function createConflicts(store, transport, change, getDesired, now) {
+  const ownTabs = new Set(); // all tab ids of this page, which gets a new one after the back/forward cache
+  const unsentSaves = []; // saves of this page that could not be sent to the server
+  let otherOwnTabs = 0; // the person's other tabs, as of the last forecast
+  let asked = {}; // the last question: { text, number }
+  const answers = new Map(); // field -> { claim, time }, of calls about claims: lists on their way may be older
+  let listTime = 0; // of the claims that are shown
+  let answered = { texts: [] }; // the questions that the last forecast answers, and the number of the one it was asked
 
-  /** From a stream's list, or a beat's answer; where a stream keeps the rest, of the answer only the forecast. */
-  function take(news, sent, isStreaming) {
+  /** Applies a stream's list or a beat's answer; while a stream brings the lists, only the forecast of an answer. */
+  function apply(news, sent, isStreaming) {
     const { forecast, viewers } = news;
     ownTabs.add(store.getSnapshot().tabId);
-    if (sent) for (const save of untold.splice(0)) tellSave(save).catch(() => {}); // a beat was answered
+    if (sent) for (const save of unsentSaves.splice(0)) sendSave(save).catch(() => {}); // a beat was answered
     const known = {};
     if (viewers && !isStreaming) {
       known.saved = (news.saved ?? NOTHING).filter(isOfOthers);
-      known.claims = news.claims ?? NOBODY;
+      listTime = timeOf(news.version);
+      known.claims = withAnswers(news.claims ?? NO_CLAIMS);
     }
-    if (forecast && isCurrent(forecast, getDoing())) {
+    if (forecast && isCurrent(forecast, getDesired())) {
+      otherOwnTabs = forecast.own_tabs;
       known.forecast = forecast;
       // As the answer sees it, and as it was asked: where the two differ, asking again would change nothing.
       answered = { number: sent.asks, texts: [textOf(sent, viewers, news.saved)] };
       if (asked.number === sent.asks) answered.texts.push(asked.text);
     }
-    tell(known);
+    setKnown(known);
     change({});
   }
 
   /** What didn't change stays the same object. */
-  function tell(known) {
+  function setKnown(known) {
     const before = store.getSnapshot();
     for (const [part, value] of Object.entries(known)) {
       if (JSON.stringify(value) === JSON.stringify(before[part])) known[part] = before[part];
@@ -46,21 +53,24 @@ export function createConflicts(store, transport, change, getDoing) {
     store.set(known);
   }
 
-  const isCurrent = ({ base_version: version }, { baseVersion }) => version === baseVersion;
+  const isCurrent = ({ base_version: version }, desired) => version === desired.base_version;
   const isOfOthers = ({ tab_id: tab }) => tab === null || !ownTabs.has(tab);
 
-  /** The number of the question that stands: the answered one's while the answer holds. */
-  function question(doing) {
+  /** The number of the current question: that of the answered one as long as the answer holds. */
+  function question(desired) {
     const { viewers, saved, forecast } = store.getSnapshot();
-    if (forecast && !isCurrent(forecast, doing)) store.set({ forecast: null });
-    const text = textOf(doing, viewers, saved);
+    if (forecast && !isCurrent(forecast, desired)) store.set({ forecast: null });
+    const text = textOf(desired, viewers, saved);
     if (text === undefined || answered.texts.includes(text)) return answered.number;
     if (text !== asked.text) asked = { text, number: (asked.number ?? 0) + 1 };
     return asked.number;
   }
 
-  /** What the server's forecast for this tab depends on. */
-  function textOf({ baseVersion, dirtyFields = NOTHING }, viewers, saved) {
+  /**
+   * What the server's forecast for this tab depends on. Of the person's other tabs the stream doesn't tell: while there
+   * are any, it is asked for with each beat that tells of other unsaved fields.
+   */
+  function textOf({ base_version: baseVersion, dirty_fields: dirtyFields = NOTHING }, viewers, saved) {
     if (baseVersion === undefined) return undefined;
     const ahead = (saved ?? NOTHING)
       .filter((save) => save.lock_version > baseVersion && isOfOthers(save))
@@ -68,48 +78,78 @@ export function createConflicts(store, transport, change, getDoing) {
     const contested = (viewers ?? NOTHING)
       .map(({ id, dirty_fields: theirs = NOTHING }) => [id, ...theirs.filter((name) => dirtyFields.includes(name))])
       .filter(({ length }) => length > 1);
-    return JSON.stringify([baseVersion, ahead, contested]);
+    return JSON.stringify([baseVersion, ahead, contested, otherOwnTabs ? dirtyFields : NOTHING]);
   }
 
   const tabId = () => store.getSnapshot().tabId;
 
-  /** A call about a claim, and what its answer says; unless the list came meanwhile, which knows better. */
-  async function aboutClaim(field, body, method) {
+  /** The claims of the list, and the results of calls that were answered after it was made. */
+  function withAnswers(claims) {
+    let all = claims;
+    for (const [field, { claim, time, until }] of answers) {
+      if (listTime < time && now() < until) all = withClaim(all, field, claim);
+      else answers.delete(field);
+    }
+    return all;
+  }
+
+  /** null: this tab has none; another one may have. */
+  function withClaim(claims, field, claim) {
+    const { [field]: _, ...others } = claims;
+    const old = Object.hasOwn(claims, field) ? claims[field] : null; // a field may be called "constructor"
+    const held = claim ?? (old?.tab_id === tabId() ? null : old);
+    return held ? { ...others, [field]: held } : others;
+  }
+
+  /** Makes a call about a claim and shows its result, unless a newer list has come meanwhile. */
+  async function callClaim(field, body, method) {
     const before = store.getSnapshot().claims;
-    const answer = await transport.call('claim', { tab_id: tabId(), field, ...body }, method);
-    if (store.getSnapshot().claims === before) {
-      const { [field]: _, ...others } = before ?? NOBODY;
-      const old = before && Object.hasOwn(before, field) ? before[field] : null; // a field may be called "constructor"
-      const now = answer.claim ?? (old?.tab_id === tabId() ? null : old);
-      tell({ claims: now ? { ...others, [field]: now } : others });
+    const call = () => transport.call('claim', { tab_id: tabId(), field, ...body }, method);
+    let answer = await call();
+    if (answer.reason === 'not_editing') {
+      // Who claims a field is about to edit. The beat that says so may be under way, or the page names no mode.
+      const { asks: _, ...state } = getDesired();
+      await transport.call('heartbeat', { tab_id: tabId(), ...state, mode: 'edit' });
+      answer = await call();
+    }
+    const { claim, version } = answer;
+    const { claims } = store.getSnapshot();
+    const time = timeOf(version);
+    if (time > listTime) answers.set(field, { claim, time, until: now() + MAX_LIST_DELAY_MS });
+    // A transport of the host's own may name no version.
+    if (version === undefined ? claims === before : time > listTime) {
+      setKnown({ claims: withClaim(claims ?? NO_CLAIMS, field, claim) });
     }
     return answer;
   }
 
-  /** As often as it takes: a version is told once, however often it is heard of. */
-  async function tellSave(save) {
+  /** Sent until it is answered: the service announces a version once, however often it receives it. */
+  async function sendSave(save) {
     try {
       await transport.call('saved', save);
     } catch (error) {
-      if (PASSING.includes(error.kind) && untold.length < MOST_UNTOLD) untold.push(save);
+      if (TRANSIENT_KINDS.includes(error.kind) && unsentSaves.length < MAX_UNSENT_SAVES) unsentSaves.push(save);
       throw error;
     }
   }
 
   return {
-    take,
+    apply,
     question,
 
-    claim: (field, { takeOver = false } = {}) => aboutClaim(field, { take_over: takeOver }),
+    claim: (field, { takeOver = false } = {}) => callClaim(field, { take_over: takeOver }),
 
-    release: (field) => aboutClaim(field, {}, 'DELETE').then(() => {}),
+    release: (field) => callClaim(field, {}, 'DELETE').then(() => {}),
 
     async announceSaved(lockVersion, fields) {
-      change({ baseVersion: lockVersion });
-      await tellSave({ tab_id: tabId(), lock_version: lockVersion, fields });
+      change({ base_version: lockVersion });
+      await sendSave({ tab_id: tabId(), lock_version: lockVersion, fields });
     },
   };
 }
+
+/** When a version was made, in µs of Redis's time; a record's versions only grow. */
+const timeOf = (version) => Number.parseInt(version, 10);
 
 function freeze(value) {
   if (value && typeof value === 'object' && !Object.isFrozen(value)) {

@@ -1,46 +1,65 @@
 // trackDirty: which fields of a form differ from what was loaded, and which one has the focus.
 
 const NO_VALUE = new Set(['button', 'submit', 'reset', 'image', 'fieldset', 'output', 'object']);
+const OBSERVED = {
+  childList: true,
+  subtree: true,
+  characterData: true,
+  attributes: true,
+  attributeFilter: ['value', 'checked', 'selected'],
+};
 
 /**
  * Watches a form. A field is all controls of one name; it is dirty while its value is not the loaded
  * one, also when the field was added or removed since. See dirty.d.ts.
  *
- * What is loaded is what the HTML says, and not what stands in the controls: a browser puts there what was
- * typed before a reload, and people type before this runs.
+ * What is loaded is what the HTML says, and not what is in the controls: a browser puts back what was typed
+ * before a reload, and people type before this runs.
  *
  * Changes made by a script fire no event: call refresh() after them.
  */
 export function trackDirty(
-  form,
-  { onChange = () => {}, onFocus = () => {}, ignore = [], loaded: given = {}, isFilled = isDrawn } = {},
+  formOrId,
+  {
+    onChange = () => {},
+    onFocus = () => {},
+    onForm = () => {},
+    ignore = [],
+    loaded: loadedValues = {},
+    isFilled = isFilledByFramework,
+    root = rootOf(formOrId), // controls with form="…" may stand anywhere below it
+  } = {},
 ) {
-  const root = form.getRootNode(); // controls with form="…" may stand anywhere below it
-  const page = form.ownerDocument.defaultView;
+  const id = typeof formOrId === 'string' ? formOrId : formOrId.getAttribute('id');
+  const page = (root.ownerDocument ?? root).defaultView;
   const ignored = new Set(ignore);
+  let form = null;
+  let loaded = new Map();
+  let loadedControls = [];
   let dirty = new Set();
   let focused = null;
   let resetTimer;
 
   const fieldOf = ({ form: owner, name, type }) =>
-    owner === form && name && !ignored.has(name) && !NO_VALUE.has(type) ? name : null;
+    owner && owner === form && name && !ignored.has(name) && !NO_VALUE.has(type) ? name : null;
 
-  /** The form's values by field: now, or of other controls in the place of these. */
-  function take(standIn = (control) => control) {
+  const controls = () => [...(form?.elements ?? [])].filter(fieldOf);
+
+  /** The form's current values by field; or those of the controls that `replace` gives in their place. */
+  function take(replace = (control) => control) {
     const parts = new Map();
-    for (const control of form.elements) {
-      const name = fieldOf(control);
-      if (!name) continue;
+    for (const control of controls()) {
+      const { name } = control;
       if (!parts.has(name)) parts.set(name, []);
       const values = parts.get(name);
-      values.push(valueOf(standIn(control, name, values.length)));
+      values.push(controlValue(replace(control, name, values.length)));
     }
     return new Map([...parts].map(([name, values]) => [name, JSON.stringify(values)]));
   }
 
   function asLoaded(control, name, index) {
-    if (Object.hasOwn(given, name)) return holding(control, given[name], index);
-    return isFilled(control) ? control : asInHtml(control);
+    if (Object.hasOwn(loadedValues, name)) return copyWithValue(control, loadedValues[name], index);
+    return isFilled(control) ? control : htmlCopyOf(control);
   }
 
   function refresh() {
@@ -61,7 +80,48 @@ export function trackDirty(
     onFocus(name);
   }
 
-  const onInput = ({ target }) => target.form === form && refresh();
+  function watch(next) {
+    htmlObserver.disconnect();
+    if (form) loadedValues = {}; // was for the first one
+    form = next;
+    loaded = take(asLoaded);
+    loadedControls = controls();
+    if (form) htmlObserver.observe(form, OBSERVED);
+    onForm(form);
+    refresh();
+    focus(root.activeElement);
+  }
+
+  /** The form that was replaced by another with its id, as after a save. */
+  function follow() {
+    if (form && root.contains(form)) return;
+    const next = id ? root.getElementById?.(id) : null;
+    const found = next?.matches('form') ? next : null;
+    if (found !== form) watch(found);
+  }
+
+  /** The page has changed the HTML of the form, and with it what is loaded. */
+  function onHtmlChange(records) {
+    const names = new Set(records.map(changedControl).filter(Boolean).filter(fieldOf).map(nameOf));
+    if (isContentReplaced()) for (const { name } of (loadedControls = controls())) names.add(name);
+    const isOfScript = (control) => isFilled(control) || isRenderedByReact(control);
+    const hidden = controls().filter(({ type }) => type === 'hidden');
+    // Scripts keep what is edited in hidden fields; only together with others it is the page that changes them.
+    if (names.size) for (const { name } of hidden) names.add(name);
+    for (const control of controls()) if (isOfScript(control)) names.delete(control.name);
+    const html = names.size ? take(asLoaded) : null;
+    for (const name of names) loaded.set(name, html.get(name));
+    refresh();
+  }
+
+  /** All that a person sees of it is new. */
+  function isContentReplaced() {
+    const isVisible = ({ type }) => type !== 'hidden';
+    const before = loadedControls.filter(isVisible);
+    return before.length > 0 && !before.some(fieldOf) && controls().some(isVisible);
+  }
+
+  const onInput = ({ target }) => form && target.form === form && refresh();
   const onReset = ({ target }) => {
     if (target !== form) return;
     clearTimeout(resetTimer);
@@ -71,7 +131,6 @@ export function trackDirty(
     if (root.activeElement === target) return; // only the window lost the focus: the cursor is still here
     focus(relatedTarget); // at once to the next, not by way of none
   };
-  let loaded = take(asLoaded);
   const events = [
     ['input', onInput],
     ['change', onInput],
@@ -81,14 +140,16 @@ export function trackDirty(
   ];
   for (const [name, run] of events) root.addEventListener(name, run);
   page?.addEventListener('pageshow', refresh); // some browsers fill the form in again only then
-  const observer = new MutationObserver(refresh);
-  observer.observe(form, { childList: true, subtree: true });
-  refresh();
-  focus(root.activeElement);
+  const htmlObserver = new MutationObserver(onHtmlChange);
+  const formObserver = new MutationObserver(follow);
+  if (id && root.getElementById) formObserver.observe(root, { childList: true, subtree: true });
+  if (typeof formOrId === 'string') follow();
+  else watch(formOrId);
 
   return {
     isDirty: () => dirty.size > 0,
     dirtyFields: () => [...dirty],
+    form: () => form,
     take: () => take(),
     refresh,
 
@@ -114,25 +175,42 @@ export function trackDirty(
     stop() {
       for (const [name, run] of events) root.removeEventListener(name, run);
       page?.removeEventListener('pageshow', refresh);
-      observer.disconnect();
+      htmlObserver.disconnect();
+      formObserver.disconnect();
       clearTimeout(resetTimer);
     },
   };
 }
 
+const rootOf = (formOrId) => (typeof formOrId === 'string' ? document : formOrId.getRootNode());
+const nameOf = ({ name }) => name;
+
+/** What a MutationRecord says of what a control was loaded with: the control; null where it says nothing of that. */
+function changedControl({ type, target, attributeName }) {
+  const element = target.nodeType === Node.ELEMENT_NODE ? target : target.parentElement;
+  const text = type === 'attributes' ? null : element?.closest('textarea');
+  if (text || type !== 'attributes') return text;
+  if (attributeName === 'selected') return element.closest('select');
+  const isCheck = element.matches('[type=checkbox], [type=radio]');
+  const isDefault = attributeName === 'checked' ? isCheck : !isCheck && element.type !== 'hidden';
+  return element.matches('input') && isDefault ? element : null;
+}
+
+const isRenderedByReact = (control) => Object.keys(control).some((key) => key.startsWith('__reactProps$'));
+
 /**
- * By Alpine or React, which set what a control holds and leave the HTML as it is: x-model and x-bind always,
- * React only on a <select>. Whatever was typed before, Alpine has overwritten.
+ * Whether Alpine or React has filled the control, and left the HTML as it is: x-model and x-bind always do,
+ * React only for a <select>. Alpine has overwritten whatever was typed before.
  */
-function isDrawn(control) {
+function isFilledByFramework(control) {
   const { _x_model: model, _x_bindings: bound = {} } = control;
   if (model || 'value' in bound || 'checked' in bound) return true;
-  return control.matches('select') && Object.keys(control).some((key) => key.startsWith('__reactProps$'));
+  return control.matches('select') && isRenderedByReact(control);
 }
 
 /** A copy that holds what the HTML says; the browser's own reset knows how, for each type. */
-function asInHtml(control) {
-  if (!control.matches('input, select, textarea')) return control; // a custom element can't be asked
+function htmlCopyOf(control) {
+  if (!control.matches('input, select, textarea')) return control; // a custom element can't be reset
   const copy = control.cloneNode(true);
   copy.removeAttribute('form');
   const form = control.ownerDocument.createElement('form');
@@ -142,8 +220,8 @@ function asInHtml(control) {
 }
 
 /** A copy that holds a value as a host has it: text, a number, true, or a list. `index`: of the controls of a name. */
-function holding(control, value, index) {
-  const copy = asInHtml(control);
+function copyWithValue(control, value, index) {
+  const copy = htmlCopyOf(control);
   const texts = [value ?? []].flat().map(String);
   switch (copy.type) {
     case 'checkbox':
@@ -163,7 +241,7 @@ function holding(control, value, index) {
   return copy;
 }
 
-function valueOf(control) {
+function controlValue(control) {
   switch (control.type) {
     case 'checkbox':
     case 'radio':

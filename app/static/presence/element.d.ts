@@ -1,16 +1,27 @@
 import type { DirtyTracker } from './dirty.js';
-import type { Presence } from './presence.js';
+import type { Presence, PresenceError, PresenceState, Signal, ViewersChange } from './presence.js';
 
 /** `<record-presence type="flow" id="12" form="editor">`; importing this file defines it. */
 export interface RecordPresenceElement extends HTMLElement {
   /** null while it is not in a page, or has no type or id. */
   readonly presence: Presence | null;
-  /** null without a form. */
+  /** null without the attribute `form`. */
   readonly tracker: DirtyTracker | null;
+}
+
+/** What the element and the Alpine component dispatch; all of them bubble, out of shadow roots too. */
+export interface RecordPresenceEvents {
+  /** Each new snapshot. */
+  'presence:state': CustomEvent<PresenceState>;
+  'presence:change': CustomEvent<ViewersChange>;
+  'presence:unauthorized': CustomEvent<PresenceError>;
+  'presence:error': CustomEvent<PresenceError>;
+  'presence:signal': CustomEvent<Signal<any>>;
 }
 
 declare global {
   interface HTMLElementTagNameMap {
     'record-presence': RecordPresenceElement;
   }
+  interface GlobalEventHandlersEventMap extends RecordPresenceEvents {}
 }

@@ -3,58 +3,155 @@
 import { clearAvatars, renderAvatars } from './avatars.js';
 import { trackDirty } from './dirty.js';
 import { createPresence } from './presence.js';
+import { acquire, reclaim, release } from './presencePool.js';
+
+const EVENTS = ['change', 'unauthorized', 'error', 'signal'];
 
 class RecordPresence extends (globalThis.HTMLElement ?? Object) {
-  static observedAttributes = ['type', 'id', 'form', 'base', 'mode'];
+  static observedAttributes = ['type', 'id', 'base', 'token', 'mode', 'form', 'base-version'];
 
   presence = null;
   tracker = null;
-  #isOther = false; // another record, or another service
-  #stop = null;
+  #held = null; // the presence, with what this or a former element has set; see presencePool.js
+  #formId = null;
+  #token = null; // "": there is none yet; null: the page uses none
+  #stopListening = null;
+  #isSettling = false;
+  #unsubscribes = [];
 
   connectedCallback() {
-    this.#settle();
+    this.#update();
   }
 
   disconnectedCallback() {
-    this.#settle();
+    this.#update();
   }
 
-  attributeChangedCallback() {
-    this.#isOther = true;
-    this.#settle();
+  attributeChangedCallback(name, before, now) {
+    if (before === now) return;
+    if (name === 'token') this.#token = now ?? this.#token; // one that a script has set may be removed by a morph
+    this.#update();
   }
 
-  /** After this turn, so that an element that is moved, or gets several attributes, starts once. */
-  #settle() {
+  /** At once, what is no longer this element's is another's to take; the rest follows when all attributes are set. */
+  #update() {
+    if (this.#held && this.#held.key !== this.#key()) release(this.#held);
+    if (this.#isSettling) return;
+    this.#isSettling = true;
     queueMicrotask(() => {
-      if (this.#isOther || !this.isConnected) this.#stop?.();
-      if (this.isConnected && !this.#stop && this.getAttribute('type') && this.id) this.#start();
-      this.#isOther = false;
+      this.#isSettling = false;
+      this.#settle();
     });
   }
 
-  #start() {
-    const form = this.getRootNode().getElementById(this.getAttribute('form'));
-    const presence = createPresence({
+  /** What makes another presence; null while there is none. */
+  #key() {
+    const type = this.getAttribute('type');
+    if (!this.isConnected || !type || !this.id) return null;
+    return JSON.stringify([type, this.id, this.getAttribute('base'), this.#token !== null]);
+  }
+
+  #settle() {
+    const key = this.#key();
+    if (!key) return;
+    if (this.#held?.key !== key) this.#letGo();
+    if (this.#held) reclaim(this.#held);
+    else this.#hold(acquire(key) ?? this.#create(key));
+    this.#watchForm();
+    this.#applyAttributes();
+  }
+
+  #create(key) {
+    const held = { key, token: { current: this.#token } };
+    held.presence = createPresence({
       type: this.getAttribute('type'),
       id: this.id,
       base: this.getAttribute('base') ?? undefined,
-      mode: this.getAttribute('mode') ?? (form ? 'edit' : 'view'),
-      token: this.hasAttribute('token') ? () => this.getAttribute('token') : undefined,
+      token: this.#token === null ? undefined : held.token,
+      autoStart: false,
     });
-    const draw = () => renderAvatars(this, presence.getSnapshot());
-    presence.subscribe(draw);
-    draw();
-    const onChange = ({ fields }) => presence.setDirty(fields);
+    return held;
+  }
+
+  #hold(held) {
+    const { presence } = held;
+    held.letGo = () => this.#letGo();
+    this.#held = held;
     this.presence = presence;
-    this.tracker = form && trackDirty(form, { onChange, onFocus: presence.setActiveField });
-    this.#stop = () => {
-      this.tracker?.stop();
-      presence.stop();
-      clearAvatars(this);
-      this.presence = this.tracker = this.#stop = null;
+    const draw = (state) => renderAvatars(this, state);
+    draw(presence.getSnapshot());
+    if (held.isStarted) this.#tell('state', presence.getSnapshot());
+    this.#unsubscribes = [
+      presence.subscribe((state) => {
+        draw(state);
+        this.#tell('state', state);
+      }),
+      ...EVENTS.map((event) => presence.on(event, (detail) => this.#tell(event, detail))),
+    ];
+  }
+
+  #letGo() {
+    if (!this.#held) return;
+    for (const unsubscribe of this.#unsubscribes) unsubscribe();
+    this.#unwatchForm();
+    clearAvatars(this);
+    this.#held.letGo = null;
+    this.#held = this.presence = null;
+  }
+
+  #tell(event, detail) {
+    this.dispatchEvent(new CustomEvent(`presence:${event}`, { detail, bubbles: true, composed: true }));
+  }
+
+  #watchForm() {
+    const id = this.getAttribute('form');
+    if (id === this.#formId) return;
+    this.#unwatchForm();
+    const { presence } = this;
+    if (this.#held.hadForm) {
+      presence.setDirty(false);
+      presence.setActiveField(null);
+    }
+    this.#held.hadForm = !!id;
+    if (!id) return;
+    this.#formId = id;
+    const root = this.getRootNode();
+    const tracker = trackDirty(id, {
+      root,
+      onChange: ({ fields }) => presence.setDirty(fields),
+      onFocus: presence.setActiveField,
+      onForm: () => this.tracker && this.#applyAttributes(),
+    });
+    const onSaved = ({ target, detail }) => {
+      if (target !== tracker.form()) return;
+      if (detail?.lockVersion !== undefined) presence.setBaseVersion(detail.lockVersion);
+      tracker.rebase(detail?.values);
     };
+    root.addEventListener('presence:saved', onSaved);
+    this.tracker = tracker;
+    this.#stopListening = () => root.removeEventListener('presence:saved', onSaved);
+  }
+
+  #unwatchForm() {
+    this.#stopListening?.();
+    this.tracker?.stop();
+    this.tracker = this.#stopListening = this.#formId = null;
+  }
+
+  /** Only what has changed: the page may have called setMode() or setBaseVersion() itself. */
+  #applyAttributes() {
+    const held = this.#held;
+    const { presence } = held;
+    const mode = this.getAttribute('mode') ?? (this.tracker?.form() ? 'edit' : 'view');
+    const baseVersion = this.getAttribute('base-version');
+    if (held.mode !== mode) presence.setMode(mode);
+    if (held.baseVersion !== baseVersion) presence.setBaseVersion(baseVersion ? Number(baseVersion) : null);
+    const isNewToken = held.token.current !== this.#token;
+    held.token.current = this.#token;
+    const { error } = presence.getSnapshot();
+    const waitsForToken = error?.isAboutToken || error?.kind === 'unauthorized';
+    if (!held.isStarted || (isNewToken && waitsForToken)) presence.resume();
+    Object.assign(held, { mode, baseVersion, isStarted: true });
   }
 }
 

@@ -42,7 +42,7 @@ export function characters(text) {
     segmenter ??= new Intl.Segmenter();
     return Array.from(segmenter.segment(text), ({ segment }) => segment);
   }
-  return text.match(/\p{RI}\p{RI}|[^](?:[\p{M}\p{EMod}]|\u200d\P{M})*/gu) ?? [];
+  return text.match(/\p{RI}\p{RI}|[\s\S](?:[\p{M}\p{EMod}]|\u200d\P{M})*/gu) ?? [];
 }
 
 /** A colour per user id on which white text has a contrast of at least 4.5 : 1. */

@@ -8,33 +8,35 @@ import type {
   PresenceState,
   Signal,
   SignalKind,
+  Token,
   ViewersChange,
 } from './presence.js';
 
-export interface RecordPresenceOptions
-  extends Omit<PresenceOptions, 'type' | 'id' | 'dirty' | 'autoStart'> {
-  onChange?(change: ViewersChange): void;
-  onUnauthorized?(error: PresenceError): void;
-  onError?(error: PresenceError): void;
-  /** Somebody points or types; `data: null` when that is over. */
-  onSignal?(signal: Signal<any>): void;
+export interface RecordPresenceOptions extends Omit<PresenceOptions, 'type' | 'id' | 'dirty' | 'autoStart' | 'token'> {
+  /** null or '': there is none yet. Each new one is used. */
+  token?: Token | null | undefined;
+  onChange?: ((change: ViewersChange) => void) | undefined;
+  onUnauthorized?: ((error: PresenceError) => void) | undefined;
+  onError?: ((error: PresenceError) => void) | undefined;
+  /** Someone points or types; `data` is null when that is over. */
+  onSignal?: ((signal: Signal<any>) => void) | undefined;
 }
 
-/** The snapshot's parts, and the whole of it as `state`. */
+/** The parts of the snapshot, and the whole as `state`. */
 export interface RecordPresence extends PresenceState {
   readonly state: PresenceState;
-  /** What one does just now, see Presence.signal(). The same function until the record changes. */
+  /** See Presence.signal(). The same function until the record changes. */
   signal(kind: SignalKind, data?: unknown): void;
   readonly claim: Presence['claim'];
   readonly release: Presence['release'];
   readonly announceSaved: Presence['announceSaved'];
-  /** After `unauthorized`, or to beat at once. */
+  /** After `unauthorized`, or to send a heartbeat at once. */
   resume(): void;
 }
 
 export function useRecordPresence(
   recordType: string,
-  /** null for a record that isn't saved yet: nothing happens. */
+  /** null for a record that isn't saved yet: then nothing happens. */
   recordId: string | number | null,
   /** Or the names of the dirty fields. */
   isDirty?: boolean | readonly string[],

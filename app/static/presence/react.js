@@ -1,4 +1,5 @@
 // React over the core: a hook, and the avatars as a component.
+'use client';
 
 import { createElement, useEffect, useMemo, useRef, useSyncExternalStore } from 'react';
 
@@ -9,31 +10,39 @@ import { NOTHING_KNOWN } from './store.js';
 const nothingKnown = () => NOTHING_KNOWN;
 
 /**
- * Keeps this component's tab on a record for as long as it is mounted. Another record is another
- * presence: its first render says "don't know", never the viewers of the record before.
+ * Keeps this component's tab on a record for as long as it is mounted. Another record makes another
+ * presence: its first render says "not known", and never has the viewers of the previous record.
  *
  * `isDirty` may be the names of the dirty fields. `options` are createPresence's. `mode`, `activeField`,
- * `baseVersion` and the functions may change at any time; `base` and `credentials` are read when the record
+ * `baseVersion`, `token` and the functions may change at any time; `base` and `credentials` are read when the record
  * changes.
  */
 export function useRecordPresence(recordType, recordId, isDirty = false, options = {}) {
   const latest = useRef(options);
+  const { token } = options;
+  const hasToken = token !== undefined; // null or '': not yet
   const presence = useMemo(
     () =>
       createPresence({
         ...options,
-        // Functions are usually written inline, so the newest is asked each time.
-        token: options.token && (() => callOrGet(latest.current.token)),
+        // Functions are usually written inline, so the newest one is called.
+        token: hasToken
+          ? {
+              get current() {
+                return latest.current.token;
+              },
+            }
+          : undefined,
         csrfToken: options.csrfToken && (() => callOrGet(latest.current.csrfToken)),
         type: recordType,
         id: recordId,
         autoStart: false, // rendering has no effects
       }),
-    [recordType, recordId],
+    [recordType, recordId, hasToken],
   );
 
   const { mode = 'view', activeField = null, baseVersion = null } = options;
-  const dirt = JSON.stringify(isDirty); // names in another array are the same names
+  const dirtyKey = JSON.stringify(isDirty); // names in another array are the same names
   useEffect(() => {
     latest.current = options;
   });
@@ -42,11 +51,11 @@ export function useRecordPresence(recordType, recordId, isDirty = false, options
     presence.setDirty(isDirty);
     presence.setMode(mode);
     presence.setActiveField(activeField);
-  }, [presence, dirt, mode, activeField, baseVersion]);
+  }, [presence, dirtyKey, mode, activeField, baseVersion]);
 
   useEffect(() => {
     if (recordId == null) return undefined; // not saved yet: nobody else can have it open
-    const offs = [
+    const unsubscribes = [
       presence.on('change', (difference) => latest.current.onChange?.(difference)),
       presence.on('unauthorized', (error) => latest.current.onUnauthorized?.(error)),
       presence.on('error', (error) => latest.current.onError?.(error)),
@@ -55,9 +64,14 @@ export function useRecordPresence(recordType, recordId, isDirty = false, options
     presence.resume();
     return () => {
       presence.stop();
-      for (const off of offs) off();
+      for (const unsubscribe of unsubscribes) unsubscribe();
     };
   }, [presence, recordId]);
+
+  useEffect(() => {
+    const { error } = presence.getSnapshot();
+    if (token && (error?.isAboutToken || error?.kind === 'unauthorized')) presence.resume();
+  }, [presence, typeof token === 'function' || token]);
 
   const state = useSyncExternalStore(presence.subscribe, presence.getSnapshot, nothingKnown);
   return useMemo(() => {

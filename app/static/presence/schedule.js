@@ -1,9 +1,9 @@
-// When to beat: numbers only, so that it can be reasoned about without a clock.
+// When to send a heartbeat: numbers only, so that they can be reasoned about without a clock.
 
-const SHORTEST_RETRY_MS = 250;
-const LONGEST_WAIT_MS = 3_600_000; // setTimeout fires at once beyond 2^31 ms
+const MIN_RETRY_MS = 250;
+const MAX_WAIT_MS = 3_600_000; // setTimeout fires at once beyond 2^31 ms
 
-export const DEFAULT_HEARTBEAT_MS = 30_000;
+export const DEFAULT_INTERVAL_MS = 30_000;
 
 /** A beat that takes longer has failed. */
 export const REQUEST_TIMEOUT_MS = 10_000;
@@ -15,35 +15,35 @@ export const HANGS_AFTER_MS = 2_000;
 export const CHANGE_GAP_MS = 500;
 
 /**
- * Who left may only be reloading: in a room so small that she is missed, look again before the avatars let
- * her go, and not a whole heartbeat later.
+ * Someone who left may only be reloading. Where there are few viewers, ask again before the avatars remove them, not a
+ * whole heartbeat later.
  */
-export const SECOND_LOOK_MS = 2_000;
-export const SMALL_ROOM = 10;
+export const RECHECK_MS = 2_000;
+export const FEW_VIEWERS = 10;
 
-/** Around what the server asks for, so that tabs opened together don't beat together. */
-export const nextBeatMs = (heartbeatMs, random) => heartbeatMs * (0.9 + 0.2 * random());
+/** ±10 %, so that tabs that were opened together don't beat together. */
+export const nextBeatMs = (intervalMs, random) => intervalMs * (0.9 + 0.2 * random());
 
 /**
- * Exponential back-off with full jitter. Never more than a heartbeat at a time, and a lease is three
- * of them, so that a server that is back finds every tab within its lease. What the server itself
- * asked for (Retry-After) comes first, with the jitter on top: everybody was told the same second.
+ * Exponential back-off with full jitter. Never longer than an interval, and a lease is three of them, so that a server
+ * that is back hears from every tab within its lease. What the server itself asked for (Retry-After) comes first, with
+ * the jitter on top, because every tab was given the same second.
  */
-export function retryMs(failures, heartbeatMs, retryAfterMs, random) {
-  const ceiling = Math.min(heartbeatMs, 1000 * 2 ** failures);
-  return Math.min(LONGEST_WAIT_MS, (retryAfterMs ?? 0) + Math.max(SHORTEST_RETRY_MS, ceiling * random()));
+export function backOffMs(failures, intervalMs, retryAfterMs, random) {
+  const ceilingMs = Math.min(intervalMs, 1000 * 2 ** failures);
+  return Math.min(MAX_WAIT_MS, (retryAfterMs ?? 0) + Math.max(MIN_RETRY_MS, ceilingMs * random()));
 }
 
-/** A list not confirmed for longer is old: the next beat is late, and so is its answer. */
-export const staleAfterMs = (heartbeatMs) => heartbeatMs * 1.1 + REQUEST_TIMEOUT_MS;
+/** A list that nothing has confirmed for longer is old: the next beat is late, and so is its answer. */
+export const staleAfterMs = (intervalMs) => intervalMs * 1.1 + REQUEST_TIMEOUT_MS;
 
-/** What the server asks for, in bounds that can't make a storm or a silence. */
-export function heartbeatMsOf(seconds) {
-  return seconds > 0 ? Math.min(Math.max(seconds * 1000, 1000), LONGEST_WAIT_MS) : DEFAULT_HEARTBEAT_MS;
+/** What the server asks for, within bounds: neither a flood of beats nor a silence. */
+export function intervalMsOf(seconds) {
+  return seconds > 0 ? Math.min(Math.max(seconds * 1000, 1000), MAX_WAIT_MS) : DEFAULT_INTERVAL_MS;
 }
 
-/** A lost stream mostly comes back at once; until then its list counts as fresh. */
+/** A lost stream usually comes back at once; until then its list counts as fresh. */
 export const STREAM_GRACE_MS = 8_000;
 
-/** When a heartbeat asks for the list instead; spread, since a server loses all of its streams together. */
-export const bridgeMs = (random) => 2_000 + 3_000 * random();
+/** After which a heartbeat asks for the list instead; spread, since a server loses all of its streams together. */
+export const fallbackMs = (random) => 2_000 + 3_000 * random();

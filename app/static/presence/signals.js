@@ -1,30 +1,30 @@
-// What people do just now, typing or pointing: sent sparingly, and forgotten 3 s after the last word.
+// What people are doing right now, typing or pointing: sent sparingly, and forgotten 3 s after the last signal.
 
-const FORGET_MS = 3000;
+const EXPIRY_MS = 3000;
 const BACK_OFF_MS = 5000;
 
-// The server takes 600 a minute of a user, all of her tabs together.
+// The server takes 600 a minute from a user, for all tabs together.
 const GAP_MS = { cursor: 150, typing: 1000 };
-// Each signal goes to everybody: in a crowd each speaks less often, or the whole would grow with the square.
-const CROWD = 10;
-const LONGEST_GAP_MS = 2000; // less than FORGET_MS, so that nobody flickers
-const MOST_CURSORS = 100; // beyond, nobody could follow them
-const keyOf = ({ user, tab_id: tabId, kind }) => JSON.stringify([user.id, tabId, kind]);
+// Each signal goes to everyone: in a crowd each tab sends less often, or the sum would grow with the square.
+const CROWD_SIZE = 10;
+const MAX_GAP_MS = 2000; // less than EXPIRY_MS, so that no one flickers
+const MAX_CURSOR_AUDIENCE = 100; // among more, nobody could follow them
+const tabKey = ({ user, tab_id: tabId, kind }) => JSON.stringify([user.id, tabId, kind]);
 
 /**
- * Gives `signal(kind, data)`: the first at once, then the latest after a gap. null is the last word (stopped
- * typing, pointer gone) and waits for the gap like any other, but is never left out. `countOthers` tells how
- * many hear it.
+ * Gives `signal(kind, data)`, which sends the first at once, and then the latest after each gap. null is the last one
+ * (stopped typing, pointer gone): it waits for the gap like any other, but is never left out. `countOthers()` gives
+ * the number of those who receive it.
  */
 export function createSender({ post, browser, countOthers = () => 1 }) {
   const gaps = new Map(); // kind -> { latest }, while a gap lasts
-  const doing = new Set(); // the kinds of which the others don't know yet that it is over
+  const active = new Set(); // the kinds that the others still take to go on
   let silentUntil = 0;
 
   function signal(kind, data) {
-    if (data === null && !doing.delete(kind)) return;
-    if (data !== null && kind === 'cursor' && countOthers() > MOST_CURSORS) return;
-    if (data !== null) doing.add(kind);
+    if (data === null && !active.delete(kind)) return;
+    if (data !== null && kind === 'cursor' && countOthers() > MAX_CURSOR_AUDIENCE) return;
+    if (data !== null) active.add(kind);
     send(kind, data);
   }
 
@@ -42,12 +42,12 @@ export function createSender({ post, browser, countOthers = () => 1 }) {
     }, gapMs(kind));
     if (browser.now() < silentUntil) return;
     post({ kind, data }).catch(({ retryAfterMs }) => {
-      silentUntil = browser.now() + (retryAfterMs ?? BACK_OFF_MS); // nobody misses a cursor
+      silentUntil = browser.now() + (retryAfterMs ?? BACK_OFF_MS); // nobody will miss a cursor
     });
   }
 
   const gapMs = (kind) =>
-    Math.min((GAP_MS[kind] ?? GAP_MS.typing) * Math.max(1, countOthers() / CROWD), LONGEST_GAP_MS);
+    Math.min((GAP_MS[kind] ?? GAP_MS.typing) * Math.max(1, countOthers() / CROWD_SIZE), MAX_GAP_MS);
 
   function stop() {
     for (const { timer } of gaps.values()) browser.clearTimer(timer);
@@ -58,51 +58,51 @@ export function createSender({ post, browser, countOthers = () => 1 }) {
 }
 
 /**
- * Keeps what the others do. `onSignal` is told of each signal, and of its end (data: null), so that
- * whoever draws a cursor needs no clock. `onTyping` gets the list of who types when that changes.
+ * Keeps what the others are doing. `onSignal` is called with each signal and with its end (data: null), so that code
+ * that draws a cursor needs no clock; `onTyping` with the list of those who are typing, when it changes.
  */
 export function createReceiver({ onSignal, onTyping, browser }) {
   const alive = new Map(); // key -> { signal, timer }
   let typing = [];
 
   function receive(signal) {
-    const key = keyOf(signal);
+    const key = tabKey(signal);
     const before = alive.get(key);
     browser.clearTimer(before?.timer);
     if (signal.data === null) {
-      if (before) end(key);
+      if (before) expire(key);
       return;
     }
-    alive.set(key, { signal: Object.freeze(signal), timer: browser.setTimer(() => end(key), FORGET_MS) });
+    alive.set(key, { signal: Object.freeze(signal), timer: browser.setTimer(() => expire(key), EXPIRY_MS) });
     onSignal(signal);
-    tellTyping();
+    updateTyping();
   }
 
-  function end(key) {
+  function expire(key) {
     const { signal, timer } = alive.get(key);
     browser.clearTimer(timer);
     alive.delete(key);
     onSignal(Object.freeze({ ...signal, data: null }));
-    tellTyping();
+    updateTyping();
   }
 
-  /** Who left the record is not typing in it. */
+  /** Someone who left the record is not typing in it. */
   function keepOnly(viewers) {
     const ids = new Set(viewers.map(({ id }) => id));
-    for (const [key, { signal }] of alive) if (!ids.has(signal.user.id)) end(key);
+    for (const [key, { signal }] of alive) if (!ids.has(signal.user.id)) expire(key);
   }
 
-  function tellTyping() {
+  function updateTyping() {
     const now = [...alive.values()].map(({ signal }) => signal).filter(({ kind }) => kind === 'typing');
     const isSame =
       now.length === typing.length &&
-      now.every((signal, i) => keyOf(signal) === keyOf(typing[i]) && isEqual(signal.data, typing[i].data));
-    if (isSame) return; // she types on
+      now.every((signal, i) => tabKey(signal) === tabKey(typing[i]) && isEqual(signal.data, typing[i].data));
+    if (isSame) return; // still typing
     typing = Object.freeze(now);
     onTyping(typing);
   }
 
-  return { receive, keepOnly, stop: () => [...alive.keys()].forEach(end) };
+  return { receive, keepOnly, stop: () => [...alive.keys()].forEach(expire) };
 }
 
 const isEqual = (one, other) => JSON.stringify(one) === JSON.stringify(other);

@@ -1,9 +1,9 @@
 // Server-Sent Events from a fetch. EventSource can't send a bearer token, and closes for good on 503.
 
 /**
- * Reads events until the body ends or fails. `onChunk` is told of every sign of life, comments too, and
- * after it `onEvent({ kind, data, id })` of each event. `id` is undefined where the block has none; `data`
- * is '' where the block has nothing but an id. `onRetry(ms)`: how long the server wants us to wait.
+ * Reads events until the body ends or fails. Calls `onChunk()` for every sign of life, comments included, and
+ * then `onEvent({ kind, data, id })` for each event. `id` is undefined if the event has none; `data` is '' if the
+ * event has only an id. `onRetry(ms)`: how long the server wants clients to wait.
  */
 export async function readEvents(body, { onChunk, onEvent, onRetry }) {
   const reader = body.getReader();

@@ -1,13 +1,14 @@
-// What a page knows about the viewers: one immutable snapshot, replaced when something changed.
-// It doesn't care who brings the news, a heartbeat's answer or a stream.
+// What a page knows about the viewers: one immutable snapshot, replaced when something changes, whether a heartbeat or
+// the stream brought it.
 
 export const NOTHING_KNOWN = Object.freeze({
   status: 'idle',
-  viewers: null, // not [] : "nobody" is an answer, this is none
+  viewers: null, // not []: that would mean "nobody"
   total: null,
   version: null,
   fresh: false,
   staleSince: null,
+  unseen: false,
   error: null,
   tabId: null,
   typing: Object.freeze([]),
@@ -16,48 +17,61 @@ export const NOTHING_KNOWN = Object.freeze({
   forecast: null,
 });
 
-export function createStore(report) {
-  const listeners = new Set();
-  let snapshot = NOTHING_KNOWN;
-
+/** The host's functions for one event. An error in one of them is reported, and stops neither the others nor us. */
+export function createListeners(report) {
+  const entries = new Set();
   return {
-    getSnapshot: () => snapshot,
-
-    subscribe(listener) {
-      const entry = { listener }; // so that the same function can be subscribed twice
-      listeners.add(entry);
-      return () => listeners.delete(entry);
+    add(listener) {
+      const entry = { listener }; // so that the same function can be added twice
+      entries.add(entry);
+      return () => entries.delete(entry);
     },
-
-    set(changes) {
-      if (Object.keys(changes).every((key) => snapshot[key] === changes[key])) return;
-      snapshot = Object.freeze({ ...snapshot, ...changes });
-      for (const { listener } of [...listeners]) {
+    tell(value) {
+      for (const { listener } of [...entries]) {
         try {
-          listener(snapshot);
+          listener(value);
         } catch (error) {
-          report(error); // a host's mistake must not stop the beats
+          report(error);
         }
       }
     },
   };
 }
 
-// 42 and "42" are two people.
-export const keyOf = (viewer) => typeof viewer.id + viewer.id;
+export function createStore(report) {
+  const { add, tell } = createListeners(report);
+  let snapshot = NOTHING_KNOWN;
+
+  return {
+    getSnapshot: () => snapshot,
+
+    subscribe: add,
+
+    set(changes) {
+      if (Object.keys(changes).every((key) => snapshot[key] === changes[key])) return;
+      snapshot = Object.freeze({ ...snapshot, ...changes });
+      tell(snapshot);
+    },
+  };
+}
+
+export const isEqual = (one, other) => JSON.stringify(one) === JSON.stringify(other);
+
+/** A viewer's or a user's, for maps: 42 and "42" are two people, and an agent is another viewer for each it works for. */
+export const userKey = ({ id, agent }) => JSON.stringify([id, agent?.for.id]);
 
 /**
- * The new list with the old objects for those who didn't change, and the old list itself when nobody
- * did, so that what is drawn from them stays as it is.
+ * The new list, with the old objects for those who didn't change, and the old list itself if nobody did: what was
+ * rendered from them need not be rendered again.
  */
 export function reconcile(before, after) {
-  const known = new Map(before.map((viewer) => [keyOf(viewer), viewer]));
+  const known = new Map(before.map((viewer) => [userKey(viewer), viewer]));
   const joined = [];
   const updated = [];
   const viewers = after.map((viewer) => {
-    const old = known.get(keyOf(viewer));
-    known.delete(keyOf(viewer));
-    if (old && (old === viewer || JSON.stringify(old) === JSON.stringify(viewer))) return old;
+    const old = known.get(userKey(viewer));
+    known.delete(userKey(viewer));
+    if (old && (old === viewer || isEqual(old, viewer))) return old;
     (old ? updated : joined).push(viewer);
     Object.freeze(viewer.active_fields);
     return Object.freeze(viewer);

@@ -1,82 +1,91 @@
-// The presence calls over HTTP: what they send and what an answer means. No timing in here.
+// The presence calls over HTTP: what they send, and what an answer means. No timing in here.
 
 /** Why a call failed, by `kind`; presence.js decides what to do about each. */
 export function presenceError(kind, message, details) {
   return Object.assign(new Error(message), { name: 'PresenceError', kind, status: 0, ...details });
 }
 
-export const timedOut = () => presenceError('unreachable', 'No answer in time.');
+export const timedOut = () => presenceError('unreachable', 'Timed out.');
 
 export function createHttpTransport({ type, id, base, token, csrfToken, credentials, browser }) {
   const url = `${base.replace(/\/+$/, '')}/${encodeURIComponent(type)}/${encodeURIComponent(id)}/`;
   const { fetch } = browser; // called bare: the native one refuses to be a method of something else
-  let lastHeaders; // none: nothing was ever sent
+  let lastHeaders; // undefined: nothing was ever sent
 
-  async function headers() {
-    const bearer = await valueOf(token);
-    // The page's own CSRF token is the page's: a service with bearer tokens doesn't get it.
-    const csrf = await valueOf(csrfToken === undefined && token === undefined ? browser.csrfToken : csrfToken);
-    return (lastHeaders = {
-      'Content-Type': 'application/json',
-      Accept: 'application/json',
-      ...(bearer && { Authorization: `Bearer ${bearer}` }),
-      ...(csrf && { 'X-CSRF-TOKEN': csrf }),
-    });
-  }
+  /**
+   * What fetch takes. Some proxies drop the body of a DELETE: what it says is in the query as well. So is the time, for
+   * calls that overtake each other; in the body, a service of an earlier release would refuse it.
+   */
+  const requestOf = (call, body, method, more) => [
+    `${url + call}?${new URLSearchParams({ ...(method && body), sent_at: browser.wallNow() })}`,
+    {
+      method: method ?? 'POST',
+      headers: lastHeaders,
+      body: JSON.stringify(body),
+      credentials,
+      redirect: 'manual',
+      ...more,
+    },
+  ];
 
-  /** Returns the answer's `data`; raises a PresenceError. */
-  async function post(call, body, signal, method = 'POST') {
+  /** Gives the answer's `data`; rejects with a PresenceError. */
+  async function send(call, body, method, signal) {
     let response;
     let answer;
+    const sendWith = async (bearer) => {
+      // The page's own CSRF token is the page's: a service with bearer tokens doesn't get it.
+      const csrf = await resolve(csrfToken === undefined && token == null ? browser.csrfToken : csrfToken);
+      lastHeaders = {
+        'Content-Type': 'application/json',
+        Accept: 'application/json',
+        ...(bearer && { Authorization: `Bearer ${bearer}` }),
+        ...(csrf && { 'X-CSRF-TOKEN': csrf }),
+      };
+      if (signal?.aborted) throw new Error('Over.'); // a beat sent after a goodbye would leave a ghost
+      return fetch(...requestOf(call, body, method, { signal }));
+    };
     try {
-      const head = await headers();
-      if (signal?.aborted) throw new Error('Given up.'); // a beat sent after a goodbye would be a ghost
-      response = await fetch(url + call, {
-        method,
-        headers: head,
-        body: JSON.stringify(body),
-        credentials,
-        redirect: 'manual',
-        signal,
-      });
-      answer = await response.json().catch(() => null);
+      response = await (token == null
+        ? sendWith()
+        : (await import('./tokens.js')).callWithToken(token, browser, sendWith));
+      answer = await response.json().catch(() => {});
     } catch (cause) {
-      throw presenceError('unreachable', cause?.message ?? 'Unreachable.', { cause });
+      throw cause?.kind ? cause : presenceError('unreachable', cause?.message ?? 'Unreachable.', { cause });
     }
     if (response.ok && answer?.success && answer.data) return answer.data;
     throw failureOf(response, answer, browser.wallNow());
   }
 
   return {
-    heartbeat: (body, signal) => post('heartbeat', body, signal),
+    async heartbeat(body, signal) {
+      await browser.workerRequest?.()?.answered;
+      return send('heartbeat', body, undefined, signal);
+    },
+
+    /** For browserWorker.js: the heartbeat with the last headers. */
+    standIn: (body, intervalMs) => lastHeaders && body && { intervalMs, request: requestOf('heartbeat', body) },
 
     /** Any other: `signal`, `saved`, `claim`. */
-    call: (call, body, method) => post(call, body, undefined, method),
+    call: send,
 
     /**
-     * Says goodbye, also from a page that is going away: it waits for nothing, so with the headers of
-     * the last beat. Never fails; the lease ends what it couldn't.
+     * Says goodbye, even from a page that is going away: it waits for nothing, so it uses the headers of the last
+     * beat. Never rejects: where it fails, the lease ends.
      */
     async leave(tabId) {
       if (!lastHeaders) return;
       try {
-        await fetch(url + 'unregister', {
-          method: 'DELETE',
-          headers: lastHeaders,
-          body: JSON.stringify({ tab_id: tabId }),
-          credentials,
-          keepalive: true,
-        });
+        await fetch(...requestOf('unregister', { tab_id: tabId }, 'DELETE', { keepalive: true }));
       } catch {
-        // The lease ends it.
+        // The lease ends.
       }
     },
   };
 }
 
-export const valueOf = (value) => (typeof value === 'function' ? value() : value);
+export const resolve = (value) => (typeof value === 'function' ? value() : value);
 
-/** What an answer that is no success means. */
+/** The PresenceError for an answer that is no success. */
 export function failureOf(response, answer, wallNow) {
   return presenceError(kindOf(response, answer), answer?.message || `HTTP ${response.status}`, {
     status: response.status,
@@ -86,11 +95,11 @@ export function failureOf(response, answer, wallNow) {
 }
 
 function kindOf({ status, type }, answer) {
-  // A redirect leads to a page for people to sign in.
+  // A redirect leads to a sign-in page.
   if (status === 401 || status === 403 || type === 'opaqueredirect') return 'unauthorized';
   if (status === 409) return 'taken';
   if (status === 429) return 'throttled';
-  // Without our envelope it wasn't us who answered, but a proxy: it passes.
+  // Without our envelope it is a proxy's answer, which passes.
   const isOurs = answer?.success === false;
   if (status === 422 || (isOurs && status >= 400 && status < 500)) return 'refused';
   return 'unavailable';
@@ -98,6 +107,6 @@ function kindOf({ status, type }, answer) {
 
 function retryAfterMs(header, wallNow) {
   if (!header) return undefined;
-  const ms = /^\d+$/.test(header) ? header * 1000 : Date.parse(header) - wallNow;
+  const ms = header * 1000 || Date.parse(header) - wallNow;
   return ms > 0 ? ms : undefined;
 }

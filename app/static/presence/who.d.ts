@@ -1,7 +1,7 @@
 import type { Signal, Viewer } from './presence.js';
 
-/** The viewers who are in this form field; none where the list isn't known. */
+/** The viewers who are in this form field; [] if the list isn't known. */
 export function whoIsIn(viewers: readonly Viewer[] | null, field: string): Viewer[];
 
-/** The people who are typing, in one field where it is given and signals say `{ field }`; each once. */
+/** The people who are typing, each once; with `field`, those whose signals say `{ field }`. */
 export function whoIsTyping(typing: readonly Signal[], field?: string): Signal['user'][];
