@@ -6,10 +6,11 @@ from flask import Blueprint, request
 from flask.blueprints import BlueprintSetupState
 from werkzeug.exceptions import HTTPException
 
-from app.api.responses import failure_of
-from app.demo import api, pages
-from app.demo.flows import Flows
-from app.demo.people import TENANT
+from ..api.extension import EXTENSION_NAME
+from ..api.responses import failure_of
+from . import api, pages
+from .flows import Flows
+from .people import TENANT
 
 __all__ = ["blueprint"]
 
@@ -20,7 +21,7 @@ blueprint.register_blueprint(api.blueprint)
 
 @blueprint.app_errorhandler(HTTPException)
 def _answer_error(error: HTTPException) -> Any:
-    """For paths that no route has taken; those of the presence API are answered before."""
+    """For paths without a route. Errors of the presence API are answered before."""
     if request.path.startswith(f"{api.PREFIX}/"):
         return failure_of(error)
     return pages.not_found(error) if error.code == 404 else error
@@ -28,17 +29,17 @@ def _answer_error(error: HTTPException) -> Any:
 
 @blueprint.record_once
 def _describe_calls(state: BlueprintSetupState) -> None:
-    state.app.extensions["presence"].operations.update(api.OPERATIONS)
+    state.app.extensions[EXTENSION_NAME].operations.update(api.OPERATIONS)
 
 
 @blueprint.record_once
 def _reserve_tenant(state: BlueprintSetupState) -> None:
-    """Anybody may be one of its people, and so nobody else may be among them."""
-    state.app.extensions["presence"].bearer_tokens.reserve(TENANT)
+    """Anybody may sign in as one of the demo's people, so their tenant is closed to all other callers."""
+    state.app.extensions[EXTENSION_NAME].bearer_tokens.reserve(TENANT)
 
 
 @blueprint.record_once
 def _open_flows(state: BlueprintSetupState) -> None:
-    """Raises SettingError when DATABASE_URL can't be used; connects later."""
-    database_url = state.app.extensions["presence"].settings.database_url
+    """Raises SettingError if DATABASE_URL can't be used. Connects later."""
+    database_url = state.app.extensions[EXTENSION_NAME].settings.database_url
     state.app.extensions["demo_flows"] = Flows(database_url)

@@ -1,4 +1,4 @@
-"""The demo's own calls: read and save a flow, and fetch a window's next token."""
+"""The demo's own calls: read a flow, save it, and fetch the next token of a window."""
 
 import re
 from typing import Any
@@ -7,15 +7,16 @@ from flask import Blueprint, Response, current_app
 from marshmallow import Schema, ValidationError, fields, validate
 from werkzeug.exceptions import HTTPException
 
-from app.api.extension import presence
-from app.api.openapi import Operation
-from app.api.requests import check_access, read_body, read_caller
-from app.api.responses import RETRY_AFTER_SECONDS, failure, failure_of, success
-from app.api.schemas import Body, Conflict, StrictInteger, tab_id_field
-from app.demo.flows import STATUSES, FlowNotFound, Flows, FlowsUnavailable
-from app.demo.people import NOBODY, PEOPLE, TENANT, TOKEN_SECONDS, person_by_handle, window_token
-from app.identity.caller import Caller, Forbidden
-from app.versioned import announce, answer_refusals
+from ..api.extension import current_extension
+from ..api.openapi import Operation, Tag
+from ..api.requests import answer_to_refused_call, authenticate, authorize, read_body, throttle_call
+from ..api.responses import RETRY_AFTER_SECONDS, failure, failure_of, success
+from ..api.schemas import Body, Conflict, StrictInteger, tab_id_field
+from ..identity.caller import Caller, Forbidden, Unauthenticated
+from ..presence.errors import TooManyCalls
+from ..versioned import announce, answer_refusals
+from .flows import STATUSES, FlowNotFound, Flows, FlowsUnavailable
+from .people import NOBODY, PEOPLE, TENANT, TOKEN_SECONDS, person_by_handle, window_token
 
 PREFIX = "/api/v1/flows"
 FLOW_ID = "<int:flow_id>"
@@ -23,10 +24,10 @@ FLOW_ID = "<int:flow_id>"
 blueprint = Blueprint("api", __name__)
 
 
-# No database keeps NUL or half a surrogate pair.
+# No database stores NUL or half a surrogate pair.
 _CONTROLS = r"\x00-\x08\x0b\x0c\x0e-\x1f"
 _CONTROL = re.compile(rf"[{_CONTROLS}\ud800-\udfff]")
-_BLANKS = r"\t\n\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"  # what `str.strip` takes
+_BLANKS = r"\t\n\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"  # what `str.strip` removes
 # The same for JSON Schema.
 TEXT_PATTERN = f"^[^{_CONTROLS}]*$"
 NAME_PATTERN = f"^[^{_CONTROLS}]*[^{_CONTROLS}{_BLANKS}][^{_CONTROLS}]*$"
@@ -34,7 +35,7 @@ NAME_PATTERN = f"^[^{_CONTROLS}]*[^{_CONTROLS}{_BLANKS}][^{_CONTROLS}]*$"
 
 def _printable(text: str) -> None:
     if _CONTROL.search(text):
-        raise ValidationError("Must not have control characters.")
+        raise ValidationError("Must not contain control characters.")
 
 
 def _not_blank(text: str) -> None:
@@ -42,16 +43,17 @@ def _not_blank(text: str) -> None:
         raise ValidationError("Give the flow a name.")
 
 
-def _text(longest: int, *more: Any, pattern: str = TEXT_PATTERN) -> fields.String:
+def _text(max_length: int, *more: Any, pattern: str = TEXT_PATTERN) -> fields.String:
+    length = validate.Length(max=max_length, error=f"Must be at most {max_length} characters.")
     return fields.String(
         required=True,
-        validate=[validate.Length(max=longest, error=f"At most {longest} characters."), _printable, *more],
+        validate=[length, _printable, *more],
         metadata={"pattern": pattern},
     )
 
 
 class SaveFlow(Body):
-    """A whole flow, the version that it was loaded with, and in which tab."""
+    """A whole flow, the version that it was loaded with, and the tab that saves it."""
 
     tab_id = tab_id_field(required=False, load_default=None, allow_none=True)
     lock_version = StrictInteger(required=True, validate=validate.Range(min=1))
@@ -63,7 +65,7 @@ class SaveFlow(Body):
 
 
 class Flow(Schema):
-    """A flow, and who saved it last."""
+    """A flow, and who last saved it."""
 
     id = fields.Integer(required=True)
     name = fields.String(required=True)
@@ -81,21 +83,23 @@ class OneFlow(Schema):
 
 
 class FlowConflict(Conflict):
-    """Somebody has saved the flow since the version that was sent; nothing was written."""
+    """The flow was saved by somebody else after the version that was sent; nothing was written."""
 
-    current = fields.Nested(Flow, required=True, metadata={"description": "As it stands there now."})
+    current = fields.Nested(  # type: ignore[assignment]  # a Dict of the base, described in full
+        Flow, required=True, metadata={"description": "The flow as it is stored now."}
+    )
 
 
-# Not throttled by Redis, and there without it.
+_TAG = Tag("Demo: flows", "The records of the demo. They are not part of the presence API.")
 OPERATIONS = {
-    "demo.api.read_flow": Operation(None, None, OneFlow, (403, 404), common=(401, 503)),
+    "demo.api.read_flow": Operation(None, None, OneFlow, (403, 404), common=(401, 503), tag=_TAG),
     "demo.api.save_flow": Operation(
         SaveFlow,
         None,
         OneFlow,
         (400, 403, 404, 409, 413, 415, 422),
-        common=(401, 503),
         refusals={409: FlowConflict},
+        tag=_TAG,
     ),
 }
 
@@ -104,21 +108,23 @@ _SAVE_FLOW = SaveFlow()
 
 def flows() -> Flows:
     """The flows of the application that serves this request."""
-    return current_app.extensions["demo_flows"]
+    flows: Flows = current_app.extensions["demo_flows"]
+    return flows
 
 
 @blueprint.get(f"{PREFIX}/{FLOW_ID}")
 def read_flow(flow_id: int) -> Response:
-    """One flow."""
+    """Read one flow."""
     _flow_caller(flow_id)
     return success({"flow": flows().get(flow_id).as_data()})
 
 
 @blueprint.put(f"{PREFIX}/{FLOW_ID}")
 def save_flow(flow_id: int) -> Response:
-    """Save a flow; refused when somebody else saved since `lock_version` was loaded.
+    """Save a flow, unless somebody else has saved it since it was loaded.
 
-    Its viewers are told from here: a page that is closed right after saving tells nobody.
+    `lock_version` is that of the flow as it was loaded. The server announces the save,
+    because a page that is closed right after saving could not.
     """
     caller = _flow_caller(flow_id)
     values: dict[str, Any] = read_body(_SAVE_FLOW)
@@ -130,20 +136,21 @@ def save_flow(flow_id: int) -> Response:
 
 @blueprint.get("/demo/people/<handle>/token")
 def next_token(handle: str) -> Response:
-    """A fresh token for a window of one of the demo's people, and of nobody else."""
+    """Fetch a fresh token for a window of one of the demo's people."""
     person = person_by_handle(handle)
     if person is None:
         return failure(404, NOBODY)
-    token = window_token(presence().bearer_tokens, person)
+    token = window_token(current_extension().bearer_tokens, person)
     return success({"token": token, "token_seconds": TOKEN_SECONDS})
 
 
 def _flow_caller(flow_id: int) -> Caller:
-    """Not throttled by Redis: a save must not depend on presence."""
-    caller = read_caller()
+    """The caller, counted like any other; not while Redis is away, since a save must not depend on it."""
+    caller = authenticate()
+    throttle_call()
     if caller.tenant != TENANT:
-        raise Forbidden("The flows belong to the demo's people.")
-    check_access(caller, f"flow:{flow_id}")
+        raise Forbidden("Only the demo's people may see its flows.")
+    authorize(caller, f"flow:{flow_id}")
     return caller
 
 
@@ -157,5 +164,12 @@ def _unavailable(error: FlowsUnavailable) -> Response:
     return failure(503, str(error), retry_after_seconds=RETRY_AFTER_SECONDS)
 
 
+def _refused(error: Exception) -> Response:
+    """As the presence API refuses: the call is counted, and kept waiting for a moment."""
+    return failure_of(answer_to_refused_call(error))
+
+
 answer_refusals(blueprint)
+for _refusal in (Forbidden, TooManyCalls, Unauthenticated):
+    blueprint.register_error_handler(_refusal, _refused)
 blueprint.register_error_handler(HTTPException, failure_of)

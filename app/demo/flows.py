@@ -1,6 +1,6 @@
 """The demo's records: flows in a database, each with a version that a save must name.
 
-No request in here.
+Knows nothing of requests.
 """
 
 import logging
@@ -23,13 +23,13 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from sqlalchemy.pool import QueuePool
 from sqlalchemy.schema import CreateTable
 
-from app.demo.seeds import SEEDS
-from app.settings import INSTANCE_DIRECTORY, SettingError
-from app.versioned import Saved, Versioned, save_version
+from ..settings import INSTANCE_DIRECTORY, SettingError
+from ..versioned import Saved, Versioned, save_version
+from .seeds import SEEDS
 
 STATUSES = ("draft", "active", "paused")
 EDITABLE = ("name", "status", "owner", "description", "steps")
-LARGEST_ID = 2**31 - 1
+MAX_ID = 2**31 - 1  # of a PostgreSQL integer
 LOCK_WAIT_SECONDS = 15  # SQLite lets one process write at a time
 
 log = logging.getLogger("presence.demo")
@@ -40,12 +40,12 @@ class FlowNotFound(Exception):
 
 
 class FlowsUnavailable(Exception):
-    """The database gives no answer. It has been logged."""
+    """The database does not answer, which has been logged."""
 
 
 @dataclass(frozen=True, slots=True)
 class FlowState:
-    """A flow as it was read, apart from any database session."""
+    """A flow as it was read, independent of any database session."""
 
     id: int
     name: str
@@ -68,7 +68,7 @@ class _Base(DeclarativeBase):
 
 
 class Flow(Versioned, _Base):
-    """A row, with the version of whoever saved it last."""
+    """A row, with its version and who last saved it."""
 
     __tablename__ = "flow"
 
@@ -90,15 +90,15 @@ class Flow(Versioned, _Base):
 
 
 class Flows:
-    """The flows of one database, which is created and filled at the first use."""
+    """The flows of one database, which is created and filled when it is first used."""
 
     def __init__(self, database_url: str | None = None) -> None:
-        """Connects to nothing yet. Raises SettingError for a URL that can't be used."""
+        """Does not connect yet. Raises SettingError for a URL that can't be used."""
         self._engine = _engine(database_url)
         self._is_ready = False
 
     def all(self) -> list[FlowState]:
-        """Every flow, by id. Raises FlowsUnavailable, as all of these."""
+        """Every flow, by id. Raises FlowsUnavailable, as all methods do."""
         with self._session() as session:
             return [flow.state() for flow in session.scalars(select(Flow).order_by(Flow.id))]
 
@@ -108,9 +108,9 @@ class Flows:
             return _find(session, flow_id).state()
 
     def save(self, flow_id: int, lock_version: int, values: Mapping[str, str], *, by: str) -> Saved:
-        """Write `values`, if `lock_version` still is the newest. Values that change nothing make no version.
+        """Write `values`, if `lock_version` is still the newest; if they change nothing, no version is made.
 
-        Raises FlowNotFound and RecordChanged; then nothing is written.
+        Raises FlowNotFound and RecordChanged, and then nothing is written.
         """
         in_order = {name: values[name] for name in EDITABLE}
         with self._session() as session:
@@ -135,8 +135,8 @@ class Flows:
 
 
 def _find(session: Session, flow_id: int) -> Flow:
-    # PostgreSQL refuses to compare with a number that is none of its integers.
-    flow = session.get(Flow, flow_id, populate_existing=True) if flow_id <= LARGEST_ID else None
+    # PostgreSQL refuses to compare with a number that is out of its range.
+    flow = session.get(Flow, flow_id, populate_existing=True) if flow_id <= MAX_ID else None
     if flow is None:
         raise FlowNotFound(f"There is no flow {flow_id}.")
     return flow
@@ -164,8 +164,8 @@ def _default_engine() -> Engine:
         with path.open("ab"):
             pass
     except OSError as error:
-        log.warning("flows are kept in memory, by each process for itself", extra={"reason": error.strerror})
-        # One connection that is never given back is one database; its users take turns.
+        log.warning("flows are kept in memory, separately in each process", extra={"reason": error.strerror})
+        # A database in memory exists in one connection only, so all sessions take turns with it.
         return create_engine(
             "sqlite://",
             poolclass=QueuePool,
@@ -177,13 +177,13 @@ def _default_engine() -> Engine:
 
 
 def _create(engine: Engine) -> None:
-    """Table and first rows. Any number of processes may do this at once: one wins each, whole."""
+    """Create the table and its first rows. Several processes may do this at once; one of them succeeds."""
     if not inspect(engine).has_table(Flow.__tablename__):
         try:
             with engine.begin() as connection:
                 connection.execute(CreateTable(Flow.__table__, if_not_exists=True))  # type: ignore[arg-type]
         except DBAPIError:
-            # PostgreSQL lets two of them get as far as its catalogue.
+            # In PostgreSQL two processes may both get as far as its catalogue.
             if not inspect(engine).has_table(Flow.__tablename__):
                 raise
     with Session(engine) as session:
@@ -193,7 +193,7 @@ def _create(engine: Engine) -> None:
         for number, seed in enumerate(SEEDS, start=1):
             session.add(
                 Flow(
-                    id=number,  # so that the second one to come can't add the same rows
+                    id=number,  # so that another process can't add the same rows
                     name=seed.name,
                     status=seed.status,
                     owner=seed.owner,

@@ -1,7 +1,7 @@
-"""The pages of the demo, and the two forms by which a browser signs in and out.
+"""The pages of the demo, and the two forms with which a browser signs in and out.
 
-A cookie is one person for the whole browser. `?as=bob` makes a single window
-Bob's: it gets a bearer token of its own, and every link in it keeps the `as`.
+A cookie makes the whole browser one person. `?as=bob` makes a single window Bob's:
+it gets a bearer token of its own, and every link in it keeps the `as`.
 """
 
 import random
@@ -24,11 +24,14 @@ from flask import (
 from werkzeug.exceptions import NotFound
 from werkzeug.wrappers import Response as AnyResponse
 
-from app.api.extension import presence
-from app.api.responses import RETRY_AFTER_SECONDS, failure, success
-from app.demo.api import FLOW_ID, flows
-from app.demo.flows import STATUSES, FlowNotFound, FlowsUnavailable
-from app.demo.people import (
+from ..api.extension import current_extension
+from ..api.responses import RETRY_AFTER_SECONDS, failure, success
+from ..identity.caller import Forbidden
+from ..identity.session import caller_of, check_csrf_token, csrf_token, sign_in, sign_out
+from ..presence.errors import StoreUnavailable, TooManyCalls
+from .api import FLOW_ID, flows
+from .flows import STATUSES, FlowNotFound, FlowsUnavailable
+from .people import (
     NOBODY,
     PEOPLE,
     TOKEN_SECONDS,
@@ -38,36 +41,36 @@ from app.demo.people import (
     person_of,
     window_token,
 )
-from app.identity.caller import Forbidden
-from app.identity.session import caller_of, check_csrf_token, csrf_token, sign_in
 
-LIST_REFRESH_SECONDS = 5  # at most; sooner where heartbeats are quicker
+SIGN_OUT_COST = 10  # calls; it is remembered for as long as a session lasts
+MAX_LIST_REFRESH_SECONDS = 5  # sooner if heartbeats are more frequent
 
-_OUR_PAGE = re.compile(r"/((react/)?flows/\d{1,10}|flows/\d{1,10}/(timeline|why))?\Z")
+_PAGE_PATH = re.compile(r"/((react/)?flows/\d{1,10}|flows/\d{1,10}/(timeline|why))?\Z")
 
 blueprint = Blueprint("pages", __name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Who looks at a page, and by which proof: a token of this window, or the browser's cookie."""
+    """The person who looks at a page, and their proof: a token of this window, or the browser's cookie."""
 
     me: Person
     token: str | None = None
 
     @property
     def own_person(self) -> str | None:
-        """What every link of this window carries as `as`."""
+        """The `as` in every link of this window."""
         return self.me.handle if self.token else None
 
     def url(self, endpoint: str, **values: Any) -> str:
-        """A page, seen by the same person."""
-        return url_for(f"demo.pages.{endpoint}", **values, **{"as": self.own_person})
+        """The URL of a page, for the same person."""
+        query: dict[str, Any] = {"as": self.own_person}  # a keyword of Python
+        return url_for(f"demo.pages.{endpoint}", **values, **query)
 
 
-@blueprint.get("/", strict_slashes=False)  # without any path as well, which would be sent on
+@blueprint.get("/", strict_slashes=False)  # otherwise an empty path would be redirected
 def index() -> Response:
-    """The flows, and who has each of them open."""
+    """The list of flows, and who has each of them open."""
     window = _window()
     return _page("demo/list.html", window, flows=flows().all(), data={"refresh_seconds": _refresh_seconds()})
 
@@ -87,15 +90,15 @@ def react_editor(flow_id: int) -> Response:
 @blueprint.get(f"/flows/{FLOW_ID}/timeline")
 def timeline(flow_id: int) -> Response:
     """What happened to a flow, replayed."""
-    kept = presence().settings.timeline_seconds
+    kept = current_extension().settings.timeline_seconds
     return _record_page("demo/timeline.html", flow_id, _window(), timeline_seconds=kept)
 
 
 @blueprint.get(f"/flows/{FLOW_ID}/why")
 def why(flow_id: int) -> Response:
-    """Why is she shown? For operators; in the demo everybody is one, of the demo's tenant."""
+    """Why each user is listed. For operators, which everybody is in the demo's tenant."""
     window = _window()
-    token = operator_token(presence().bearer_tokens, window.me)
+    token = operator_token(current_extension().bearer_tokens, window.me)
     return _record_page(
         "demo/why.html",
         flow_id,
@@ -107,64 +110,72 @@ def why(flow_id: int) -> Response:
 
 @blueprint.get("/demo/people/<handle>/operator-token")
 def next_operator_token(handle: str) -> Response:
-    """The next token of a page for operators, as `demo.api.next_token` is of a window."""
+    """The next token for a page for operators, as `demo.api.next_token` for a window."""
     person = person_by_handle(handle)
     if person is None:
         return failure(404, NOBODY)
-    token = operator_token(presence().bearer_tokens, person)
+    token = operator_token(current_extension().bearer_tokens, person)
     return success({"token": token, "token_seconds": TOKEN_SECONDS})
 
 
 @blueprint.get("/sign-in")
 def choose_person() -> Response:
-    """Whom to be."""
+    """Offer the people to sign in as."""
     return _sign_in_page()
 
 
 @blueprint.post("/sign-in")
 def start_session() -> AnyResponse:
-    """Be somebody, with one click."""
+    """Sign in, with one click."""
     person = person_by_handle(request.form.get("person"))
     if person is None:
         return _sign_in_page(422, NOBODY)
     try:
         check_csrf_token(session, request.form.get("csrf_token"))
     except Forbidden:
-        return _sign_in_page(403, "That page was from an earlier session. Choose once more.")
+        return _sign_in_page(403, "That page was from an earlier session. Please choose again.")
     sign_in(session, person.caller)
     next_page = request.form.get("next", "")
-    return redirect(next_page if _OUR_PAGE.match(next_page) else url_for(".index"), 303)
+    return redirect(next_page if _PAGE_PATH.match(next_page) else url_for(".index"), 303)
 
 
 @blueprint.post("/sign-out")
 def end_session() -> AnyResponse:
-    """Be nobody."""
+    """Sign out."""
     try:
         check_csrf_token(session, request.form.get("csrf_token"))
     except Forbidden:
-        return _sign_in_page(403, "That page was from an earlier session. Nobody was signed out.")
-    session.clear()
+        return _sign_in_page(403, "That page was from an earlier session, so it did not sign you out.")
+    caller = caller_of(session)
+    try:
+        if caller:
+            current_extension().throttle.check(caller, SIGN_OUT_COST)
+        sign_out(session)
+    except TooManyCalls as error:
+        return _sign_in_page(429, str(error))
+    except StoreUnavailable:
+        session.clear()  # this browser is signed out; a copy of its cookie is not
     return redirect(url_for(".choose_person"), 303)
 
 
 @blueprint.errorhandler(NotFound)
 @blueprint.errorhandler(FlowNotFound)
 def not_found(error: Exception) -> tuple[str, int]:
-    """A page for people."""
+    """The page for something that does not exist."""
     return render_template("demo/not_found.html"), 404
 
 
 @blueprint.errorhandler(FlowsUnavailable)
 def unavailable(error: Exception) -> tuple[str, int, dict[str, str]]:
-    """The same, while the database is away."""
+    """The page while the database is unavailable."""
     return render_template("demo/unavailable.html"), 503, {"Retry-After": str(RETRY_AFTER_SECONDS)}
 
 
 def _window() -> Window:
-    """Who looks. A newcomer is signed in as anybody: two of them most likely meet as two."""
+    """The person who looks. A new visitor is signed in as a random person: two are rarely the same."""
     if (handle := request.args.get("as")) is not None:
-        person = person_by_handle(handle) or abort(404)
-        return Window(person, window_token(presence().bearer_tokens, person))
+        named = person_by_handle(handle) or abort(404)
+        return Window(named, window_token(current_extension().bearer_tokens, named))
     person = person_of(caller_of(session))
     if person is None:
         person = random.choice(PEOPLE)  # noqa: S311
@@ -192,7 +203,7 @@ def _record_page(template: str, flow_id: int, window: Window, **data: Any) -> Re
 
 
 def _page(template: str, window: Window, *, data: dict[str, Any], **context: Any) -> Response:
-    """A page; `data` is for its scripts, which find it in the body's data-page."""
+    """A page; `data` is for its scripts, which read it from the body's data-page."""
     others = [person for person in PEOPLE if person != window.me]
     data = {
         "me": asdict(window.me),
@@ -203,7 +214,7 @@ def _page(template: str, window: Window, *, data: dict[str, Any], **context: Any
         "token_url": window.token and url_for("demo.api.next_token", handle=window.me.handle),
         **data,
     }
-    return _kept_private(
+    return _private(
         render_template(
             template,
             window=window,
@@ -226,15 +237,15 @@ def _sign_in_page(status: int = 200, message: str = "") -> Response:
         csrf_token=csrf_token(session),
         message=message,
     )
-    return _kept_private(page, status)
+    return _private(page, status)
 
 
-def _kept_private(page: str, status: int = 200) -> Response:
+def _private(page: str, status: int = 200) -> Response:
     response = make_response(page, status)
-    # Not no-store, which would keep the page out of the back/forward cache.
+    # Not no-store, which would exclude the page from the back/forward cache.
     response.headers["Cache-Control"] = "private, no-cache"
     return response
 
 
 def _refresh_seconds() -> float:
-    return min(LIST_REFRESH_SECONDS, presence().settings.heartbeat_seconds)
+    return min(MAX_LIST_REFRESH_SECONDS, current_extension().settings.heartbeat_seconds)

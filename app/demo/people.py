@@ -1,19 +1,19 @@
-"""The people of the demo. They live in a tenant of their own, and no proof of theirs reaches another."""
+"""The people of the demo. They have a tenant of their own, and their proofs are valid in no other."""
 
 from dataclasses import dataclass
 
-from app.identity.bearer import BearerTokens
-from app.identity.caller import Caller
+from ..identity.bearer import BearerTokens
+from ..identity.caller import Caller
 
-TENANT = "record-presence-demo"  # which no host has; reserved, so that none can name it either
+TENANT = "record-presence-demo"  # reserved, so that a host's tokens can't name it
 RECORDS = ("flow:*",)
 NOBODY = "There is no such person in the demo."
-TOKEN_SECONDS = 600  # a window asks for the next one well before
+TOKEN_SECONDS = 600  # a window fetches the next one well before
 
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Somebody to sign in as; `handle` stands in URLs."""
+    """Somebody to sign in as; `handle` is for URLs."""
 
     id: int
     handle: str
@@ -21,7 +21,7 @@ class Person:
 
     @property
     def caller(self) -> Caller:
-        """She, signed in by a cookie."""
+        """The person as a caller with a cookie."""
         return Caller(user_id=self.id, user_name=self.name, tenant=TENANT, records=RECORDS)
 
 
@@ -48,7 +48,7 @@ def person_of(caller: Caller | None) -> Person | None:
 
 
 def window_token(tokens: BearerTokens, person: Person) -> str:
-    """A bearer token for one window of hers."""
+    """A bearer token for one window of this person."""
     return _token(tokens, person)
 
 

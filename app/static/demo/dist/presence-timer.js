@@ -1,17 +1,49 @@
-// A dedicated worker that wakes the page. Browsers slow the timers of a hidden page to one a minute;
-// a worker's run on time. It takes [id, delayMs] to set and [id] to clear, and answers with the id.
+// A dedicated worker that wakes the page, and stands in for it. It takes [id, delayMs] to set a timer and [id] to clear
+// it, and answers with the id when it is due. [id, delayMs, { graceMs, intervalMs, url, init }] sets one that is due to
+// be cleared: if it isn't within graceMs, the page stands still, and the worker makes the request itself, again at each
+// interval. Such a one is cleared with the answer [id], once no request is under way.
 
-const handles = new Map();
+const REQUEST_TIMEOUT_MS = 10_000;
 
-onmessage = ({ data: [id, delayMs] }) => {
-  clearTimeout(handles.get(id));
-  handles.delete(id);
-  if (delayMs === undefined) return;
-  handles.set(
-    id,
-    setTimeout(() => {
-      handles.delete(id);
-      postMessage(id);
-    }, delayMs),
-  );
+const timers = new Map(); // id -> { handle, request }
+
+function set(id, delayMs, standIn) {
+  const timer = {};
+  timers.set(id, timer);
+  timer.handle = setTimeout(() => {
+    postMessage(id);
+    if (standIn) timer.handle = setTimeout(send, standIn.graceMs, timer, standIn);
+    else timers.delete(id);
+  }, delayMs);
+}
+
+async function send(timer, standIn) {
+  timer.request = request(standIn);
+  const isRefused = await timer.request;
+  // What is refused, only the page can mend.
+  if (!timer.isCleared && !isRefused) timer.handle = setTimeout(send, standIn.intervalMs, timer, standIn);
+}
+
+async function request({ url, init }) {
+  try {
+    const { type, status } = await fetch(url, { ...init, signal: AbortSignal.timeout?.(REQUEST_TIMEOUT_MS) });
+    return type === 'opaqueredirect' || (status >= 400 && status < 500 && status !== 429);
+  } catch {
+    return false;
+  }
+}
+
+async function clear(id) {
+  const timer = timers.get(id);
+  if (!timer) return;
+  timers.delete(id);
+  timer.isCleared = true;
+  clearTimeout(timer.handle);
+  await timer.request;
+}
+
+self.onmessage = ({ data: [id, delayMs, standIn] }) => {
+  const cleared = clear(id);
+  if (delayMs !== undefined) set(id, delayMs, standIn);
+  else cleared.then(() => postMessage([id]));
 };

@@ -1,7 +1,7 @@
 // For operators: every tab of a flow, and why it is shown or not.
 
-import { initialsOf } from '../../presence/initials.js';
-import { colorsOf, dressPage } from './chrome.js';
+import { initialsOf } from '../../../static/presence/initials.js';
+import { colorsOf, initPage } from './chrome.js';
 import { inOrder, isolated, labelOf } from './flow.js';
 import { call, page } from './session.js';
 
@@ -19,7 +19,7 @@ const rows = new Map(); // tab id -> row
 let longestLeaseMs = 1000;
 let timer;
 
-dressPage();
+initPage();
 
 async function ask() {
   clearTimeout(timer);
@@ -83,8 +83,12 @@ function fill(row, { tab_id: id, tab, reason, is_shown: isShown }) {
   setText(row.face, initialsOf(name));
   row.bar.setAttribute('aria-label', `Lease of ${name}`);
   row.evict.setAttribute('aria-label', `Evict ${name}, tab ${id.slice(0, 8)}`);
-  if (tab) for (const [property, value] of Object.entries(colorsOf(tab.user_id))) row.face.style.setProperty(property, value);
-  const fields = inOrder(tab?.dirty_fields ?? []).map(labelOf).filter(Boolean).join(', ');
+  if (tab)
+    for (const [property, value] of Object.entries(colorsOf(tab.user_id))) row.face.style.setProperty(property, value);
+  const fields = inOrder(tab?.dirty_fields ?? [])
+    .map(labelOf)
+    .filter(Boolean)
+    .join(', ');
   const facts = tab
     ? [
         tab.mode === 'edit' ? 'Editing' : 'Viewing',
@@ -118,7 +122,7 @@ async function evictTab(id) {
   try {
     const { evicted } = await call('POST', `${url}/evict`, { tab_id: id });
     said.textContent = evicted
-      ? `${name} was evicted, and everybody who watches was told. If the page is still open, it comes back with its next heartbeat.`
+      ? `${name} was evicted, and everybody who watches was withNews. If the page is still open, it comes back with its next heartbeat.`
       : `${name} was gone already.`;
   } catch (error) {
     said.textContent = error.message;

@@ -1,7 +1,8 @@
 // What both editors know about a flow and the people in it; no framework in here.
 
-import { initialsOf, nameOf as cleanNameOf } from '../../presence/initials.js';
-import { whoIsIn, whoIsTyping } from '../../presence/who.js';
+import { nameOf as cleanNameOf, initialsOf } from '../../../static/presence/initials.js';
+import { userKey } from '../../../static/presence/store.js';
+import { whoIsIn, whoIsTyping } from '../../../static/presence/who.js';
 import { colorsOf } from './chrome.js';
 import { reload } from './leaving.js';
 import { call, page } from './session.js';
@@ -14,13 +15,13 @@ const LABELS = new Map([
   ['description', 'Description'],
   ['steps', 'Steps'],
 ]);
-const MOST_IN_FIELD = 2; // badges beside a field, before the "+N"
-const MOST_HERE = 8; // people in the panel, until somebody asks for all
+const MAX_IN_FIELD = 2; // badges beside a field, before the "+N"
+const MAX_HERE = 8; // people in the panel, until the user asks for all
 
 export const FIELDS = [...LABELS.keys()];
 /** One of the page's own (_icons.html): there while the service is not. */
 export const icon = (name) => `#icon-${name}`;
-/** Names of fields as the form has them. */
+/** Names of fields, in the form's order. */
 export const inOrder = (names) => [...names].sort((one, other) => FIELDS.indexOf(one) - FIELDS.indexOf(other));
 export const titleOf = (name) => LABELS.get(name) ?? name;
 export const labelOf = (name) => LABELS.get(name)?.toLowerCase() ?? '';
@@ -35,7 +36,7 @@ export async function readFlow() {
   return (await call('GET', flowUrl)).flow;
 }
 
-/** The server tells the others of the save; `tabId` is whose it was, so that this tab isn't told as well. */
+/** The server tells the other tabs of the save; by `tabId` it knows which one not to tell. */
 export async function saveFlow(lockVersion, values, tabId) {
   return (await call('PUT', flowUrl, { ...values, lock_version: lockVersion, tab_id: tabId })).flow;
 }
@@ -55,7 +56,10 @@ export function explain(error) {
 }
 
 export function stepsOf(text) {
-  const lines = text.split('\n').map((line) => line.trim()).filter(Boolean);
+  const lines = text
+    .split('\n')
+    .map((line) => line.trim())
+    .filter(Boolean);
   return lines.map((line, i) => {
     const isDecision = line.includes('?');
     const [kind, name] = isDecision
@@ -69,13 +73,13 @@ export function stepsOf(text) {
   });
 }
 
-/** After `unauthorized`, where going on makes no sense. */
+/** After `unauthorized`, if there is no point in going on. */
 export const SOMEBODY_ELSE = {
   text: 'This browser was signed in as somebody else, or signed out, in another window. Copy what you have not saved, then reload.',
   actions: [{ label: 'Reload', main: true, run: reload }],
 };
 
-/** The state of one's own work, in a word and an icon. */
+/** The state of the user's own work, as a text and an icon. */
 export function saveStateOf({ isSaving, unsaved, version }) {
   if (isSaving) return { icon: icon('unsaved'), text: 'Saving …' };
   if (unsaved.length === 0) return { icon: icon('check'), text: `Saved, version ${version}` };
@@ -85,17 +89,16 @@ export function saveStateOf({ isSaving, unsaved, version }) {
 
 // --- the people ---
 
-const keyOf = ({ id }) => `${typeof id} ${id}`;
 export const nameOf = ({ name }) => name.trim() || 'Someone';
 
-/** A name inside a sentence: whatever its direction, and whatever stands in it, the rest keeps its own. */
+/** A name inside a sentence: its direction and its contents don't affect the rest. */
 export const isolated = (user) => `\u2068${cleanNameOf(user, 'Someone')}\u2069`;
 
-/** Who else is in this form field, or has unsaved changes in it, and what they do there; many are a number. */
+/** Who else is in this form field or has unsaved changes in it, and what they are doing; beyond two, a number. */
 export function peopleIn(viewers, typing, field) {
   const people = new Map();
   const add = (doing, isHere) => (person) => {
-    const key = keyOf(person);
+    const key = userKey(person);
     if (people.has(key)) return;
     const className = isHere ? 'in-field-person' : 'in-field-person is-away';
     const title = `${isolated(person)} ${doing}`;
@@ -105,10 +108,16 @@ export function peopleIn(viewers, typing, field) {
   whoIsIn(viewers, field).forEach(add('is here', true));
   (viewers ?? []).filter((viewer) => viewer.dirty_fields?.includes(field)).forEach(add('unsaved', false));
   const all = [...people.values()];
-  if (all.length <= MOST_IN_FIELD) return all;
-  const [shown, rest] = [all.slice(0, MOST_IN_FIELD), all.slice(MOST_IN_FIELD)];
+  if (all.length <= MAX_IN_FIELD) return all;
+  const [shown, rest] = [all.slice(0, MAX_IN_FIELD), all.slice(MAX_IN_FIELD)];
   const title = rest.map((person) => person.title).join('; ');
-  const more = { key: 'more', name: `+${rest.length}`, style: {}, doing: '', className: 'in-field-person is-away is-more' };
+  const more = {
+    key: 'more',
+    name: `+${rest.length}`,
+    style: {},
+    doing: '',
+    className: 'in-field-person is-away is-more',
+  };
   return [...shown, { ...more, title, label: `${rest.length} more: ${title}` }];
 }
 
@@ -125,7 +134,7 @@ export const peopleHere = (viewers) =>
     const where = fields && (doing === 'viewing' ? ` the ${fields}` : ` in ${fields}`);
     const tabs = viewer.tabs > 1 ? ` · ${viewer.tabs} tabs` : '';
     return {
-      key: keyOf(viewer),
+      key: userKey(viewer),
       name: nameOf(viewer),
       initials: initialsOf(nameOf(viewer)),
       style: colorsOf(viewer.id),
@@ -135,10 +144,13 @@ export const peopleHere = (viewers) =>
     };
   });
 
-/** The first of a list of people until all are asked for; `more` is what the button for that says, if there is one. */
-export function firstOf(people, showsAll, most = MOST_HERE) {
+/** The first of a list of people, until the user asks for all; `more` is the label of the button for that, or ''. */
+export function firstOf(people, showsAll, most = MAX_HERE) {
   if (people.length <= most) return { shown: people, more: '' };
-  return { shown: showsAll ? people : people.slice(0, most), more: showsAll ? 'Show fewer' : `Show all ${people.length}` };
+  return {
+    shown: showsAll ? people : people.slice(0, most),
+    more: showsAll ? 'Show fewer' : `Show all ${people.length}`,
+  };
 }
 
 const CLOCK = new Intl.DateTimeFormat('en', { hour: 'numeric', minute: '2-digit', second: '2-digit', hour12: false });

@@ -3,9 +3,9 @@
 import { StrictMode, useEffect, useMemo, useReducer, useRef, useState } from 'react';
 import { createRoot } from 'react-dom/client';
 
-import { initialsOf } from '../../presence/initials.js';
-import { PresenceAvatars, useRecordPresence } from '../../presence/react.js';
-import { colorsOf, dressPage } from './chrome.js';
+import { initialsOf } from '../../../static/presence/initials.js';
+import { PresenceAvatars, useRecordPresence } from '../../../static/presence/react.js';
+import { colorsOf, initPage } from './chrome.js';
 import { compare } from './compare.js';
 import {
   chosen,
@@ -18,10 +18,10 @@ import {
   merged,
   newsOf,
   takenClaims,
-  told,
+  withNews,
 } from './conflict.js';
+import { shareCursors } from './cursors.js';
 import {
-  SOMEBODY_ELSE,
   avatarOptions,
   explain,
   firstOf,
@@ -30,14 +30,14 @@ import {
   peopleHere,
   peopleIn,
   readFlow,
+  SOMEBODY_ELSE,
   saveFlow,
   saveStateOf,
   stepsOf,
   valuesOf,
 } from './flow.js';
-import { shareCursors } from './cursors.js';
+import { createLeaveGrace } from './leaveGrace.js';
 import { askBeforeLeaving } from './leaving.js';
-import { createLinger } from './linger.js';
 import { page, presenceOptions, regainIdentity } from './session.js';
 
 const Icon = ({ href }) => (
@@ -102,12 +102,12 @@ function Editor() {
     setSaving(true);
     setErrors({});
     setNotice(null);
-    tell('saves', text);
+    tellNews('saves', text);
     try {
       setFlow(await saveFlow(flow.lock_version, values, tabId)); // what was typed meanwhile stays unsaved
       setTheirs(null);
     } catch (error) {
-      if (error.status === 409) meet(error.data.current, true);
+      if (error.status === 409) receiveTheirs(error.data.current, true);
       else report(error);
     } finally {
       setSaving(false);
@@ -116,38 +116,38 @@ function Editor() {
 
   // --- what others saved ---
 
-  function tell(kind, text, label, run) {
-    setNews((news) => told(news, { kind, text, actions: label ? [{ label, run }] : [] }));
+  function tellNews(kind, text, label, run) {
+    setNews((news) => withNews(news, { kind, text, actions: label ? [{ label, run }] : [] }));
   }
 
-  function meet(newer, isRefused = false) {
+  function receiveTheirs(newer, isRefused = false) {
     setRefused(isRefused);
     setTheirs((known) => (known?.lock_version > newer.lock_version ? known : newer));
   }
 
-  // Looks at the record where the presence says that another version may stand there.
-  const lookedAt = useRef(Date.parse(page.loaded_at));
-  const isLooking = useRef(false);
+  // Loads the record if the presence says that it may have another version.
+  const checkedAt = useRef(Date.parse(page.loaded_at));
+  const isChecking = useRef(false);
   const newest = useRef(null);
   newest.current = forecast;
-  const [looks, lookAgain] = useReducer((looks) => looks + 1, 0);
+  const [checks, checkAgain] = useReducer((checks) => checks + 1, 0);
   useEffect(() => {
     const version = (theirs ?? flow).lock_version;
-    if (!forecast || isSaving || isLooking.current || !isBehind(forecast, version, lookedAt.current)) return;
-    isLooking.current = true;
+    if (!forecast || isSaving || isChecking.current || !isBehind(forecast, version, checkedAt.current)) return;
+    isChecking.current = true;
     readFlow()
       .then((newer) => {
-        lookedAt.current = Date.parse(forecast.remembered_since);
-        if (newer.lock_version > version) meet(newer);
+        checkedAt.current = Date.parse(forecast.remembered_since);
+        if (newer.lock_version > version) receiveTheirs(newer);
       })
-      .catch(() => {}) // the next news looks again; at the latest, the save is refused
+      .catch(() => {}) // the next forecast checks again; at the latest, the save is refused
       .finally(() => {
-        isLooking.current = false;
-        if (newest.current !== forecast) lookAgain(); // there was more news meanwhile
+        isChecking.current = false;
+        if (newest.current !== forecast) checkAgain(); // another one has come meanwhile
       });
-  }, [forecast, isSaving, theirs, flow, looks]);
+  }, [forecast, isSaving, theirs, flow, checks]);
 
-  // What collides with nothing of mine is taken over without a question.
+  // A version that collides with nothing here is taken over without a question.
   const isSavedNext = useRef(null);
   useEffect(() => {
     if (!theirs || isSaving) return;
@@ -157,7 +157,7 @@ function Editor() {
       const text = newsOf({ forecast, base: flow, theirs, unsaved, isSavedAfter: isRefused });
       if (isRefused) isSavedNext.current = text;
       adopt(theirs, []);
-      tell('saves', text);
+      tellNews('saves', text);
     } else if (isRefused) {
       banner.current.focus();
     }
@@ -168,7 +168,7 @@ function Editor() {
     if (next) save(null, next);
   }, [flow]);
 
-  /** Their version is what is loaded now; of the fields that collide, `kept` stay as they stand here. */
+  /** Their version is now the loaded one; of the fields that collide, `kept` stay as they are here. */
   function adopt(newer, kept) {
     setValues((mine) => merged(flow, mine, newer, kept));
     setFlow(newer);
@@ -182,7 +182,7 @@ function Editor() {
     const before = Object.fromEntries(dropped.map((name) => [name, values[name]]));
     adopt(newer, kept);
     const { text, undo } = chosen(kept, dropped);
-    tell('saves', text, undo, () => setValues((now) => ({ ...now, ...before })));
+    tellNews('saves', text, undo, () => setValues((now) => ({ ...now, ...before })));
     form.current.elements[fields[0]].focus();
   }
 
@@ -196,7 +196,8 @@ function Editor() {
   // --- claims ---
 
   function setClaim(name, doing) {
-    const answer = doing === 'release' ? presence.release(name) : presence.claim(name, { takeOver: doing === 'takeOver' });
+    const answer =
+      doing === 'release' ? presence.release(name) : presence.claim(name, { takeOver: doing === 'takeOver' });
     answer.catch((error) => setNotice({ text: error.message, actions: [] }));
   }
 
@@ -205,7 +206,7 @@ function Editor() {
     const [taken] = takenClaims(claimsBefore.current, claims, tabId);
     claimsBefore.current = claims;
     if (!taken) return;
-    tell('claims', taken.text, 'Take it back', () => setClaim(taken.name, 'takeOver'));
+    tellNews('claims', taken.text, 'Take it back', () => setClaim(taken.name, 'takeOver'));
   }, [claims, tabId]);
 
   function discard() {
@@ -258,102 +259,111 @@ function Editor() {
         </div>
       </div>
       <Notice notice={notice} onDone={() => setNotice(null)} />
-      <News news={news} onDone={(kind) => tell(kind, '')} />
+      <News news={news} onDone={(kind) => tellNews(kind, '')} />
       <div className="columns">
         <div className="main-column">
-        <section
-          className="conflict"
-          id="conflict"
-          tabIndex="-1"
-          role="alert"
-          aria-labelledby="conflict-title"
-          hidden={!conflict}
-          ref={banner}
-        >
-          {conflict && (
-            <div className="conflict-body">
-              <Icon href={icon('warning')} />
-              <div className="conflict-text">
-                <h2 id="conflict-title">{conflict.title}</h2>
-                <p>{conflict.text}</p>
+          <section
+            className="conflict"
+            id="conflict"
+            tabIndex="-1"
+            role="alert"
+            aria-labelledby="conflict-title"
+            hidden={!conflict}
+            ref={banner}
+          >
+            {conflict && (
+              <div className="conflict-body">
+                <Icon href={icon('warning')} />
+                <div className="conflict-text">
+                  <h2 id="conflict-title">{conflict.title}</h2>
+                  <p>{conflict.text}</p>
+                </div>
+                <div className="conflict-actions">
+                  <button type="button" className="button button-main" onClick={compareThem}>
+                    Compare field by field
+                  </button>
+                  <button
+                    type="button"
+                    className="button"
+                    onClick={() => choose(theirs, conflict.fields, conflict.fields)}
+                  >
+                    Keep mine
+                  </button>
+                  <button type="button" className="button" onClick={() => choose(theirs, conflict.fields, [])}>
+                    {conflict.takeLabel}
+                  </button>
+                </div>
               </div>
-              <div className="conflict-actions">
-                <button type="button" className="button button-main" onClick={compareThem}>
-                  Compare field by field
-                </button>
-                <button type="button" className="button" onClick={() => choose(theirs, conflict.fields, conflict.fields)}>
-                  Keep mine
-                </button>
-                <button type="button" className="button" onClick={() => choose(theirs, conflict.fields, [])}>
-                  {conflict.takeLabel}
-                </button>
-              </div>
-            </div>
-          )}
-        </section>
-        <form
-          className="card form"
-          noValidate
-          autoComplete="off"
-          ref={form}
-          onSubmit={save}
-          onFocus={({ target }) => setFocused(target.name || null)}
-          onInput={({ target }) => signal('typing', { field: target.name })}
-          onBlur={({ target }) => {
-            signal('typing', null);
-            // A window that loses the focus keeps its cursor.
-            if (document.activeElement !== target) setFocused(null);
-          }}
-        >
-          <Field label="Name" {...field('name')}>
-            {(control) => <input {...control} maxLength="120" required />}
-          </Field>
-          <div className="field-pair">
-            <Field label="Status" {...field('status')}>
-              {(control) => (
-                <select {...control}>
-                  {page.statuses.map((status) => (
-                    <option key={status} value={status}>
-                      {status[0].toUpperCase() + status.slice(1)}
-                    </option>
-                  ))}
-                </select>
-              )}
-            </Field>
-            <Field label="Owner" {...field('owner')}>
-              {(control) => (
-                <select {...control}>
-                  {page.people.map(({ handle, name }) => (
-                    <option key={handle} value={handle}>
-                      {name}
-                    </option>
-                  ))}
-                </select>
-              )}
-            </Field>
-          </div>
-          <Field label="Description" {...field('description')}>
-            {(control) => <textarea {...control} rows="4" maxLength="4000" />}
-          </Field>
-          <Field label="Steps" hint="One step a line. A line with a question mark is a decision." {...field('steps')}>
-            {(control) => <textarea {...control} rows="7" maxLength="4000" />}
-          </Field>
-          <div className={`save-bar ${isDirty ? 'is-dirty' : ''}`}>
-            <p className="save-state" role="status">
-              <Icon href={saveState.icon} />
-              <span>{saveState.text}</span>
-            </p>
-            {isDirty && (
-              <button type="button" className="button" onClick={discard}>
-                Discard
-              </button>
             )}
-            <button className="button button-main" disabled={!canSave} aria-keyshortcuts="Control+S Meta+S">
-              Save
-            </button>
-          </div>
-          <div className="cursors" aria-hidden="true" ref={layer} />
-        </form>
+          </section>
+          <form
+            className="card form"
+            noValidate
+            autoComplete="off"
+            ref={form}
+            onSubmit={save}
+            onFocus={({ target }) => setFocused(target.name || null)}
+            onInput={({ target }) => signal('typing', { field: target.name })}
+            onBlur={({ target }) => {
+              signal('typing', null);
+              // A window that loses the focus keeps its cursor.
+              if (document.activeElement !== target) setFocused(null);
+            }}
+          >
+            <Field label="Name" {...field('name')}>
+              {(control) => <input {...control} maxLength="120" required />}
+            </Field>
+            <div className="field-pair">
+              <Field label="Status" {...field('status')}>
+                {(control) => (
+                  <select {...control}>
+                    {page.statuses.map((status) => (
+                      <option key={status} value={status}>
+                        {status[0].toUpperCase() + status.slice(1)}
+                      </option>
+                    ))}
+                  </select>
+                )}
+              </Field>
+              <Field label="Owner" {...field('owner')}>
+                {(control) => (
+                  <select {...control}>
+                    {page.people.map(({ handle, name }) => (
+                      <option key={handle} value={handle}>
+                        {name}
+                      </option>
+                    ))}
+                  </select>
+                )}
+              </Field>
+            </div>
+            <Field label="Description" {...field('description')}>
+              {(control) => <textarea {...control} rows="4" maxLength="4000" />}
+            </Field>
+            <Field label="Steps" hint="One step a line. A line with a question mark is a decision." {...field('steps')}>
+              {(control) => <textarea {...control} rows="7" maxLength="4000" />}
+            </Field>
+            <div className={`save-bar ${isDirty ? 'is-dirty' : ''}`}>
+              <p className="save-state" role="status">
+                <Icon href={saveState.icon} />
+                <span>{saveState.text}</span>
+              </p>
+              {isDirty && (
+                <button type="button" className="button" onClick={discard}>
+                  Discard
+                </button>
+              )}
+              <button
+                type="submit"
+                className="button button-main"
+                disabled={!canSave}
+                aria-keyshortcuts="Control+S Meta+S"
+              >
+                Save
+              </button>
+            </div>
+            <div className="cursors" aria-hidden="true" ref={layer} />
+          </form>
         </div>
         <div className="side">
           <Here {...presence} />
@@ -392,7 +402,7 @@ function Notice({ notice, onDone }) {
   );
 }
 
-/** Something happened: told quietly, and gone with a click. */
+/** Something happened: said quietly, and dismissed with a click. */
 function News({ news, onDone }) {
   return (
     <div className="news" role="status">
@@ -420,7 +430,9 @@ function News({ news, onDone }) {
 }
 
 function Field({ name, label, hint, people, claim, onClaim, note, contest, isUnsaved, error, control, children }) {
-  const described = [hint && `${name}-hint`, `${name}-people`, `${name}-notes`, error && `${name}-error`].filter(Boolean).join(' ');
+  const described = [hint && `${name}-hint`, `${name}-people`, `${name}-notes`, error && `${name}-error`]
+    .filter(Boolean)
+    .join(' ');
   return (
     <div className={`field ${isUnsaved ? 'is-unsaved' : ''}`}>
       <div className="field-head">
@@ -433,6 +445,7 @@ function Field({ name, label, hint, people, claim, onClaim, note, contest, isUns
         )}
         <span className="in-field" id={`${name}-people`}>
           {people.map((person) => (
+            // biome-ignore lint/a11y/useAriaPropsSupportedByRole: with a label, the role is "img"
             <span
               key={person.key}
               className={person.className}
@@ -495,13 +508,13 @@ function Field({ name, label, hint, people, claim, onClaim, note, contest, isUns
 }
 
 function Here({ viewers, fresh, status, staleSince }) {
-  const lasting = useLasting(viewers);
+  const withDepartures = useLasting(viewers);
   const [showsAll, setShowsAll] = useState(false);
-  const { shown, more } = firstOf(peopleHere(lasting), showsAll);
+  const { shown, more } = firstOf(peopleHere(withDepartures), showsAll);
   return (
     <section className={`card here ${viewers && !fresh ? 'is-stale' : ''}`} aria-labelledby="here-title">
       <h2 id="here-title">Here now</h2>
-      <p className="here-state">{hereText(lasting, fresh, status, staleSince)}</p>
+      <p className="here-state">{hereText(withDepartures, fresh, status, staleSince)}</p>
       <ul className="here-list" id="here-list">
         {shown.map((person) => (
           <li key={person.key} className={`here-person ${person.doing}`}>
@@ -560,8 +573,8 @@ function Here({ viewers, fresh, status, staleSince }) {
 /** With who left a moment ago; rendered again when that moment is over. */
 function useLasting(viewers) {
   const [, setDepartures] = useState(0);
-  const [linger] = useState(() => createLinger(() => setDepartures((count) => count + 1)));
-  return linger(viewers);
+  const [withLeaving] = useState(() => createLeaveGrace(() => setDepartures((count) => count + 1)));
+  return withLeaving(viewers);
 }
 
 function Preview({ text }) {
@@ -588,4 +601,4 @@ createRoot(document.getElementById('editor')).render(
     <Editor />
   </StrictMode>,
 );
-dressPage();
+initPage();

@@ -1,10 +1,11 @@
 // The page that replays what happened to a flow.
 
-import { initialsOf } from '../../presence/initials.js';
-import { watch } from '../../presence/stream.js';
-import { colorsOf, dressPage } from './chrome.js';
+import { initialsOf } from '../../../static/presence/initials.js';
+import { userKey } from '../../../static/presence/store.js';
+import { watch } from '../../../static/presence/stream.js';
+import { colorsOf, initPage } from './chrome.js';
 import { firstOf, icon, isolated, nameOf } from './flow.js';
-import { doingOf, fieldsOf, keyOf, replay, spansOf, stateText } from './replay.js';
+import { doingOf, fieldsOf, replay, spansOf, stateText } from './replay.js';
 import { call, page, presenceOptions } from './session.js';
 
 const ENTRIES_A_CALL = 200;
@@ -20,7 +21,7 @@ const CLOCK = new Intl.DateTimeFormat('en', { hour: 'numeric', minute: '2-digit'
 const DAY = new Intl.DateTimeFormat('en', { weekday: 'short', day: 'numeric', month: 'short' });
 
 const entries = [];
-let film = { moments: [], lanes: [] };
+let timeline = { moments: [], lanes: [] };
 let first = 0; // of the moments on this page
 let place = 0; // the scrubber's
 let isPlaying = false;
@@ -28,7 +29,7 @@ let playhead = null;
 let showsAllPeople = false;
 let showsAllLanes = false;
 
-dressPage();
+initPage();
 
 // --- what happened ---
 
@@ -44,8 +45,8 @@ async function read() {
       isOutdated = false;
       await readOn();
     }
-    const isAtEnd = !film.moments.length || (isLastPage() && place >= endPlace() - 0.01);
-    film = replay(entries);
+    const isAtEnd = !timeline.moments.length || (isLastPage() && place >= endPlace() - 0.01);
+    timeline = replay(entries);
     if (isAtEnd) showPage(lastPage(), 'end');
     else showPage(first, 'same');
   } catch (error) {
@@ -67,16 +68,17 @@ async function readOn() {
 
 // --- one page of it ---
 
-const shown = () => film.moments.slice(first, first + MOMENTS_A_PAGE);
-const lastPage = () => Math.max(0, Math.floor((film.moments.length - 1) / MOMENTS_A_PAGE)) * MOMENTS_A_PAGE;
+const shown = () => timeline.moments.slice(first, first + MOMENTS_A_PAGE);
+const lastPage = () => Math.max(0, Math.floor((timeline.moments.length - 1) / MOMENTS_A_PAGE)) * MOMENTS_A_PAGE;
 const isLastPage = () => first === lastPage();
-const startPlace = () => film.moments[first]?.place ?? 0;
-const endPlace = () => (isLastPage() ? (film.moments.at(-1)?.place ?? 0) + TAIL_SECONDS : film.moments[first + MOMENTS_A_PAGE].place);
+const startPlace = () => timeline.moments[first]?.place ?? 0;
+const endPlace = () =>
+  isLastPage() ? (timeline.moments.at(-1)?.place ?? 0) + TAIL_SECONDS : timeline.moments[first + MOMENTS_A_PAGE].place;
 const percentOf = (where) => (100 * (where - startPlace())) / (endPlace() - startPlace());
 
 function showPage(index, where) {
   first = index;
-  const { moments } = film;
+  const { moments } = timeline;
   at('export').disabled = !moments.length;
   at('replay').hidden = at('log-card').hidden = !moments.length;
   drawSummary();
@@ -84,7 +86,8 @@ function showPage(index, where) {
   at('pager').hidden = moments.length <= MOMENTS_A_PAGE;
   at('earlier').disabled = first === 0;
   at('later').disabled = isLastPage();
-  at('pager-text').textContent = `${first + 1} to ${Math.min(first + MOMENTS_A_PAGE, moments.length)} of ${moments.length}`;
+  at('pager-text').textContent =
+    `${first + 1} to ${Math.min(first + MOMENTS_A_PAGE, moments.length)} of ${moments.length}`;
   scrubber.min = startPlace();
   scrubber.max = endPlace();
   drawLanes();
@@ -94,7 +97,7 @@ function showPage(index, where) {
 }
 
 function drawSummary() {
-  const { moments, lanes } = film;
+  const { moments, lanes } = timeline;
   const saves = moments.filter(({ entry }) => entry.kind === 'saved').length;
   const conflicts = moments.filter((moment) => moment.conflicts.length).length;
   const count = (number, one) => `${number} ${one}${number === 1 ? '' : 's'}`;
@@ -111,35 +114,37 @@ function drawSummary() {
 
 function drawLanes() {
   const [from, to] = [startPlace(), endPlace()];
-  const lanes = film.lanes
+  const lanes = timeline.lanes
     .map((lane) => ({
       ...lane,
-      spans: spansOf(film.moments, lane.key, from, to),
+      spans: spansOf(timeline.moments, lane.key, from, to),
       marks: shown().filter(({ key, entry }) => key === lane.key && MARKED.includes(entry.kind)),
     }))
     .filter(({ spans, marks }) => spans.length || marks.length);
   const few = firstOf(bySaves(lanes), showsAllLanes);
   drawMore('all-lanes', few.more, showsAllLanes);
-  const rows = lanes.filter((lane) => few.shown.includes(lane)).map(({ user, spans, marks }) => {
-    const row = make('div', 'lane');
-    const who = make('div', 'lane-who');
-    const face = make('span', 'face', initialsOf(nameOf(user)));
-    paint(face, user);
-    who.append(face, make('bdi', '', nameOf(user)));
-    const track = make('div', 'lane-track');
-    for (const { from: start, to: end, state } of spans) {
-      const doing = doingOf(state);
-      const bar = make('div', `stretch stretch-${doing}`, state.dirty.length ? fieldsOf(state.dirty) : '');
-      bar.title = stateText(state);
-      paint(bar, user);
-      bar.style.left = `${percentOf(start)}%`;
-      bar.style.width = `${percentOf(end) - percentOf(start)}%`;
-      track.append(bar);
-    }
-    for (const moment of marks) track.append(markOf(moment));
-    row.append(who, track);
-    return row;
-  });
+  const rows = lanes
+    .filter((lane) => few.shown.includes(lane))
+    .map(({ user, spans, marks }) => {
+      const row = make('div', 'lane');
+      const who = make('div', 'lane-who');
+      const face = make('span', 'face', initialsOf(nameOf(user)));
+      paint(face, user);
+      who.append(face, make('bdi', '', nameOf(user)));
+      const track = make('div', 'lane-track');
+      for (const { from: start, to: end, state } of spans) {
+        const doing = doingOf(state);
+        const bar = make('div', `stretch stretch-${doing}`, state.dirty.length ? fieldsOf(state.dirty) : '');
+        bar.title = stateText(state);
+        paint(bar, user);
+        bar.style.left = `${percentOf(start)}%`;
+        bar.style.width = `${percentOf(end) - percentOf(start)}%`;
+        track.append(bar);
+      }
+      for (const moment of marks) track.append(markOf(moment));
+      row.append(who, track);
+      return row;
+    });
   const axis = make('div', 'lane lane-axis');
   const scale = make('div', 'lane-track');
   for (let i = 0; i <= TICKS; i++) {
@@ -163,7 +168,7 @@ function drawLanes() {
 /** Whose saves are on this page, and whose unsaved changes they ran into, before the others. */
 function bySaves(lanes) {
   const saves = shown().filter(({ entry }) => entry.kind === 'saved');
-  const keys = new Set(saves.flatMap(({ key, conflicts }) => [key, ...conflicts.map(({ user }) => keyOf(user))]));
+  const keys = new Set(saves.flatMap(({ key, conflicts }) => [key, ...conflicts.map(({ user }) => userKey(user))]));
   const has = ({ key }) => keys.has(key);
   return [...lanes.filter(has), ...lanes.filter((lane) => !has(lane))];
 }
@@ -175,7 +180,8 @@ function markOf(moment) {
   const mark = make('div', `mark mark-${conflicts.length ? 'conflict' : entry.kind}`);
   mark.title = sentenceOf(moment);
   mark.style.left = `${percentOf(moment.place)}%`;
-  if (entry.kind === 'saved') mark.append(use(conflicts.length ? 'warning' : 'check'), make('span', '', `v${entry.lock_version}`));
+  if (entry.kind === 'saved')
+    mark.append(use(conflicts.length ? 'warning' : 'check'), make('span', '', `v${entry.lock_version}`));
   else mark.append(use('leave'));
   return mark;
 }
@@ -195,7 +201,7 @@ function drawLog() {
       if (moment.conflicts.length) button.append(make('span', 'pill pill-conflict', 'Conflict'));
       button.addEventListener('click', () => {
         pause();
-        go(film.moments[first + i].place);
+        go(timeline.moments[first + i].place);
       });
       row.append(button);
       return row;
@@ -207,13 +213,13 @@ function drawLog() {
 
 /** The last moment that is not after the place. */
 function indexAt(where) {
-  const { moments } = film;
-  let index = moments.findLastIndex((moment) => moment.place <= where + 1e-6);
+  const { moments } = timeline;
+  const index = moments.findLastIndex((moment) => moment.place <= where + 1e-6);
   return Math.max(index, 0);
 }
 
 function timeAt(where) {
-  const { moments } = film;
+  const { moments } = timeline;
   const index = indexAt(where);
   const [now, next] = [moments[index], moments[index + 1]];
   if (!next) return Math.min(now.at + (where - now.place) * 1000, Date.now());
@@ -225,12 +231,12 @@ let drawnIndex = null;
 function go(where) {
   place = where;
   const index = indexAt(where);
-  const moment = film.moments[index];
+  const moment = timeline.moments[index];
   scrubber.value = where;
   playhead.style.left = `${percentOf(where)}%`;
   const time = timeAt(where);
   at('moment-time').textContent = `${DAY.format(time)}, ${CLOCK.format(time)}`;
-  const [isFirst, isLast] = [index === 0, index === film.moments.length - 1];
+  const [isFirst, isLast] = [index === 0, index === timeline.moments.length - 1];
   at('step-back').disabled = isFirst && where <= moment.place;
   at('step-on').disabled = isLast;
   if (drawnIndex === moment) return;
@@ -284,20 +290,20 @@ function drawMore(id, text, showsAll) {
 function step(by) {
   pause();
   const index = indexAt(place);
-  const isBetween = place > film.moments[index].place + 1e-6;
-  const target = Math.min(Math.max(index + (by < 0 && isBetween ? 0 : by), 0), film.moments.length - 1);
+  const isBetween = place > timeline.moments[index].place + 1e-6;
+  const target = Math.min(Math.max(index + (by < 0 && isBetween ? 0 : by), 0), timeline.moments.length - 1);
   toMoment(target);
 }
 
 function toMoment(index) {
   const wanted = Math.floor(index / MOMENTS_A_PAGE) * MOMENTS_A_PAGE;
   if (wanted !== first) showPage(wanted, 'start');
-  go(film.moments[index].place);
+  go(timeline.moments[index].place);
 }
 
 function nextConflict() {
   pause();
-  const { moments } = film;
+  const { moments } = timeline;
   const isOne = ({ conflicts }) => conflicts.length > 0;
   const next = moments.findIndex((moment, i) => i > indexAt(place) && isOne(moment));
   toMoment(next >= 0 ? next : moments.findIndex(isOne));
@@ -317,7 +323,7 @@ function play() {
     before = now;
     waited += passed;
     if (!isCalm || waited > 1) {
-      const next = isCalm ? (film.moments[indexAt(place) + 1]?.place ?? endPlace()) : place + passed * speed;
+      const next = isCalm ? (timeline.moments[indexAt(place) + 1]?.place ?? endPlace()) : place + passed * speed;
       waited = 0;
       go(Math.min(next, endPlace()));
       if (place >= endPlace()) return pause();
@@ -334,7 +340,9 @@ function pause() {
 
 function drawPlay() {
   at('play').lastElementChild.textContent = isPlaying ? 'Pause' : 'Play';
-  at('play').querySelector('use').setAttribute('href', icon(isPlaying ? 'pause' : 'play'));
+  at('play')
+    .querySelector('use')
+    .setAttribute('href', icon(isPlaying ? 'pause' : 'play'));
 }
 
 function exportJson() {
@@ -376,7 +384,7 @@ at('earlier').addEventListener('click', () => showPage(first - MOMENTS_A_PAGE, '
 at('later').addEventListener('click', () => showPage(first + MOMENTS_A_PAGE, 'start'));
 at('all-people').addEventListener('click', () => {
   showsAllPeople = !showsAllPeople;
-  drawPeople(film.moments[indexAt(place)]);
+  drawPeople(timeline.moments[indexAt(place)]);
 });
 at('all-lanes').addEventListener('click', () => {
   showsAllLanes = !showsAllLanes;

@@ -1,6 +1,6 @@
 // What every page has: faces, the menu, times, and second windows.
 
-import { colorOf, initialsOf } from '../../presence/initials.js';
+import { colorOf, initialsOf } from '../../../static/presence/initials.js';
 
 const UNITS = [
   ['year', 31_536_000],
@@ -62,7 +62,7 @@ function openSecondWindowsBeside() {
   });
 }
 
-export function dressPage() {
+export function initPage() {
   drawFaces();
   drawTimes();
   closeMenus();

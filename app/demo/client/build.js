@@ -1,8 +1,8 @@
-// Bundles src/ into dist/, which is committed, and notes in dist/manifest.json what each side was made of.
-// `node build.js --check` builds in memory and tells whether dist/ is what it would write.
+// Bundles src/ into app/static/demo/dist/, which is committed; its manifest.json has the digests of the sources and
+// of the built files. `node build.js --check` builds in memory and tells whether dist/ is what it would write.
 
 import { createHash } from 'node:crypto';
-import { readFile, readdir, rm, writeFile } from 'node:fs/promises';
+import { readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -11,12 +11,15 @@ import { build } from 'esbuild';
 const here = path.dirname(fileURLToPath(import.meta.url));
 const at = (...parts) => path.join(here, ...parts);
 const require = createRequire(import.meta.url);
-const PRESENCE = '../presence';
+const PRESENCE = '../../static/presence';
+const DIST = at('../../static/demo/dist');
 
 const { outputFiles, metafile } = await build({
   absWorkingDir: here,
-  entryPoints: ['alpine.js', 'list.js', 'react.jsx', 'sign_in.js', 'timeline.js', 'why.js'].map((name) => `src/${name}`),
-  outdir: 'dist',
+  entryPoints: ['alpine.js', 'list.js', 'react.jsx', 'sign_in.js', 'timeline.js', 'why.js'].map(
+    (name) => `src/${name}`,
+  ),
+  outdir: DIST,
   bundle: true,
   minify: true,
   format: 'esm',
@@ -50,19 +53,19 @@ const manifest = {
 };
 files.set('manifest.json', `${JSON.stringify(manifest, null, 2)}\n`);
 
-const old = await readdir(at('dist')).catch(() => []);
+const old = await readdir(DIST).catch(() => []);
 if (process.argv.includes('--check')) {
   const differing = [];
   for (const [name, text] of files) {
-    if ((await readFile(at('dist', name), 'utf8').catch(() => null)) !== text) differing.push(name);
+    if ((await readFile(path.join(DIST, name), 'utf8').catch(() => null)) !== text) differing.push(name);
   }
   differing.push(...old.filter((name) => !files.has(name)));
   if (differing.length) {
-    console.error(`dist/ is not what its sources give: ${differing.join(', ')}. Run npm run build.`);
+    console.error(`dist/ is not what its sources give: ${differing.join(', ')}. Run make bundle.`);
     process.exitCode = 1;
   }
 } else {
-  await Promise.all(old.filter((name) => !files.has(name)).map((name) => rm(at('dist', name))));
-  await Promise.all([...files].map(([name, text]) => writeFile(at('dist', name), text)));
+  await Promise.all(old.filter((name) => !files.has(name)).map((name) => rm(path.join(DIST, name))));
+  await Promise.all([...files].map(([name, text]) => writeFile(path.join(DIST, name), text)));
   for (const [name, text] of files) console.log(`${name} ${(text.length / 1024).toFixed(1)} KiB`);
 }

@@ -1,22 +1,22 @@
-// What both editors do when somebody else saved: three versions of a flow (as it was loaded, as it stands in the
-// form, as it was saved over there) and words for them. No framework in here.
+// What both editors do when someone else has saved: compare three versions of a flow (as it was loaded, as it is in the
+// form, as it was saved over there), and put the result into words. No framework in here.
 
-import { page } from './session.js';
 import { FIELDS, isolated, titleOf } from './flow.js';
+import { page } from './session.js';
 
 const CLOCK = new Intl.DateTimeFormat('en', { hour: 'numeric', minute: '2-digit', hour12: false });
 const LIST = new Intl.ListFormat('en');
 
 // --- three versions ---
 
-/** The fields that two versions tell differently. */
+/** The fields in which two versions differ. */
 export const differing = (one, other) => FIELDS.filter((name) => one[name] !== other[name]);
 
-/** The fields that both sides changed, and not to the same. */
+/** The fields that both sides changed, to different values. */
 export const collisionsOf = (base, mine, theirs) =>
   FIELDS.filter((name) => ![mine[name], theirs[name]].includes(base[name]) && mine[name] !== theirs[name]);
 
-/** What stands in the form once theirs is what is loaded. Of the fields that collide, `kept` stay as they are. */
+/** The form's values once theirs is loaded. Of the fields that collide, `kept` stay as they are. */
 export const merged = (base, mine, theirs, kept = []) =>
   Object.fromEntries(
     FIELDS.map((name) => {
@@ -25,15 +25,15 @@ export const merged = (base, mine, theirs, kept = []) =>
     }),
   );
 
-/** Whether the record has to be looked at: a save that isn't loaded, or one that nobody may remember. */
-export const isBehind = (forecast, version, lookedAt) =>
-  forecast.saves.some((save) => save.lock_version > version) || Date.parse(forecast.remembered_since) > lookedAt;
+/** Whether the record must be loaded: there is a save that isn't, or there may be one that is no longer remembered. */
+export const isBehind = (forecast, version, checkedAt) =>
+  forecast.saves.some((save) => save.lock_version > version) || Date.parse(forecast.remembered_since) > checkedAt;
 
 // --- in words ---
 
 const namesOf = (fields) => LIST.format(fields.map(titleOf));
 
-/** Who saved what lies between the loaded version and theirs; by the forecast, or else by the record itself. */
+/** The saves between the loaded version and theirs; from the forecast, or else from the record itself. */
 function savesOf(forecast, theirs) {
   const saves = (forecast?.saves ?? []).filter((save) => save.lock_version <= theirs.lock_version);
   if (saves.some((save) => save.lock_version === theirs.lock_version)) return saves;
@@ -54,10 +54,13 @@ function sentenceOf(saves) {
   return `${names} saved ${versionsOf(saves)}${where}`;
 }
 
-/** The news with one more, in the place of the last of its kind; without a text there is none any more. */
-export const told = (news, item) => [...news.filter(({ kind }) => kind !== item.kind), ...(item.text ? [item] : [])];
+/** The news with one more item, which replaces the last of its kind; without a text it only removes that one. */
+export const withNews = (news, item) => [
+  ...news.filter(({ kind }) => kind !== item.kind),
+  ...(item.text ? [item] : []),
+];
 
-/** What was taken over without a question, since nothing of mine was touched. */
+/** What was taken over without a question, since it changed none of the unsaved fields. */
 export function newsOf({ forecast, base, theirs, unsaved, isSavedAfter }) {
   const what = namesOf(differing(base, theirs));
   const kept = isSavedAfter
@@ -68,7 +71,7 @@ export function newsOf({ forecast, base, theirs, unsaved, isSavedAfter }) {
   return `${sentenceOf(savesOf(forecast, theirs))}${what && ` (${what})`}.${kept}`;
 }
 
-/** The banner, and what stands beside each field; null where nothing collides. */
+/** The banner, and the note beside each field; null if nothing collides. */
 export function conflictOf({ forecast, base, mine, theirs, isRefused }) {
   if (!theirs) return null;
   const fields = collisionsOf(base, mine, theirs);
@@ -100,7 +103,7 @@ function noteOf(name, saves, theirs) {
   return { text: `${whoSaved(save)} saved, in ${where}:`, theirs: shownAs(name, theirs[name]) };
 }
 
-/** After a choice: what became of it, and how to take it back. */
+/** After a choice: what happened, and how to undo it. */
 export function chosen(kept, dropped) {
   const stays = `Your ${namesOf(kept)} ${kept.length === 1 ? 'stays' : 'stay'}. Save to replace what was saved over there.`;
   if (!dropped.length) return { text: stays };
@@ -108,23 +111,26 @@ export function chosen(kept, dropped) {
   return { text: kept.length ? `${taken} ${stays}` : taken, undo: 'Undo' };
 }
 
-/** A value as people know it. */
+/** A value as it is shown. */
 export function shownAs(name, value) {
   if (name === 'owner') return page.people.find(({ handle }) => handle === value)?.name ?? value;
   if (name === 'status') return value[0].toUpperCase() + value.slice(1);
   return value;
 }
 
-/** "Bob Tanaka also has unsaved changes here." */
+/** "Bob Tanaka also has unsaved changes here." "You also have unsaved changes here, in another tab." */
 export function contestOf(forecast, name) {
   const people = (forecast?.contested[name] ?? []).map(isolated);
-  if (!people.length) return '';
-  return `${LIST.format(people)} also ${people.length === 1 ? 'has' : 'have'} unsaved changes here.`;
+  const others = `${LIST.format(people)} also ${people.length === 1 ? 'has' : 'have'} unsaved changes here.`;
+  const isOwn = forecast?.own_contested?.includes(name);
+  return [people.length && others, isOwn && 'You also have unsaved changes here, in another tab.']
+    .filter(Boolean)
+    .join(' ');
 }
 
 // --- claims ---
 
-/** What stands beside a field about who is on it: `doing` is what the button does. */
+/** What is shown beside a field about its claim: `doing` is what the button does. */
 export function claimOf(claims, name, tabId) {
   const claim = claims && Object.hasOwn(claims, name) ? claims[name] : null;
   if (!claim) return { who: '', label: 'I’m on it', pressed: false, doing: 'claim' };
@@ -133,7 +139,7 @@ export function claimOf(claims, name, tabId) {
   return { who, label: 'Take over', pressed: false, doing: 'takeOver' };
 }
 
-/** Which of my claims somebody else has now. */
+/** Which claims of this tab another tab has now. */
 export function takenClaims(before, now, tabId) {
   if (!before || !now) return [];
   return Object.keys(before)
@@ -141,6 +147,11 @@ export function takenClaims(before, now, tabId) {
     .map((name) => {
       const { user } = now[name];
       const isOwn = user.id === page.me.id;
-      return { name, text: isOwn ? `Your other tab is on ${titleOf(name)} now.` : `${isolated(user)} took over ${titleOf(name)} from you.` };
+      return {
+        name,
+        text: isOwn
+          ? `Your other tab is on ${titleOf(name)} now.`
+          : `${isolated(user)} took over ${titleOf(name)} from you.`,
+      };
     });
 }

@@ -1,5 +1,5 @@
-// The others' pointers over the form. A place is told as a share of a field, so that it is the same place in a
-// window of another width. Decoration only: what it says is said in words beside the fields.
+// The others' pointers over the form. A position is sent as a fraction of a field's size, so that it is the same in a
+// window of another width. Only decoration: the same is said in words beside the fields.
 
 import { colorsOf } from './chrome.js';
 
@@ -7,8 +7,8 @@ const LABEL_PX = 12; // the name's distance from the tip, as in the style sheet
 const ARROW = 'M1 1v13.5l3.6-3.4 2.3 5.4 2.6-1.1-2.3-5.3h5z';
 
 /**
- * `layer` covers the form and shows the pointers; `signal` is the presence's. Gives `receive(signal)` for what
- * the presence tells, and `stop()`.
+ * `layer` covers the form and shows the pointers; `signal` is the presence's function. Gives `receive(signal)`, for
+ * the presence's signals, and `stop()`.
  */
 export function shareCursors(layer, signal) {
   const area = layer.parentElement;
@@ -62,12 +62,15 @@ function placeOf({ target, clientX, clientY }, area) {
   };
 }
 
-/** Where that is here; null for what is no place: it comes from another browser. */
+/** Where that is in this window; null for invalid data, since it comes from another browser. */
 function pointOf({ field, x, y }, area, layer) {
   if (![x, y].every((share) => share >= 0 && share <= 1)) return null;
   const box = boxOf(field, area).getBoundingClientRect();
   const origin = layer.getBoundingClientRect();
-  return { x: Math.round(box.left - origin.left + x * box.width), y: Math.round(box.top - origin.top + y * box.height) };
+  return {
+    x: Math.round(box.left - origin.left + x * box.width),
+    y: Math.round(box.top - origin.top + y * box.height),
+  };
 }
 
 const boxOf = (field, area) =>

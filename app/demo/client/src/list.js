@@ -1,14 +1,14 @@
-// The list: viewers of all rows by one stream; where it can't be had, by one call now and then, while somebody looks.
+// The list: viewers of all rows by one stream; if it can't be opened, by one call now and then while the page is seen.
 
-import { renderAvatars } from '../../presence/avatars.js';
-import { watch } from '../../presence/stream.js';
-import { dressPage } from './chrome.js';
+import { renderAvatars } from '../../../static/presence/avatars.js';
+import { watch } from '../../../static/presence/stream.js';
+import { initPage } from './chrome.js';
 import { labelOf } from './flow.js';
 import { call, page, presenceOptions } from './session.js';
 
-const LONGEST_WAIT_MS = 60_000;
+const MAX_WAIT_MS = 60_000;
 
-dressPage();
+initPage();
 
 const rows = [...document.querySelectorAll('[data-record]')].map((element) => ({
   element,
@@ -19,7 +19,7 @@ const url = `/api/v1/presence/viewers?${new URLSearchParams(rows.map(({ name }) 
 const listState = document.querySelector('[data-list-state]');
 const refreshMs = page.refresh_seconds * 1000;
 
-const live = new Set(); // the rows that the stream keeps
+const live = new Set(); // the rows that the stream keeps current
 const isStreaming = () => live.size === rows.length;
 
 let timer;
@@ -43,7 +43,7 @@ watch({
   onLost() {
     live.clear();
     confirmedAt = Date.now();
-    plan(2000 + 3000 * Math.random()); // mostly it is back before
+    plan(2000 + 3000 * Math.random()); // usually it is back before
   },
   onRefused: refresh, // tells why
 });
@@ -72,7 +72,7 @@ async function refresh() {
     }
     say('Can’t see who is here right now. Trying again.');
     const waitMs = Math.max(error.retryAfterSeconds * 1000, refreshMs * 2 ** failures * (0.5 + Math.random() / 2));
-    plan(Math.min(waitMs, LONGEST_WAIT_MS));
+    plan(Math.min(waitMs, MAX_WAIT_MS));
   }
   rows.forEach(draw);
 }
@@ -85,7 +85,7 @@ function plan(delayMs) {
 function draw({ element, state }) {
   renderAvatars(element, state, {
     graceMs: refreshMs + 1000, // a reload over there fits in
-    announce: false, // six rows would talk all the time
+    announce: false, // six rows would make announcements all the time
     fieldLabel: labelOf,
     labels: { group: `Open “${element.dataset.name}”`, retrying: '', stale: () => '' },
   });

@@ -1,9 +1,9 @@
 // The panel that shows mine and theirs side by side, field by field.
 
-import { FIELDS, icon, titleOf } from './flow.js';
 import { shownAs } from './conflict.js';
+import { FIELDS, icon, titleOf } from './flow.js';
 
-const MOST_CELLS = 250_000; // beyond, two texts are just two texts
+const MAX_CELLS = 250_000; // beyond, two texts are just two texts
 
 /**
  * Asks which side of each field shall stay. Resolves with the names of the fields that stay mine; null when the
@@ -19,7 +19,10 @@ export function compare({ fields, mine, theirs, theirName }) {
 
   const intro = make('p', 'hint', {}, 'Choose what shall stay. What differs is marked; nothing is saved yet.');
   const body = make('div', 'compare-body');
-  body.append(intro, ...FIELDS.filter((name) => fields.includes(name)).map((name) => question(name, mine, theirs, theirName)));
+  body.append(
+    intro,
+    ...FIELDS.filter((name) => fields.includes(name)).map((name) => question(name, mine, theirs, theirName)),
+  );
 
   const foot = make('footer', 'compare-foot');
   const cancel = make('button', 'button', { type: 'button' }, 'Cancel');
@@ -46,7 +49,10 @@ function question(name, mine, theirs, theirName) {
   const sides = make('div', 'compare-sides');
   const texts = [mine[name], theirs[name]].map((value) => shownAs(name, value));
   const [own, other] = marked(...texts);
-  sides.append(side(name, 'mine', 'Yours, unsaved', own, true), side(name, 'theirs', `${theirName}, saved`, other, false));
+  sides.append(
+    side(name, 'mine', 'Yours, unsaved', own, true),
+    side(name, 'theirs', `${theirName}, saved`, other, false),
+  );
   set.append(make('legend', '', {}, titleOf(name)), sides);
   return set;
 }
@@ -90,9 +96,18 @@ const words = (text) => text.match(/\s+|[\p{L}\p{N}_]+|[^\s\p{L}\p{N}_]/gu) ?? [
 /** Both texts as nodes; the words that the other one doesn't have stand in <mark>. */
 function marked(one, other) {
   const [mine, theirs] = [words(one), words(other)];
-  if (mine.length * theirs.length > MOST_CELLS) return [[one], [other]];
+  if (mine.length * theirs.length > MAX_CELLS) return [[one], [other]];
   const common = commonOf(mine, theirs);
-  return [nodesOf(mine, common.map(([i]) => i)), nodesOf(theirs, common.map(([, j]) => j))];
+  return [
+    nodesOf(
+      mine,
+      common.map(([i]) => i),
+    ),
+    nodesOf(
+      theirs,
+      common.map(([, j]) => j),
+    ),
+  ];
 }
 
 /** The longest common sequence, as pairs of places. */

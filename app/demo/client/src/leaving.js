@@ -1,4 +1,4 @@
-// A page with unsaved changes isn't left without a question.
+// Asks before a page with unsaved changes is left.
 
 function ask(event) {
   event.preventDefault();
@@ -11,7 +11,7 @@ export function askBeforeLeaving(isDirty) {
   else removeEventListener('beforeunload', ask);
 }
 
-/** For who has chosen to: nobody is asked twice. */
+/** For a user who has chosen to: they aren't asked twice. */
 export function reload() {
   askBeforeLeaving(false);
   location.reload();

@@ -1,20 +1,20 @@
-// A timeline as it can be replayed: who was there in which state after each entry, and which saves ran into
-// somebody's unsaved changes. No page in here.
+// A timeline that can be replayed: who was there in which state after each entry, and which saves ran into someone's
+// unsaved changes. Nothing of the page in here.
 
+import { userKey } from '../../../static/presence/store.js';
 import { inOrder, isolated, titleOf } from './flow.js';
 
-const LONGEST_FULL_SECONDS = 15; // what lasts longer is drawn shorter
-const LEAST_SECONDS = 0.4; // between two entries, so that each can be seen
+const MAX_FULL_SECONDS = 15; // a longer time is drawn shorter
+const MIN_SECONDS = 0.4; // between two entries, so that each can be seen
 const LIST = new Intl.ListFormat('en');
 
-export const keyOf = ({ id }) => `${typeof id} ${id}`;
 export const fieldsOf = (names) => LIST.format(inOrder(names).map(titleOf));
 
 /** The length of a stretch of time on the screen, in seconds. */
 const lengthOf = (seconds) =>
-  seconds <= LONGEST_FULL_SECONDS
-    ? Math.max(LEAST_SECONDS, seconds)
-    : LONGEST_FULL_SECONDS * (1 + Math.log(seconds / LONGEST_FULL_SECONDS));
+  seconds <= MAX_FULL_SECONDS
+    ? Math.max(MIN_SECONDS, seconds)
+    : MAX_FULL_SECONDS * (1 + Math.log(seconds / MAX_FULL_SECONDS));
 
 /**
  * `moments`: one an entry, with `at` (ms), `place` (seconds on the screen), `text`, `conflicts` (whose unsaved fields
@@ -30,9 +30,9 @@ export function replay(entries) {
     if (moments.length) place += lengthOf((at - moments.at(-1).at) / 1000);
     const before = people;
     people = after(before, entry);
-    const key = entry.user && keyOf(entry.user);
+    const key = entry.user && userKey(entry.user);
     if (key && !lanes.has(key)) lanes.set(key, { key, user: entry.user });
-    if (key) lanes.get(key).user = entry.user; // her newest name
+    if (key) lanes.get(key).user = entry.user; // the newest name
     const conflicts = entry.kind === 'saved' ? conflictsOf(entry, before) : [];
     moments.push({ entry, at, place, key, people, conflicts, text: textOf(entry, before.get(key), conflicts) });
   }
@@ -41,7 +41,7 @@ export function replay(entries) {
 
 function after(people, { kind, user, tabs, mode, active_fields: active, dirty_fields: dirty, has_dirty_tab: isDirty }) {
   if (kind === 'reset') return new Map();
-  const key = keyOf(user);
+  const key = userKey(user);
   if (kind === 'leave') return new Map([...people].filter(([other]) => other !== key));
   if (kind !== 'join' && kind !== 'update') return people;
   return new Map(people).set(key, { user, tabs, mode, active, dirty, isDirty });
@@ -50,7 +50,7 @@ function after(people, { kind, user, tabs, mode, active_fields: active, dirty_fi
 /** Who had unsaved changes in what this save changed. */
 function conflictsOf({ user, fields }, people) {
   return [...people.values()]
-    .filter((other) => keyOf(other.user) !== keyOf(user))
+    .filter((other) => userKey(other.user) !== userKey(user))
     .map((other) => ({ user: other.user, fields: other.dirty.filter((name) => fields.includes(name)) }))
     .filter((conflict) => conflict.fields.length);
 }
@@ -84,7 +84,7 @@ const REASONS = new Map([
 function textOf(entry, before, conflicts) {
   switch (entry.kind) {
     case 'reset':
-      return 'Nobody is known any more; who is still here joins again';
+      return 'Nobody is known any more; everyone still here joins again';
     case 'join':
       return entry.has_dirty_tab ? 'opens the flow, with unsaved changes' : 'opens the flow';
     case 'update':
@@ -115,10 +115,12 @@ function changeOf(before, { tabs, mode, active_fields: active, dirty_fields: dir
   const parts = [];
   if (more.length) parts.push(`has unsaved changes in ${fieldsOf(more)}`);
   if (less.length) parts.push(`has nothing unsaved in ${fieldsOf(less)} any more`);
-  if (!more.length && !less.length && isDirty !== was.isDirty) parts.push(isDirty ? 'has unsaved changes' : 'has nothing unsaved any more');
+  if (!more.length && !less.length && isDirty !== was.isDirty)
+    parts.push(isDirty ? 'has unsaved changes' : 'has nothing unsaved any more');
   if (entered.length) parts.push(`goes to ${fieldsOf(entered)}`);
   else if (mode !== was.mode) parts.push(mode === 'edit' ? 'edits' : 'only looks now');
-  else if (!parts.length && active.length < was.active.length) parts.push(`leaves ${fieldsOf(was.active.filter((name) => !active.includes(name)))}`);
+  else if (!parts.length && active.length < was.active.length)
+    parts.push(`leaves ${fieldsOf(was.active.filter((name) => !active.includes(name)))}`);
   if (tabs > was.tabs && was.tabs) parts.push(`opens another tab (${tabs})`);
   if (tabs < was.tabs) parts.push(`closes a tab (${tabs} left)`);
   return LIST.format(parts) || 'goes on';
@@ -128,5 +130,7 @@ function changeOf(before, { tabs, mode, active_fields: active, dirty_fields: dir
 export function stateText({ mode, active, dirty, isDirty, tabs }) {
   const fields = active.length ? ` ${fieldsOf(active)}` : '';
   const unsaved = isDirty && (dirty.length ? `unsaved changes in ${fieldsOf(dirty)}` : 'unsaved changes');
-  return [(mode === 'edit' ? 'editing' : 'viewing') + fields, unsaved, tabs > 1 && `${tabs} tabs`].filter(Boolean).join(', ');
+  return [(mode === 'edit' ? 'editing' : 'viewing') + fields, unsaved, tabs > 1 && `${tabs} tabs`]
+    .filter(Boolean)
+    .join(', ');
 }

@@ -11,7 +11,7 @@ let renewing = null;
 /** The window's token, the next one in time; null in a window that goes by the browser's cookie. */
 async function currentToken() {
   if (!token || Date.now() < renewAt) return token;
-  // An old token may still hold: whoever refuses it says so.
+  // An old token may still be valid: if it is not, the service says so.
   return renewToken().catch(() => token);
 }
 

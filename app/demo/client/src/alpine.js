@@ -1,20 +1,20 @@
-// The editor in Alpine. Its build for a Content Security Policy takes no scripts in attributes, only
-// names and calls, so the logic stands here.
+// The editor in Alpine. Its build for a Content Security Policy takes no scripts in attributes, only names and calls,
+// so the logic is here.
 
 import Alpine from '@alpinejs/csp';
 
-import recordPresence from '../../presence/alpine.js';
-import { trackDirty } from '../../presence/dirty.js';
-import { dressPage } from './chrome.js';
+import recordPresence from '../../../static/presence/alpine.js';
+import { trackDirty } from '../../../static/presence/dirty.js';
+import { initPage } from './chrome.js';
 import { compare } from './compare.js';
 import * as conflict from './conflict.js';
 import { shareCursors } from './cursors.js';
 import * as flowWork from './flow.js';
+import { createLeaveGrace } from './leaveGrace.js';
 import { askBeforeLeaving } from './leaving.js';
-import { createLinger } from './linger.js';
 import { page, presenceOptions, regainIdentity } from './session.js';
 
-const { told } = conflict;
+const { withNews } = conflict;
 const { avatarOptions, firstOf, hereText, peopleIn, saveStateOf, stepsOf, valuesOf } = flowWork;
 const form = document.getElementById('flow');
 
@@ -29,12 +29,12 @@ Alpine.data('flowEditor', () => ({
   notice: null, // something went wrong
   news: [], // something happened: the last of each kind
 
-  theirs: null, // a newer version that collides with what stands here
-  stands: valuesOf(page.flow), // in the form
+  theirs: null, // a newer version that collides with the form
+  current: valuesOf(page.flow), // the form's values
   isRefused: false, // a save ran into it
-  isLooking: false,
-  lookedAt: Date.parse(page.loaded_at),
-  seen: {}, // of the presence; its own names are those of the component inside this one
+  isChecking: false,
+  checkedAt: Date.parse(page.loaded_at),
+  presenceState: {}, // the last that was seen; the names of its parts are those of the component inside this one
 
   presenceOptions: { ...presenceOptions, baseVersion: page.flow.lock_version },
   avatarOptions,
@@ -43,10 +43,10 @@ Alpine.data('flowEditor', () => ({
   cursors: null,
   departures: 0,
   showsAll: false, // of a long list of people
-  linger: null,
+  withLeaving: null,
 
   init() {
-    this.linger = createLinger(() => this.departures++);
+    this.withLeaving = createLeaveGrace(() => this.departures++);
     this.refresh(); // what was typed before this ran
     document.addEventListener('keydown', (event) => {
       if ((event.ctrlKey || event.metaKey) && event.key === 's') {
@@ -81,12 +81,12 @@ Alpine.data('flowEditor', () => ({
   showSignal(signal) {
     this.cursors.receive(signal);
   },
-  /** With who left a moment ago; looked at again when that moment is over. */
-  lasting(viewers) {
-    return this.departures >= 0 && this.linger(viewers);
+  /** With those who left a moment ago; evaluated again when that moment is over. */
+  withDepartures(viewers) {
+    return this.departures >= 0 && this.withLeaving(viewers);
   },
   peopleHere(viewers) {
-    return firstOf(flowWork.peopleHere(this.lasting(viewers)), this.showsAll);
+    return firstOf(flowWork.peopleHere(this.withDepartures(viewers)), this.showsAll);
   },
   toggleAll() {
     this.showsAll = !this.showsAll;
@@ -105,9 +105,9 @@ Alpine.data('flowEditor', () => ({
     if (document.activeElement !== target) this.isFocused = false;
   },
   refresh() {
-    this.stands = this.values();
-    this.title = this.stands.name;
-    this.steps = stepsOf(this.stands.steps);
+    this.current = this.values();
+    this.title = this.current.name;
+    this.steps = stepsOf(this.current.steps);
     this.settle();
   },
 
@@ -135,18 +135,18 @@ Alpine.data('flowEditor', () => ({
     this.isSaving = true;
     this.errors = {};
     this.notice = null;
-    this.tell('saves', news);
+    this.setNews('saves', news);
     try {
-      this.flow = await flowWork.saveFlow(this.flow.lock_version, values, this.seen.tabId);
+      this.flow = await flowWork.saveFlow(this.flow.lock_version, values, this.presenceState.tabId);
       this.theirs = null;
       this.setLoaded(values);
     } catch (error) {
       if (error.status !== 409) this.report(error);
-      else this.meet(error.data.current, true);
+      else this.receiveTheirs(error.data.current, true);
     } finally {
       this.isSaving = false;
     }
-    this.look();
+    this.checkRecord();
   },
   /** `values` are what is loaded now. */
   setLoaded(values) {
@@ -160,51 +160,52 @@ Alpine.data('flowEditor', () => ({
     form.elements.namedItem(Object.keys(errors)[0])?.focus();
   },
 
-  /** The presence's news. After this turn: what is read here must not call it again. */
+  /** What the presence learned. After this turn: reading it here must not call this again. */
   follow(forecast, claims, tabId, claim) {
     queueMicrotask(() => {
-      const taken = conflict.takenClaims(this.seen.claims, claims, tabId);
-      this.seen = { forecast, claims, tabId };
-      if (taken.length) this.tell('claims', taken[0].text, 'Take it back', () => this.setClaim(taken[0].name, 'takeOver', claim));
-      this.look();
+      const taken = conflict.takenClaims(this.presenceState.claims, claims, tabId);
+      this.presenceState = { forecast, claims, tabId };
+      if (taken.length)
+        this.setNews('claims', taken[0].text, 'Take it back', () => this.setClaim(taken[0].name, 'takeOver', claim));
+      this.checkRecord();
     });
   },
-  /** Looks at the record where the presence says that another version may stand there. */
-  async look() {
-    const { isSaving, isLooking } = this;
-    const { forecast } = this.seen;
+  /** Loads the record if the presence says that it may have another version. */
+  async checkRecord() {
+    const { isSaving, isChecking } = this;
+    const { forecast } = this.presenceState;
     const version = (this.theirs ?? this.flow).lock_version;
-    if (!forecast || isSaving || isLooking || !conflict.isBehind(forecast, version, this.lookedAt)) return;
-    this.isLooking = true;
+    if (!forecast || isSaving || isChecking || !conflict.isBehind(forecast, version, this.checkedAt)) return;
+    this.isChecking = true;
     try {
-      this.meet(await flowWork.readFlow());
-      this.lookedAt = Date.parse(forecast.remembered_since);
+      this.receiveTheirs(await flowWork.readFlow());
+      this.checkedAt = Date.parse(forecast.remembered_since);
     } catch {
-      return; // the next news looks again; at the latest, the save is refused
+      return; // the next forecast checks again; at the latest, the save is refused
     } finally {
-      this.isLooking = false;
+      this.isChecking = false;
     }
-    if (this.seen.forecast !== forecast) this.look(); // there was more news meanwhile
+    if (this.presenceState.forecast !== forecast) this.checkRecord(); // another one has come meanwhile
   },
-  meet(theirs, isRefused = false) {
+  receiveTheirs(theirs, isRefused = false) {
     if (theirs.lock_version <= this.flow.lock_version) return;
     this.theirs = theirs;
     this.isRefused = isRefused;
     this.settle(isRefused);
     if (isRefused && this.theirs) focusOnceShown(document.getElementById('conflict'));
   },
-  /** What collides with nothing of mine is taken over without a question. */
+  /** Takes over a version that collides with nothing here, without a question. */
   settle(isSavedAfter = false) {
     const { flow, theirs, unsaved } = this;
-    const { forecast } = this.seen;
+    const { forecast } = this.presenceState;
     const mine = this.values();
     if (!theirs || conflict.collisionsOf(flow, mine, theirs).length) return;
     const text = conflict.newsOf({ forecast, base: flow, theirs, unsaved: [...unsaved], isSavedAfter });
     this.adopt(theirs, []);
-    this.tell('saves', text);
+    this.setNews('saves', text);
     if (isSavedAfter) queueMicrotask(() => this.save(text));
   },
-  /** Their version is what is loaded now; of the fields that collide, `kept` stay as they stand here. */
+  /** Their version is now the loaded one; of the fields that collide, `kept` stay as they are here. */
   adopt(theirs, kept) {
     const values = conflict.merged(this.flow, this.values(), theirs, kept);
     this.flow = theirs;
@@ -214,14 +215,14 @@ Alpine.data('flowEditor', () => ({
   },
 
   get conflict() {
-    const { flow: base, theirs, isRefused, stands: mine } = this;
-    return conflict.conflictOf({ forecast: this.seen.forecast, base, mine, theirs, isRefused });
+    const { flow: base, theirs, isRefused, current: mine } = this;
+    return conflict.conflictOf({ forecast: this.presenceState.forecast, base, mine, theirs, isRefused });
   },
   noteOf(name) {
     return this.conflict?.notes[name];
   },
   contestOf(name) {
-    return this.noteOf(name) ? '' : conflict.contestOf(this.seen.forecast, name);
+    return this.noteOf(name) ? '' : conflict.contestOf(this.presenceState.forecast, name);
   },
   keepMine() {
     const { fields } = this.conflict;
@@ -241,15 +242,15 @@ Alpine.data('flowEditor', () => ({
     const dropped = fields.filter((name) => !kept.includes(name));
     this.adopt(theirs, kept);
     const { text, undo } = conflict.chosen(kept, dropped);
-    this.tell('saves', text, undo, () => this.fill(Object.fromEntries(dropped.map((name) => [name, before[name]]))));
+    this.setNews('saves', text, undo, () => this.fill(Object.fromEntries(dropped.map((name) => [name, before[name]]))));
     form.elements[fields[0]].focus();
   },
 
-  tell(kind, text, label, run) {
-    this.news = told(this.news, { kind, text, actions: label ? [{ label, run }] : [] });
+  setNews(kind, text, label, run) {
+    this.news = withNews(this.news, { kind, text, actions: label ? [{ label, run }] : [] });
   },
   act(action, kind) {
-    if (kind) this.tell(kind, '');
+    if (kind) this.setNews(kind, '');
     else this.notice = null;
     action.run?.();
   },
@@ -265,7 +266,7 @@ Alpine.data('flowEditor', () => ({
     }
   },
 
-  async regain(resume) {
+  async renewIdentity(resume) {
     if (await regainIdentity()) return resume();
     this.notice = flowWork.SOMEBODY_ELSE;
   },
@@ -287,6 +288,6 @@ function takeOf(values) {
   return taken;
 }
 
-dressPage();
+initPage();
 Alpine.plugin(recordPresence);
 Alpine.start();

@@ -1,0 +1,3 @@
+import { initPage } from './chrome.js';
+
+initPage();

@@ -1,3 +1,0 @@
-import { dressPage } from './chrome.js';
-
-dressPage();
