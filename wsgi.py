@@ -1,16 +1,5 @@
-"""The WSGI entry: `gunicorn -c python:app.gunicorn wsgi:app`, `flask token …`."""
+"""The WSGI entry, for `flask` commands and servers that are started in the checkout."""
 
-import sys
+from record_presence.server.wsgi import app
 
-from gunicorn.arbiter import Arbiter
-
-from app import create_app
-from app.presence.errors import ScriptInvalid
-from app.settings import SettingError
-
-try:
-    app = create_app()
-except (SettingError, ScriptInvalid) as error:
-    print(error, file=sys.stderr, flush=True)
-    # gunicorn's word for "this will not get better": at any other it starts the worker again, for ever.
-    sys.exit(Arbiter.APP_LOAD_ERROR)
+__all__ = ["app"]

@@ -1,6 +1,6 @@
 """Record Presence: who has this record open right now.
 
-`create_app()` is the service; `init_app(app)` puts it into a Flask application of yours.
+`create_app()` makes the service; `init_app(app)` puts it into a Flask application of your own.
 """
 
 from typing import Any
@@ -9,10 +9,10 @@ __all__ = ["create_app", "init_app"]
 
 
 def __getattr__(name: str) -> Any:
-    # Late, because gunicorn reads app.gunicorn before gevent has patched ssl,
-    # which the factory's imports would by then have bound.
+    # Late, because gunicorn imports record_presence.server.gunicorn_config before gevent patches ssl,
+    # and the factory's imports would keep the unpatched module.
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from app import factory
+    from . import factory
 
     return getattr(factory, name)
