@@ -1,13 +1,75 @@
-"""Fixtures for all tests."""
+"""Fixtures for all tests, and where a run keeps its files."""
 
+import os
+import shutil
+import signal
+import tempfile
+import time
 from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import fakeredis
 import pytest
 import redis as redis_py
 
+from record_presence.presence.scripts import runner
+from record_presence.presence.scripts.compose import find_lua_directory
+from record_presence.presence.scripts.load import load_script
+from record_presence.redis_client.embedded import make_strict
 from tests.redis_server import RedisServer
+
+TESTS = Path(__file__).parent
+LONGEST_FIRST = ("e2e", "hosts", "load", "faults", "presence", "security", "api", "client")
+REMOVE_SECONDS = 10.0
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # A shell starts its background jobs with SIGINT ignored, and what we start would inherit that. A
+    # handler is not inherited; ours does nothing, so that for us the signal stays what it was.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, lambda *_: None)
+    if not hasattr(config, "workerinput"):
+        _keep_files_in_one_folder(config)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With pytest-xdist a file stays with one worker, so that its servers start once: the longest come
+    first, and the short ones fill what is left."""
+    order = {room: place for place, room in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: order.get(item.path.relative_to(TESTS).parts[0], len(order)))
+
+
+def _keep_files_in_one_folder(config: pytest.Config) -> None:
+    """Browsers and servers that a test kills leave theirs behind: remove them all at the end."""
+    folder = tempfile.mkdtemp(prefix="presence-tests-")
+    before = os.environ.get("TMPDIR"), tempfile.tempdir
+    os.environ["TMPDIR"] = tempfile.tempdir = folder
+
+    def remove() -> None:
+        os.environ.pop("TMPDIR")
+        if before[0] is not None:
+            os.environ["TMPDIR"] = before[0]
+        tempfile.tempdir = before[1]
+        deadline = time.monotonic() + REMOVE_SECONDS
+        while Path(folder).exists() and time.monotonic() < deadline:
+            shutil.rmtree(folder, ignore_errors=True)  # a process that ends may still be writing
+
+    config.add_cleanup(remove)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _load_each_script_once() -> Iterator[None]:
+    """Nobody edits our Lua files during a run, and most tests have an application of their own."""
+    ours, loaded = find_lua_directory(), cache(load_script)
+
+    def load_once(path: Path) -> Any:
+        return loaded(path) if path.parent == ours else load_script(path)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runner, "load_script", load_once)
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -32,6 +94,15 @@ def redis(request: pytest.FixtureRequest) -> Iterator[Any]:
     if request.param == "redis-server":
         yield request.getfixturevalue("real_redis")
         return
-    # A server of its own: one script that sets a global breaks all later ones.
     with fakeredis.FakeRedis(server=fakeredis.FakeServer(), decode_responses=True) as client:
+        make_strict(client)
         yield client
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Any]:
+    """Playwright's Chromium, one for a process, which can't run two; `chromium.launch(...)` starts one."""
+    from playwright.sync_api import sync_playwright  # late: pages' tests run where it isn't installed
+
+    with sync_playwright() as playwright:
+        yield playwright.chromium

@@ -17,7 +17,8 @@ import requests
 from tests.api.client import PREFIX, SETTINGS, token
 
 ROOT = Path(__file__).resolve().parents[1]
-START_SECONDS = 20.0
+CONFIG = "record_presence.server.gunicorn_config"
+START_SECONDS = 60.0  # beside many other tests
 OURS = ("PRESENCE_", "REDIS_URL", "WEB_CONCURRENCY", "DATABASE_URL", "FLASK_", "HOST", "PORT")
 
 
@@ -27,7 +28,13 @@ class GunicornServer:
     `logs()` is what it has written, line by line. `start_seconds` says how busy the machine is.
     """
 
-    def __init__(self, directory: Path = ROOT, *, config: str = "app.gunicorn", **settings: str) -> None:
+    def __init__(
+        self,
+        directory: Path = ROOT,
+        *,
+        config: str = "record_presence.server.gunicorn_config",
+        **settings: str,
+    ) -> None:
         inherited = {name: text for name, text in os.environ.items() if not name.startswith(OURS)}
         self._output = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115 - as long as we live
         self._process = subprocess.Popen(
@@ -47,7 +54,11 @@ class GunicornServer:
             for line in self.logs():
                 if line.startswith("Record Presence is on "):
                     url = line.split()[4]
-                    requests.get(f"{url}/health/live", timeout=START_SECONDS)
+                    try:
+                        requests.get(f"{url}/health/live", timeout=START_SECONDS)
+                    except requests.RequestException:
+                        self.close()
+                        raise
                     return url
             time.sleep(0.02)
         logs = self.logs()
@@ -55,8 +66,9 @@ class GunicornServer:
         raise RuntimeError(f"gunicorn did not start: {logs}")
 
     def logs(self) -> list[str]:
-        self._output.seek(0)
-        return self._output.read().splitlines()
+        # Not by seek(): the server shares the file's position, and would write over what it has written.
+        file = self._output.fileno()
+        return os.pread(file, os.fstat(file).st_size, 0).decode("utf-8", "replace").splitlines()
 
     def entries(self) -> list[dict[str, Any]]:
         """The lines that are JSON, which is all but the greeting."""

@@ -11,9 +11,9 @@ from typing import Any
 
 import redis as redis_py
 
-from tests.redis_server import MISSING
+from tests.redis_binary import redis_binary
 
-START_SECONDS = 15.0
+START_SECONDS = 60.0  # beside many other tests
 SLOTS = 16_384
 
 
@@ -33,15 +33,20 @@ class _Processes:
     """redis-server processes, by port, in a directory of their own."""
 
     def __init__(self) -> None:
-        binary = shutil.which("redis-server")
-        if binary is None:
-            raise RuntimeError(MISSING)
-        self._binary = binary
+        self._binary = redis_binary()
         self._directory = Path(tempfile.mkdtemp(prefix="redis-"))
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
 
     def start(self, *options: str, config: str | None = None, port: int | None = None) -> int:
-        port = port or free_port()
+        """Start one, on a free port unless one is named; returns its port once it answers."""
+        while not self._is_started(started := port or free_port(), options, config):
+            if port:
+                self.close()
+                raise RuntimeError(f"Redis did not start on port {port}")
+        return started
+
+    def _is_started(self, port: int, options: tuple[str, ...], config: str | None) -> bool:
+        """False if it has ended: another test took the port meanwhile."""
         directory = self._directory / str(port)
         directory.mkdir(exist_ok=True)
         command = [self._binary]
@@ -50,9 +55,13 @@ class _Processes:
             path.write_text(config)
             command.append(str(path))
         command += ["--port", str(port), "--bind", "127.0.0.1", "--dir", str(directory), *options]
-        self._processes[port] = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-        self.until(lambda: self.client(port).ping())
-        return port
+        process = self._processes[port] = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+
+        def is_decided() -> bool:
+            return process.poll() is not None or self.client(port).info("server")["process_id"] == process.pid
+
+        self.until(is_decided)
+        return process.poll() is None
 
     def client(self, port: int) -> Any:
         return redis_py.Redis(port=port, decode_responses=True, socket_timeout=2)
@@ -90,8 +99,9 @@ class RedisCluster(_Processes):
         self.replicas: dict[int, int] = {}
         self.ports = [self._start_node() for _ in range(3)]
         for index, port in enumerate(self.ports):
-            first, last = SLOTS * index // 3, SLOTS * (index + 1) // 3 - 1
-            self.client(port).execute_command("CLUSTER", "ADDSLOTSRANGE", first, last)
+            slots = range(SLOTS * index // 3, SLOTS * (index + 1) // 3)
+            # One by one: ADDSLOTSRANGE came with Redis 7.
+            self.client(port).execute_command("CLUSTER", "ADDSLOTS", *slots)
             self.client(port).execute_command("CLUSTER", "SET-CONFIG-EPOCH", index + 1)
         for port in self.ports[1:]:
             self.client(port).execute_command("CLUSTER", "MEET", "127.0.0.1", self.ports[0])
@@ -118,6 +128,26 @@ class RedisCluster(_Processes):
     def _is_replica(self, port: int) -> bool:
         state = self.client(port).info("replication")
         return (state["role"], state.get("master_link_status")) == ("slave", "up")
+
+    def fail_over(self) -> None:
+        """Each primary and its replica change places, one pair after the other, as for maintenance."""
+        for primary, replica in self.replicas.items():
+            # Not before the others have heard of the last one: they vote once in a while.
+            self.until(lambda port=replica: self._is_promoted(port))
+            self.until(lambda port=primary: self._is_replica(port))
+        self.replicas = {replica: primary for primary, replica in self.replicas.items()}
+        self.ports = list(self.replicas)
+
+    def _is_promoted(self, port: int) -> bool:
+        """Asks for it again where the others have not voted in time."""
+        with contextlib.suppress(redis_py.ResponseError):  # it is a primary already
+            self.client(port).execute_command("CLUSTER", "FAILOVER")
+        deadline = time.monotonic() + 2
+        while time.monotonic() < deadline:
+            if self.client(port).role()[0] == "master":
+                return True
+            time.sleep(0.02)
+        return False
 
     def id_of(self, port: int) -> str:
         """A node's name in the Cluster."""
@@ -163,7 +193,7 @@ class RedisSentinel(_Processes):
         super().__init__()
         self.primary = self.start("--save", "", "--appendonly", "no")
         # Ready to take over at once, and without waiting for more replicas of the same data.
-        replica = ("--replicaof", f"127.0.0.1 {self.primary}", "--repl-diskless-sync-delay", "0")
+        replica = ("--replicaof", "127.0.0.1", str(self.primary), "--repl-diskless-sync-delay", "0")
         self.client(self.primary).config_set("repl-diskless-sync-delay", 0)
         self.replica = self.start("--save", "", "--appendonly", "no", *replica)
         self.until(lambda: self.client(self.replica).info("replication")["master_link_status"] == "up")

@@ -1,4 +1,4 @@
-"""Imports flow one way: presence knows nothing, identity knows presence, api knows both."""
+"""Data flows one way: each layer of the package may import those before it, and no other."""
 
 import ast
 from graphlib import CycleError, TopologicalSorter
@@ -6,75 +6,102 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
-ROOMS = ["presence", "identity", "api", "versioned", "demo"]  # each may import those before it
+PACKAGE = "record_presence"
+FOLDER = Path(__file__).parents[1] / "app"
+LAYERS = (
+    *("presence", "redis_client", "tokens", "identity", "metrics", "api", "versioned", "server", "cli"),
+    *("demo", "testing"),
+)
+# Modules that stand beside the layers: what any of them may read, and what puts them together.
+SETTINGS, TOP = f"{PACKAGE}.settings", {PACKAGE, f"{PACKAGE}.factory"}
+# Where a process starts: these make the application that all layers are put together into.
+ENTRY_POINTS = {f"{PACKAGE}.{name}" for name in ("server.wsgi", "cli.main", "cli.doctor", "testing")}
+# Libraries that a layer leaves to another one.
 FOREIGN = {
-    "presence": {"flask", "werkzeug", "marshmallow", "gunicorn", "jwt", "sqlalchemy", "flask_sqlalchemy"},
-    "identity": {"redis", "fakeredis", "marshmallow", "gunicorn", "sqlalchemy"},
-    "api": {"redis", "fakeredis", "sqlalchemy", "jwt"},
-    "versioned": {"redis", "fakeredis"},
-    "demo": {"redis", "fakeredis"},
+    "presence": {"flask", "werkzeug", "click", "marshmallow", "gunicorn", "jwt", "sqlalchemy", "gevent"},
+    "redis_client": {"flask", "werkzeug", "click", "marshmallow", "gunicorn", "jwt", "sqlalchemy"},
+    "tokens": {"flask", "werkzeug", "click", "redis", "fakeredis", "marshmallow", "gunicorn", "sqlalchemy"},
+    "identity": {"redis", "fakeredis", "marshmallow", "gunicorn", "sqlalchemy", "gevent"},
+    "metrics": {"redis", "fakeredis", "flask", "marshmallow", "gunicorn", "sqlalchemy", "jwt", "gevent"},
+    "api": {"redis", "fakeredis", "sqlalchemy", "jwt", "gunicorn", "gevent"},
+    "versioned": {"redis", "fakeredis", "gunicorn", "gevent"},
+    "cli": {"fakeredis", "sqlalchemy", "jwt"},
+    "demo": {"redis", "fakeredis", "gunicorn", "gevent"},
+    "testing": {"redis", "fakeredis", "gunicorn", "sqlalchemy", "gevent"},
+    "server": {"redis", "fakeredis", "marshmallow", "sqlalchemy", "jwt"},
 }
 
 
 def name_of(path):
-    parts = path.relative_to(ROOT).with_suffix("").parts
+    parts = (PACKAGE, *path.relative_to(FOLDER).with_suffix("").parts)
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-MODULES = {name_of(path): path for path in sorted((ROOT / "app").rglob("*.py"))}
+# Neither is a module of ours: the recipes are for applications in other frameworks to copy.
+NOT_MODULES = {"node_modules", "recipes"}
+MODULES = {name_of(path): path for path in sorted(FOLDER.rglob("*.py")) if not NOT_MODULES & set(path.parts)}
 
 
-def imports_of(tree, module, modules=MODULES):
+def imports_of(tree, module, *, is_package=False, modules=MODULES):
     """Every module that this one imports, wherever in the file: ours whole, others by their first name."""
+    package = module.split(".") if is_package else module.split(".")[:-1]
     found = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            package = module.split(".")[: -node.level or None] if node.level else []
-            source = ".".join([*package, *([node.module] if node.module else [])])
+            above = package[: len(package) - node.level + 1] if node.level else []
+            source = ".".join([*above, *([node.module] if node.module else [])])
             names = [f"{source}.{alias.name}" for alias in node.names]
             names = [name if name in modules else source for name in names]
         else:
             continue
-        found.update(name if name.split(".")[0] == "app" else name.split(".")[0] for name in names)
+        found.update(name if name.split(".")[0] == PACKAGE else name.split(".")[0] for name in names)
     return found
 
 
-IMPORTS = {name: imports_of(ast.parse(path.read_text("utf-8")), name) for name, path in MODULES.items()}
+IMPORTS = {
+    name: imports_of(ast.parse(path.read_text("utf-8")), name, is_package=path.stem == "__init__")
+    for name, path in MODULES.items()
+}
 
 
-def room_of(module):
+def layer_of(module):
     parts = module.split(".")
-    return parts[1] if len(parts) > 1 and parts[1] in ROOMS else None
+    return parts[1] if len(parts) > 1 and parts[1] in LAYERS else None
 
 
-def modules_of(room):
-    return {name: imported for name, imported in IMPORTS.items() if room_of(name) == room}
+def modules_of(layer):
+    return {name: imported for name, imported in IMPORTS.items() if layer_of(name) == layer}
 
 
-def test_every_room_has_modules():
-    assert [room for room in ROOMS if not modules_of(room)] == []
+def test_every_module_is_in_a_layer():
+    assert {name for name in MODULES if layer_of(name) is None} == {SETTINGS, *TOP}
 
 
-@pytest.mark.parametrize("room", ROOMS)
-def test_room_imports_no_room_above_it(room):
-    above = ROOMS[ROOMS.index(room) + 1 :]
+def test_every_layer_has_modules():
+    assert [layer for layer in LAYERS if not modules_of(layer)] == []
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_layer_imports_no_layer_above_it(layer):
+    above = LAYERS[LAYERS.index(layer) + 1 :]
     crossings = {
         (name, imported)
-        for name, imports in modules_of(room).items()
+        for name, imports in modules_of(layer).items()
         for imported in imports
-        if room_of(imported) in above
+        if layer_of(imported) in above or (imported in TOP and name not in ENTRY_POINTS)
     }
 
     assert crossings == set()
 
 
-@pytest.mark.parametrize("room", ROOMS)
-def test_room_leaves_other_peoples_libraries_to_their_rooms(room):
+@pytest.mark.parametrize("layer", LAYERS)
+def test_layer_leaves_other_libraries_to_their_layers(layer):
     crossings = {
-        (name, imported) for name, imports in modules_of(room).items() for imported in imports & FOREIGN[room]
+        (name, imported)
+        for name, imports in modules_of(layer).items()
+        for imported in imports & FOREIGN[layer]
     }
 
     assert crossings == set()
@@ -85,17 +112,10 @@ def test_domain_imports_nothing_of_ours_but_itself():
         (name, imported)
         for name, imports in modules_of("presence").items()
         for imported in imports
-        if imported.split(".")[0] == "app" and room_of(imported) != "presence"
+        if imported.split(".")[0] == PACKAGE and layer_of(imported) != "presence"
     }
 
     assert outside == set()
-
-
-@pytest.mark.parametrize("room", ROOMS)
-def test_nothing_in_a_room_imports_what_puts_the_rooms_together(room):
-    assert [
-        name for name, imports in modules_of(room).items() if imports & {"app", "app.factory", "wsgi"}
-    ] == []
 
 
 def test_imports_have_no_circle():
@@ -106,20 +126,32 @@ def test_imports_have_no_circle():
         pytest.fail(f"a circle of imports: {' -> '.join(circle.args[1])}")
 
 
+def test_package_imports_itself_only_by_relative_names():
+    absolute = {
+        (name, imported.name)
+        for name, path in MODULES.items()
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Import | ast.ImportFrom) and not getattr(node, "level", 0)
+        for imported in ([ast.alias(node.module)] if isinstance(node, ast.ImportFrom) else node.names)
+        if imported.name.split(".")[0] in (PACKAGE, "app")
+    }
+
+    assert absolute == set()
+
+
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
         ("import redis.exceptions as errors", "redis"),
         ("from flask import g", "flask"),
-        ("from app.api import openapi", "app.api.openapi"),
-        ("from app.presence.records import Record", "app.presence.records"),
-        ("from . import records", "app.presence.records"),
-        ("from .records import Record", "app.presence.records"),
-        ("from ..identity import caller", "app.identity.caller"),
+        ("from record_presence.api import openapi", "record_presence.api.openapi"),
+        ("from . import records", "record_presence.presence.records"),
+        ("from .records import Record", "record_presence.presence.records"),
+        ("from ..identity import caller", "record_presence.identity.caller"),
         ("def late():\n    import flask", "flask"),
     ],
 )
 def test_every_way_to_import_is_seen(line, expected):
-    modules = {"app.api.openapi", "app.presence.records", "app.identity.caller"}
+    modules = {f"{PACKAGE}.{name}" for name in ("api.openapi", "presence.records", "identity.caller")}
 
-    assert imports_of(ast.parse(line), "app.presence.service", modules) == {expected}
+    assert imports_of(ast.parse(line), f"{PACKAGE}.presence.service", modules=modules) == {expected}

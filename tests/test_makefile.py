@@ -64,3 +64,37 @@ def test_environment_that_was_left_half_made_is_made_anew(python):
     make(python)
 
     assert "-m venv --clear .venv" in calls(python)
+
+
+@pytest.mark.parametrize("stamp", ["run", "dev"])
+def test_what_is_installed_is_pinned(stamp):
+    commands = dry_run(f".venv/{stamp}.stamp", "--always-make")
+
+    assert "--constraint .ci/constraints.txt --editable" in commands
+
+
+@pytest.mark.parametrize("changed", ["setup.cfg", "pyproject.toml", ".ci/constraints.txt"])
+@pytest.mark.parametrize("stamp", ["run", "dev"])
+def test_change_of_what_is_required_installs_again(stamp, changed):
+    commands = dry_run(f".venv/{stamp}.stamp", f"--what-if={changed}")
+
+    assert "/pip install " in commands
+
+
+def test_lowest_versions_are_installed_beside_and_not_over_the_pinned_ones():
+    commands = dry_run(".venv/lowest/test.stamp", "--always-make")
+
+    assert ".venv/lowest/bin/pip install" in commands
+    assert "--constraint .venv/lowest/constraints.txt" in commands
+
+
+def dry_run(*arguments):
+    """The commands that `make` would run in the checkout."""
+    return subprocess.run(
+        ["/usr/bin/make", "--dry-run", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=True,
+    ).stdout

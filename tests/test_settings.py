@@ -10,14 +10,18 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from app import settings as settings_module
-from app.settings import SettingError, Settings, documented, read_settings, variable
+from record_presence import settings as settings_module
+from record_presence.settings import SettingError, Settings, documented, read_settings, variable
+from tests.gunicorn_server import CONFIG, ROOT
 
 SECRET = {"SECRET_KEY": "a secret of the tests, long enough"}
 DEFAULTS = {
     "redis_url": None,
     "ttl_seconds": 90,
+    "agent_ttl_seconds": 75,
+    "hidden_roles": (),
     "heartbeat_seconds": 30,
+    "streams": None,
     "max_streams": 8000,
     "jwt_key": "",
     "jwt_algorithms": ("HS256",),
@@ -30,7 +34,7 @@ DEFAULTS = {
     "port": 8000,
     "web_concurrency": None,
     "access_log": None,
-    "demo": True,
+    "demo": None,
     "database_url": None,
 }
 GOOD = [
@@ -46,6 +50,7 @@ GOOD = [
     ("PRESENCE_TTL_SECONDS", "120", 120),
     ("PRESENCE_TTL_SECONDS", "45.5", 45.5),
     ("PRESENCE_HEARTBEAT_SECONDS", "0.2", 0.2),
+    ("PRESENCE_STREAMS", "no", False),
     ("PRESENCE_MAX_STREAMS", "20000", 20_000),
     ("PRESENCE_JWT_ALGORITHMS", "HS256, HS512", ("HS256", "HS512")),
     ("PRESENCE_JWT_AUDIENCE", "presence", "presence"),
@@ -65,6 +70,7 @@ GOOD = [
 ]
 WRONG = [
     ("REDIS_URL", "localhost:6379"),
+    ("PRESENCE_STREAMS", "perhaps"),
     ("PRESENCE_MAX_STREAMS", "0"),
     ("PRESENCE_MAX_STREAMS", "many"),
     ("REDIS_URL", "http://localhost"),
@@ -154,6 +160,27 @@ def test_empty_variable_counts_as_unset():
     assert read_settings({**empty, **SECRET}) == read_settings(SECRET)
 
 
+@pytest.mark.parametrize(
+    ("environ", "state"),
+    [
+        ({}, "demo on"),
+        ({"HOST": "localhost"}, "demo on"),
+        ({"HOST": "::1", "PRESENCE_DEMO": "no"}, "demo off"),
+        (
+            {"REDIS_URL": "redis://127.0.0.1"},
+            "demo off, because REDIS_URL is set; PRESENCE_DEMO=yes turns it on",
+        ),
+        ({"HOST": "0.0.0.0"}, "demo off, because HOST is beyond this machine; PRESENCE_DEMO=yes turns it on"),
+        ({"REDIS_URL": "redis://cache", "HOST": "0.0.0.0", "PRESENCE_DEMO": "yes"}, "demo on"),
+    ],
+)
+def test_demo_is_on_only_where_nobody_else_comes_or_where_it_is_asked_for(environ, state):
+    settings = read_settings({**SECRET, **environ})
+
+    assert settings.demo_state == state
+    assert settings.has_demo == (state == "demo on")
+
+
 def test_environment_of_the_process_has_no_say_when_another_is_given(monkeypatch):
     monkeypatch.setenv("PORT", "9000")
     monkeypatch.setenv("REDIS_URL", "")
@@ -225,8 +252,8 @@ def test_settings_print_no_secret():
 
 def test_secret_that_was_made_is_no_placeholder():
     for make in (secrets.token_urlsafe, secrets.token_hex):
-        for _ in range(100_000):
-            settings_module._secret(make(32))
+        for _ in range(2_000):
+            settings_module._check_secret(make(32))
 
 
 def test_secret_is_made_once_and_kept_for_the_owner_alone(tmp_path, monkeypatch):
@@ -299,8 +326,34 @@ def test_secret_that_can_not_be_kept_is_asked_for(tmp_path, monkeypatch):
     (tmp_path / "instance").write_text("a file, no directory")
     monkeypatch.setattr(settings_module, "INSTANCE_DIRECTORY", tmp_path / "instance")
 
-    with pytest.raises(SettingError, match=r"^SECRET_KEY: "):
+    with pytest.raises(SettingError, match=r"^SECRET_KEY: is not set, and .*/instance/secret_key can't be "):
         read_settings({})
+
+
+@pytest.fixture
+def installed(tmp_path, monkeypatch):
+    """As if the package was installed in site-packages, by a user whose home is `home`."""
+    monkeypatch.setattr(settings_module, "__file__", f"{tmp_path}/site-packages/record_presence/settings.py")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+    return tmp_path
+
+
+def test_checkout_keeps_its_secret_in_the_checkout():
+    assert settings_module._find_instance_directory() == ROOT / "instance"
+
+
+def test_installed_package_keeps_its_secret_with_its_user_and_not_beside_its_code(installed, monkeypatch):
+    assert settings_module._find_instance_directory() == installed / "home/.local/state/record-presence"
+
+    monkeypatch.setenv("XDG_STATE_HOME", str(installed / "state"))
+    assert settings_module._find_instance_directory() == installed / "state/record-presence"
+
+
+def test_folders_for_the_secret_are_made(tmp_path, monkeypatch):
+    monkeypatch.setattr(settings_module, "INSTANCE_DIRECTORY", tmp_path / "not/yet/there")
+
+    assert read_settings({}).secret_key == read_settings({}).secret_key
 
 
 def test_every_setting_says_what_it_is_for():
@@ -343,8 +396,16 @@ def test_production_start_without_a_secret_stops_with_one_line():
 
 def stopped_with(**settings):
     """The only line of a server that could not start with these settings."""
-    command = [sys.executable, "-m", "gunicorn", "-c", "python:app.gunicorn", "wsgi:app"]
+    command = [
+        sys.executable,
+        "-m",
+        "gunicorn",
+        "-c",
+        f"python:{CONFIG}",
+        "wsgi:app",
+    ]
     usual = {"REDIS_URL": "redis://127.0.0.1:1", "WEB_CONCURRENCY": "3", "HOST": "127.0.0.1", "PORT": "0"}
+    usual["PRESENCE_DEMO"] = "yes"  # whose database is looked at, too
     environ = {**os.environ, **SECRET, **usual, **settings}
     run = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=20)
 

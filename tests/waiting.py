@@ -6,11 +6,11 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-PATIENCE_SECONDS = 20.0
+TIMEOUT_SECONDS = 60.0  # generous, for a busy machine
 
 
 def wait_until(
-    look: Callable[[], T], wanted: Callable[[T], bool] = bool, *, seconds: float = PATIENCE_SECONDS
+    look: Callable[[], T], wanted: Callable[[T], bool] = bool, *, seconds: float = TIMEOUT_SECONDS
 ) -> T:
     """What `look` gives, once it is as wanted; fails with the last that it gave."""
     deadline = time.monotonic() + seconds

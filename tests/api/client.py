@@ -7,12 +7,13 @@ from flask import Flask
 from limits import parse
 from werkzeug.test import TestResponse
 
-from app.demo.people import TENANT
-from app.identity.bearer import BearerTokens, issue_token
-from app.settings import Settings
+from record_presence.demo.people import TENANT
+from record_presence.identity.bearer import BearerTokens, issue_token
+from record_presence.settings import Settings
 
 # Not read_settings(): the environment of whoever runs the tests has no say.
-SETTINGS = Settings(secret_key="a secret of the tests", rate_limit=parse("100000/minute"))
+# A test client is no server, and its streams block nobody.
+SETTINGS = Settings(secret_key="a secret of the tests", rate_limit=parse("100000/minute"), streams=True)
 PREFIX = "/api/v1/presence"
 
 
@@ -54,8 +55,8 @@ class Person:
         headers = {"If-None-Match": etag} if etag else {}
         return self.call("GET", f"{record}/viewers", query_string=query, headers=headers)
 
-    def tabs(self, record: str = "flow/12") -> TestResponse:
-        return self.call("GET", f"{record}/tabs")
+    def tabs(self, record: str = "flow/12", **query: Any) -> TestResponse:
+        return self.call("GET", f"{record}/tabs", query_string=query)
 
     def unregister(self, tab_id: str = "t1", record: str = "flow/12") -> TestResponse:
         return self.call("DELETE", f"{record}/unregister", json={"tab_id": tab_id})
@@ -113,8 +114,8 @@ def failure_of(response: TestResponse, status: int, *, has_data: bool = False) -
 
 
 def contents(redis: Any) -> dict[Any, Any]:
-    """All that Redis holds, but for the counts of calls, and the timelines, which outlive the viewers."""
-    passing = ("_presence_calls:", "}:timeline")
+    """All that Redis holds, but for counts of calls, timelines and goodbyes: they outlive the viewers."""
+    passing = ("_presence_calls:", "_presence_signals:", "}:timeline", "}:left")
     return {
         key: redis.dump(key) for key in redis.scan_iter() if not any(part in _text(key) for part in passing)
     }

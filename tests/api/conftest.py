@@ -1,4 +1,4 @@
-"""Fixtures for the HTTP layer."""
+"""Fixtures for the HTTP layer, on a real Redis: tests/lua shows that the embedded one answers alike."""
 
 from typing import Any
 
@@ -6,13 +6,17 @@ import fakeredis
 import pytest
 from flask import Flask
 
-from app import create_app
+from record_presence import create_app
 from tests.api.client import SETTINGS, Person
 
 
 @pytest.fixture
+def redis(real_redis: Any) -> Any:
+    return real_redis
+
+
+@pytest.fixture
 def app(redis: Any) -> Flask:
-    """The service, on the embedded and on a real Redis."""
     return create_app(SETTINGS, redis=redis)
 
 
@@ -33,16 +37,13 @@ def embedded_app() -> Flask:
 
 
 @pytest.fixture(scope="module")
-def both_apps(redis_server: Any) -> dict[str, Flask]:
-    """One service for each kind of Redis, for all tests of a module: to make one takes longer than a test."""
-    fake = fakeredis.FakeRedis(server=fakeredis.FakeServer(), decode_responses=True)
-    clients = {"fakeredis": fake, "redis-server": redis_server.client()}
-    return {name: create_app(SETTINGS, redis=client) for name, client in clients.items()}
+def module_app(redis_server: Any) -> Flask:
+    """One service for all tests of a module: to make one takes longer than a test."""
+    return create_app(SETTINGS, redis=redis_server.client())
 
 
-@pytest.fixture(params=["fakeredis", "redis-server"])
-def emptied_app(request: pytest.FixtureRequest, both_apps: dict[str, Flask]) -> Flask:
-    """One of them, whose Redis is empty."""
-    app = both_apps[request.param]
-    app.extensions["presence"].redis.flushall()
-    return app
+@pytest.fixture
+def emptied_app(module_app: Flask) -> Flask:
+    """It again, and its Redis is empty."""
+    module_app.extensions["presence"].redis.flushall()
+    return module_app

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-PATIENCE_SECONDS = 10.0
+TIMEOUT_SECONDS = 30.0  # long enough for a busy machine
 
 
 @dataclass
 class Message:
-    """One message of a stream, as it was sent: `id` None says that it had none."""
+    """One message of a stream, as it was sent. `id` is None if it had none."""
 
     event: str | None = None
     id: str | None = None
@@ -24,7 +24,7 @@ class Message:
 
 
 class Parser:
-    """Bytes in, messages out; what is no Server-Sent Event fails."""
+    """Bytes in, messages out. Fails for anything that is not a Server-Sent Event."""
 
     def __init__(self) -> None:
         self._rest = b""
@@ -56,10 +56,10 @@ def _message(block: str) -> Message:
     return message
 
 
-class Tail:
-    """A reader of a stream over HTTP/1.1, on a connection of its own, which nobody has to wait for.
+class StreamReader:
+    """Reads a stream over HTTP/1.1, on a connection of its own, without blocking.
 
-    `status` and `headers` are those of the answer; `is_over` says that the stream has ended or was cut.
+    `status` and `headers` are those of the response. `is_over`: the stream has ended or was cut.
     """
 
     def __init__(self, url: str, token: str, query: str = "record=flow:12", **headers: str) -> None:
@@ -82,7 +82,7 @@ class Tail:
         return self._parser.messages
 
     def read(self, timeout_seconds: float = 0.0) -> None:
-        """Take in what has come."""
+        """Take what has arrived."""
         while not self.is_over and select.select([self._connection], [], [], timeout_seconds)[0]:
             timeout_seconds = 0.0
             try:
@@ -90,10 +90,10 @@ class Tail:
             except OSError:
                 data = b""
             self._buffer += data
-            self._digest()
+            self._parse_buffer()
             self.is_over = self.is_over or not data
 
-    def _digest(self) -> None:
+    def _parse_buffer(self) -> None:
         if self.status is None:
             if b"\r\n\r\n" not in self._buffer:
                 return
@@ -113,24 +113,24 @@ class Tail:
             self.is_over = self.is_over or length == 0
             self._parser.feed(rest[:length])
 
-    def wait_for(self, is_true: Any, seconds: float = PATIENCE_SECONDS) -> float:
-        """How many seconds it took until `is_true(tail)`."""
+    def wait_for(self, is_true: Any, seconds: float = TIMEOUT_SECONDS) -> float:
+        """Returns the seconds it took until `is_true(reader)`."""
         started = time.monotonic()
         while not is_true(self):
             left = started + seconds - time.monotonic()
-            assert left > 0, f"never came; got {self.status} {self.messages} over={self.is_over}"
+            assert left > 0, f"timed out with {self.status} {self.messages} over={self.is_over}"
             self.read(min(left, 0.05))
         return time.monotonic() - started
 
     def events(self) -> list[str]:
         return [message.event for message in self.messages if message.event]
 
-    def wait_for_event(self, kind: str, count: int = 1, seconds: float = PATIENCE_SECONDS) -> Message:
+    def wait_for_event(self, kind: str, count: int = 1, seconds: float = TIMEOUT_SECONDS) -> Message:
         self.wait_for(lambda tail: tail.events().count(kind) >= count, seconds)
         return [message for message in self.messages if message.event == kind][count - 1]
 
     def close(self) -> None:
         with contextlib.suppress(OSError):
-            # At once, as when a process is killed: what the server sends next is refused.
+            # Closed with a reset, as if the process were killed: what the server sends next is refused.
             self._connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         self._connection.close()

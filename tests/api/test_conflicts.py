@@ -7,10 +7,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from limits import parse
 
-from app import create_app
-from app.presence.records import Record
-from app.redis_client import connect
+from record_presence import create_app
+from record_presence.presence.records import Record
+from record_presence.redis_client.client import connect
 from tests.api.client import SETTINGS, Person, contents, data_of, failure_of
+from tests.viewers import JUST_NOW
 
 ALICE, BOB = {"id": 42, "name": "Alice"}, {"id": 43, "name": "Bob"}
 TIMELINE = Record("1", "flow", "12").timeline_key
@@ -36,15 +37,19 @@ def service_role(app):
 @pytest.fixture
 def both_there(alice, bob):
     """Alice has the record open in t1 and t1b, Bob in t2."""
-    alice.heartbeat(tab_id="t1")
-    alice.heartbeat(tab_id="t1b")
-    bob.heartbeat(tab_id="t2")
+    alice.heartbeat(tab_id="t1", mode="edit")
+    alice.heartbeat(tab_id="t1b", mode="edit")
+    bob.heartbeat(tab_id="t2", mode="edit")
 
 
 def told(person, tab_id, **body):
     """What a heartbeat that asks for it is answered besides the viewers."""
     data = data_of(person.heartbeat(tab_id=tab_id, version=None, **body))
     return {name: data[name] for name in ("saved", "claims", "forecast") if name in data}
+
+
+def version_of(person):
+    return data_of(person.viewers())["version"]
 
 
 def just_now(text):
@@ -93,7 +98,41 @@ def test_save_sent_again_is_answered_alike_and_told_once(alice, bob):
 
 
 def test_save_that_nobody_hears_of_is_said_to_be_so(alice):
-    assert data_of(alice.saved()) == {"announced": False}
+    assert data_of(alice.saved()) == {"announced": False, "reason": "not_editing"}
+
+
+def test_save_told_by_a_server_that_nobody_hears_of_is_said_to_be_so(service_role):
+    assert data_of(service_role.saved(user=ALICE)) == {"announced": False, "reason": "nobody_there"}
+
+
+@pytest.mark.usefixtures("both_there")
+def test_user_whose_tab_only_views_is_not_believed(alice, bob):
+    bob.heartbeat(tab_id="t3")
+
+    assert data_of(bob.saved(tab_id="t3")) == {"announced": False, "reason": "not_editing"}
+    assert told(alice, "t1") == {}
+
+
+@pytest.mark.usefixtures("both_there")
+def test_save_that_was_dropped_says_why(alice, bob):
+    alice.saved()
+
+    assert data_of(bob.saved(tab_id="t2")) == {"announced": False, "reason": "already_told"}
+    assert data_of(bob.saved(tab_id="t2", lock_version=1_009)) == {
+        "announced": False,
+        "reason": "version_too_far",
+    }
+
+
+@pytest.mark.usefixtures("both_there")
+def test_word_of_the_server_wins_over_what_a_user_made_up(service_role, alice, bob):
+    for lock_version in range(8, 13):
+        bob.saved(tab_id="t2", lock_version=lock_version, fields=["made up"])
+
+    assert data_of(service_role.saved(user=ALICE)) == {"announced": True}
+    ahead = told(alice, "t1b", mode="edit", dirty=True, dirty_fields=["name"], base_version=7)["forecast"]
+    assert [(save["lock_version"], save["user"]) for save in ahead["saves"]] == [(8, ALICE)]
+    assert ahead["collisions"] == ["name"]
 
 
 @pytest.mark.usefixtures("both_there")
@@ -272,7 +311,7 @@ def test_unsaved_fields_of_others_make_whoever_knows_the_version_before_ask_agai
     data = data_of(alice.heartbeat(version=version, **body))
 
     assert data["forecast"]["contested"] == {"name": [BOB]}
-    bob.heartbeat(tab_id="t2")
+    bob.heartbeat(tab_id="t2", mode="edit")
     assert data_of(alice.heartbeat(version=data["version"], **body))["forecast"]["contested"] == {}
 
 
@@ -305,16 +344,6 @@ def test_unsaved_fields_are_shown_in_the_lists(alice, bob):
     assert "dirty_fields" not in data_of(bob.viewers())["viewers"][0]
 
 
-def test_tabs_of_a_user_that_name_too_many_unsaved_fields_together_are_422(alice):
-    for number in range(2):
-        many = [f"field {number} {index}" for index in range(100)]
-        assert data_of(alice.heartbeat(tab_id=f"t{number}", dirty=True, dirty_fields=many))["registered"]
-
-    refused = failure_of(alice.heartbeat(tab_id="t2", dirty=True, dirty_fields=["one more"]), 422)
-    assert list(refused["errors"]) == ["dirty_fields"]
-    assert list(data_of(alice.tabs())["tabs"]) == ["t0", "t1"]
-
-
 # Claims
 
 
@@ -324,7 +353,8 @@ def test_claim_is_answered_and_told_with_its_holder(alice, bob):
     assert just_now(data["claim"]["since"])
     since = data["claim"]["since"]
 
-    assert data == {"claimed": True, "claim": {"user": ALICE, "tab_id": "t1", "since": since}}
+    claim = {"user": ALICE, "tab_id": "t1", "since": since}
+    assert data == {"claimed": True, "claim": claim, "version": version_of(alice)}
     assert told(bob, "t2")["claims"] == {"title": data["claim"]}
     assert told(alice, "t1")["claims"] == {"title": data["claim"]}
 
@@ -333,7 +363,11 @@ def test_claim_is_answered_and_told_with_its_holder(alice, bob):
 def test_field_that_another_has_claimed_is_given_only_to_who_takes_it_over(alice, bob):
     held = data_of(alice.claim())["claim"]
 
-    assert data_of(bob.claim(tab_id="t2")) == {"claimed": False, "claim": held}
+    assert data_of(bob.claim(tab_id="t2")) == {
+        "claimed": False,
+        "claim": held,
+        "version": version_of(alice),
+    }
     taken = data_of(bob.claim(tab_id="t2", take_over=True))
     assert (taken["claimed"], taken["claim"]["user"], taken["claim"]["taken_from"]) == (True, BOB, ALICE)
     assert told(alice, "t1")["claims"] == {"title": taken["claim"]}
@@ -344,7 +378,7 @@ def test_claim_is_released_by_the_query_where_a_proxy_drops_the_body(alice, bob)
     alice.claim("title")
     answer = alice.call("DELETE", "flow/12/claim?tab_id=t1&field=title")
 
-    assert data_of(answer) == {"released": True}
+    assert data_of(answer) == {"released": True, "version": version_of(alice)}
     assert "claims" not in told(bob, "t2")
     missing = failure_of(alice.call("DELETE", "flow/12/claim?tab_id=t1"), 422)
     assert list(missing["errors"]) == ["field"]
@@ -352,7 +386,7 @@ def test_claim_is_released_by_the_query_where_a_proxy_drops_the_body(alice, bob)
 
 @pytest.mark.usefixtures("both_there")
 def test_whole_number_is_one_however_it_is_written(alice, bob):
-    beat = {"tab_id": "t1", "mode": "view", "dirty": False, "version": None}
+    beat = {"tab_id": "t1", "mode": "edit", "dirty": False, "version": None}
     answer = alice.call("POST", "flow/12/heartbeat", json={**beat, "base_version": 7.0})
 
     assert data_of(alice.saved(lock_version=8.0))["announced"]
@@ -362,11 +396,13 @@ def test_whole_number_is_one_however_it_is_written(alice, bob):
 
 @pytest.mark.usefixtures("both_there")
 def test_claim_is_released_by_its_tab_alone(alice, bob):
-    alice.claim()
-    assert data_of(bob.release(tab_id="t2")) == {"released": True}
+    claimed = data_of(alice.claim())["version"]
+    assert data_of(bob.release(tab_id="t2")) == {"released": True, "version": claimed}
     assert "claims" in told(bob, "t2")
-    assert data_of(alice.release()) == {"released": True}
-    assert data_of(alice.release()) == {"released": True}
+    released = data_of(alice.release())
+    assert released == {"released": True, "version": version_of(alice)}
+    assert released["version"] != claimed
+    assert data_of(alice.release()) == released
     assert told(bob, "t2") == {}
 
 
@@ -378,8 +414,28 @@ def test_claim_keeps_nobody_from_saving(alice, bob):
 
 
 def test_tab_that_is_not_registered_claims_nothing(alice):
-    assert data_of(alice.claim()) == {"claimed": False, "claim": None}
+    assert data_of(alice.claim()) == {"claimed": False, "claim": None, "reason": "not_editing"}
     assert data_of(alice.release()) == {"released": True}
+
+
+@pytest.mark.usefixtures("both_there")
+def test_claim_that_is_not_given_says_why_where_the_claim_does_not(alice, bob):
+    bob.heartbeat(tab_id="t3")
+    alice.claim()
+    bob.claim(tab_id="t2", take_over=True)
+    alice.claim(take_over=True)
+    held = told(bob, "t2", mode="edit")["claims"]["title"]
+
+    assert data_of(bob.claim("name", tab_id="t3"))["reason"] == "not_editing"
+    assert data_of(bob.claim(tab_id="t2", take_over=True)) == {
+        "claimed": False,
+        "claim": held,
+        "reason": "taken_recently",
+        "version": version_of(alice),
+    }
+    for number in range(20):
+        assert data_of(bob.claim(f"field {number}", tab_id="t2"))["claimed"]
+    assert data_of(bob.claim("one more", tab_id="t2"))["reason"] == "too_many"
 
 
 @pytest.mark.usefixtures("both_there")
@@ -422,7 +478,7 @@ def test_taking_over_is_true_or_false(anybody, wrong):
 def test_timeline_tells_what_happened_in_order(alice, bob):
     alice.heartbeat(mode="edit", dirty=True, active_field="name", dirty_fields=["name"])
     alice.claim("name")
-    bob.heartbeat(tab_id="t2")
+    bob.heartbeat(tab_id="t2", mode="edit")
     bob.claim("name", tab_id="t2", take_over=True)
     alice.saved()
     bob.release("name", tab_id="t2")
@@ -434,7 +490,8 @@ def test_timeline_tells_what_happened_in_order(alice, bob):
     assert all(just_now(moment) for moment in times)
     assert times == sorted(times)
     assert len(set(ids)) == len(ids)
-    shown = {"tabs": 1, "has_dirty_tab": False, "active_fields": [], "dirty_fields": []}
+    shown = {"tabs": 1, "mode": "edit", "has_dirty_tab": False, "active_fields": [], "dirty_fields": []}
+    shown |= {"away": False, "since": JUST_NOW}
     assert told_entries == [
         {
             "kind": "join",
@@ -444,23 +501,26 @@ def test_timeline_tells_what_happened_in_order(alice, bob):
             "has_dirty_tab": True,
             "active_fields": ["name"],
             "dirty_fields": ["name"],
+            "away": False,
+            "since": JUST_NOW,
         },
         {"kind": "claimed", "user": ALICE, "tab_id": "t1", "field": "name"},
-        {"kind": "join", "user": BOB, "mode": "view", **shown},
+        {"kind": "join", "user": BOB, **shown},
         {"kind": "claimed", "user": BOB, "tab_id": "t2", "field": "name", "taken_from": ALICE},
         {"kind": "saved", "user": ALICE, "tab_id": "t1", "lock_version": 8, "fields": ["name"]},
         {"kind": "released", "user": BOB, "tab_id": "t2", "field": "name"},
-        {"kind": "leave", "user": ALICE, "reason": "left"},
+        {"kind": "leave", "user": ALICE, "reason": "left", "since": JUST_NOW},
     ]
 
 
 def test_timeline_is_read_page_by_page(alice):
-    for lock_version in range(7):
+    alice.heartbeat(mode="edit")
+    for lock_version in range(1, 7):
         alice.saved(lock_version=lock_version)
     pages, since = [], {}
     while True:
         data = data_of(alice.timeline(limit=3, **since))
-        pages.append([entry["lock_version"] for entry in data["entries"]])
+        pages.append([entry.get("lock_version", 0) for entry in data["entries"]])
         if data["next"] is None:
             break
         assert data["next"] == data["entries"][-1]["id"]
@@ -469,14 +529,49 @@ def test_timeline_is_read_page_by_page(alice):
     assert pages == [[0, 1, 2], [3, 4, 5], [6]]
 
 
+def test_page_says_what_a_viewer_with_many_fields_shows_whatever_came_before(alice):
+    fields = [f"field {number:03} {'x' * 80}" for number in range(80)]
+    alice.heartbeat(dirty=True, dirty_fields=fields)
+    alice.heartbeat(dirty=True, dirty_fields=[*fields[1:], "steps"], active_field="name")
+    told = entries(alice)
+    paged, since = [], {}
+    while since is not None:
+        data = data_of(alice.timeline(limit=3, **since))
+        paged += data["entries"]
+        since = {"since": data["next"]} if data["next"] else None
+
+    assert paged == told
+    assert told[-1]["kind"] == "update"
+    assert (told[-1]["active_fields"], told[-1]["dirty_fields"]) == (["name"], [*fields[1:], "steps"])
+
+
+def test_page_of_long_entries_of_the_release_before_is_cut_and_goes_on(app, alice):
+    redis = app.extensions["presence"].redis
+    names = [f"field {number}" + "x" * 500 for number in range(100)]
+    for number in range(40):
+        redis.xadd(TIMELINE, {"e": json.dumps(["join", str(number), "Alice", 1, 1, 1, 0, *names])})
+    redis.xadd(TIMELINE, {"e": json.dumps(["leave", "40", "Alice", "left", 1])})
+    found, since, pages = [], {}, 0
+    while since is not None:
+        answer = alice.timeline(limit=1000, **since)
+        assert len(answer.data) <= 1_048_576
+        data, pages = data_of(answer), pages + 1
+        found += [entry["user"]["id"] for entry in data["entries"]]
+        since = {"since": data["next"]} if data["next"] else None
+
+    assert (found, pages) == (list(range(41)), 3)
+
+
 def test_page_that_ends_with_the_last_entry_has_no_next(alice):
-    for lock_version in range(3):
+    alice.heartbeat(mode="edit")
+    for lock_version in range(2):
         alice.saved(lock_version=lock_version)
 
     assert data_of(alice.timeline(limit=3))["next"] is None
 
 
 def test_timeline_goes_on_from_the_last_entry_that_is_known(alice):
+    alice.heartbeat(mode="edit")
     alice.saved(lock_version=1)
     last = entries(alice)[-1]["id"]
     assert data_of(alice.timeline(since=last)) == {"entries": [], "next": None}
@@ -527,8 +622,10 @@ def test_timeline_that_is_turned_off_is_empty(redis):
 
 
 def test_timeline_is_kept_as_long_as_the_setting_says(redis):
-    alice = Person(create_app(replace(SETTINGS, timeline_seconds=600), redis=redis))
-    alice.heartbeat()
+    app = create_app(replace(SETTINGS, timeline_seconds=600), redis=redis)
+    Person(app).heartbeat()
+    assert 170 <= redis.ttl(TIMELINE) <= 180  # nobody else has been there
+    Person(app, 43, "Bob").heartbeat(tab_id="t2")
 
     assert 590 <= redis.ttl(TIMELINE) <= 600
 
@@ -558,15 +655,15 @@ def test_who_may_not_gets_nothing(app, call):
 
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
 def test_other_tenant_is_another_record(app, alice, call):
-    alice.heartbeat()
+    alice.heartbeat(mode="edit")
     alice.claim()
     before = entries(alice)
     other = Person(app, tenant="2")
     data = data_of(call(other))
 
     assert data in (
-        {"announced": False},
-        {"claimed": False, "claim": None},
+        {"announced": False, "reason": "not_editing"},
+        {"claimed": False, "claim": None, "reason": "not_editing"},
         {"released": True},
         {"entries": [], "next": None},
     )
@@ -608,3 +705,74 @@ def test_body_that_is_none_is_refused(anybody, method, path):
 @pytest.mark.parametrize(("method", "path"), [("GET", "saved"), ("PUT", "claim"), ("POST", "timeline")])
 def test_other_methods_are_405(anybody, method, path):
     failure_of(anybody.call(method, f"flow/12/{path}"), 405)
+
+
+def own_contested(response):
+    forecast = data_of(response)["forecast"]
+    return forecast["own_tabs"], forecast["own_contested"]
+
+
+def test_unsaved_fields_of_the_users_other_tabs_are_part_of_the_forecast(alice, bob):
+    def beat(tab_id, *fields, version=None):
+        body = {"mode": "edit", "dirty": bool(fields), "dirty_fields": list(fields), "base_version": 7}
+        return alice.heartbeat(tab_id=tab_id, version=version, **body)
+
+    assert own_contested(beat("t1", "name", "steps")) == (0, [])
+    assert own_contested(beat("t2")) == (1, [])
+    answer = beat("t1", "name", "steps")
+    assert own_contested(answer) == (1, [])
+    known = data_of(answer)["version"]
+
+    assert own_contested(beat("t2", "steps", "status")) == (1, ["steps"])
+    assert own_contested(beat("t1", "name", "steps", version=known)) == (1, ["steps"])
+    # One that nobody else can see changes: the other tab learns of it all the same.
+    known = data_of(beat("t1", "name", "steps"))["version"]
+    beat("t2", "status")
+    assert own_contested(beat("t1", "name", "steps", version=known)) == (1, [])
+    assert "own_contested" not in data_of(bob.heartbeat(tab_id="t3", version=None))
+
+
+def test_own_other_tabs_are_known_also_beyond_the_viewers_that_are_listed(redis, app, alice):
+    for number in range(130):
+        Person(app, 1000 + number, f"Somebody {number}").heartbeat(tab_id=f"crowd-{number}")
+    body = {"mode": "edit", "dirty": True, "dirty_fields": ["name"], "base_version": 7, "version": None}
+    alice.heartbeat(tab_id="t1", **body)
+    response = alice.heartbeat(tab_id="t2", **body)
+
+    assert own_contested(response) == (1, ["name"])
+    viewers = data_of(response)["viewers"]
+    assert (len(viewers), data_of(response)["total"]) == (100, 130)
+    assert 42 not in [viewer["id"] for viewer in viewers]
+
+
+# A restored backup
+
+
+def test_restored_version_that_the_host_tells_is_told_and_forgets_those_above(alice, service_role):
+    data_of(alice.heartbeat(mode="edit"))
+    by_bob = {"tab_id": None, "user": {"id": 43, "name": "Bob"}}
+    for lock_version in (6, 7, 8):
+        data_of(service_role.saved(lock_version=lock_version, fields=["title"], **by_bob))
+    restored = data_of(service_role.saved(lock_version=6, fields=["body"], **by_bob))
+    assert restored == {"announced": True}
+
+    # Alice has loaded version 5, which the backup has put back.
+    ahead = data_of(alice.heartbeat(mode="edit", dirty_fields=["body"], base_version=5, version=None))[
+        "forecast"
+    ]
+    assert [(save["lock_version"], save["fields"]) for save in ahead["saves"]] == [(6, ["body"])]
+    assert ahead["collisions"] == ["body"]
+    told = [entry for entry in data_of(alice.timeline())["entries"] if entry["kind"] == "saved"]
+    assert [entry["lock_version"] for entry in told] == [6, 7, 8, 6]
+    assert told[-1]["fields"] == ["body"]
+
+
+def test_lower_version_that_a_page_tells_forgets_nothing(alice, bob, service_role):
+    data_of(bob.heartbeat(tab_id="t2", mode="edit"))
+    by_bob = {"tab_id": None, "user": {"id": 43, "name": "Bob"}}
+    for lock_version in (6, 7, 8):
+        data_of(service_role.saved(lock_version=lock_version, fields=["title"], **by_bob))
+    data_of(bob.saved(tab_id="t2", lock_version=5, fields=["body"]))
+
+    saved = data_of(alice.heartbeat(version=None))["saved"]
+    assert [save["lock_version"] for save in saved] == [5, 6, 7, 8]

@@ -4,9 +4,10 @@ import base64
 import json
 
 import pytest
+from werkzeug.test import EnvironBuilder, run_wsgi_app
 
-from app.identity.session import CSRF_HEADER
-from app.settings import Settings
+from record_presence.identity.session import CSRF_HEADER
+from record_presence.settings import Settings
 from tests.api.client import PREFIX, Person, contents, data_of, failure_of, token
 
 NO_TAB_ID = {"mode": "view", "dirty": False}
@@ -414,9 +415,53 @@ def test_unexpected_error_is_500_without_its_details(app, alice, monkeypatch):
     "header", ["Host", "Content-Length", "Cookie", CSRF_HEADER, "If-None-Match", "Range"]
 )
 @pytest.mark.parametrize("value", ["", "é", "a:b:c", "[::1", "-1", "99999999999999999999", ";=;", "\\"])
-def test_odd_header_breaks_nothing(alice, header, value):
-    response = alice.call("GET", "flow/12/viewers", headers={header: value})
+def test_odd_header_breaks_nothing(app, alice, header, value):
+    request = EnvironBuilder(f"{PREFIX}/flow/12/viewers", headers={**alice.headers, header: value})
+    # Without the test client: that of Werkzeug before 3.1.8 reads the Host itself.
+    response = app.response_class(*run_wsgi_app(app, request.get_environ()))
 
     assert response.status_code in {200, 400}
     if response.status_code == 400:
         failure_of(response, 400)
+
+
+# A pause before a refusal
+
+
+@pytest.fixture
+def pauses(monkeypatch):
+    """The pauses that were made, in seconds, where calls are greenlets."""
+    made = []
+    monkeypatch.setattr("record_presence.api.requests.runs_greenlets", lambda: True)
+    monkeypatch.setattr("record_presence.api.requests.time.sleep", made.append)
+    return made
+
+
+def test_client_without_a_valid_proof_or_over_its_limit_is_kept_waiting_for_a_moment(app, pauses):
+    client = app.test_client()
+    failure_of(client.get(f"{PREFIX}/flow/12/viewers", headers={"Authorization": "Bearer x"}), 401)
+    assert pauses == [pytest.approx(0.1, abs=0.05)]
+
+    blocked = Person(app, 777, "Blocked")
+    app.extensions["presence"].throttle.remember_blocked(caller_of_token(app, blocked), 60)
+    failure_of(blocked.heartbeat(), 429)
+    assert pauses[1:] == [pytest.approx(0.1, abs=0.05)]
+
+
+def caller_of_token(app, person):
+    token = person.headers["Authorization"].partition(" ")[2]
+    return app.extensions["presence"].bearer_tokens.identify(token)
+
+
+def test_nobody_else_is_kept_waiting(alice, pauses):
+    data_of(alice.viewers())
+    failure_of(alice.heartbeat(mode="peek"), 422)
+    failure_of(alice.inspect(), 403)
+
+    assert pauses == []
+
+
+def test_thread_does_not_wait(app, monkeypatch):
+    monkeypatch.setattr("record_presence.api.requests.time.sleep", lambda _: pytest.fail("a thread waits"))
+
+    failure_of(app.test_client().get(f"{PREFIX}/flow/12/viewers"), 401)

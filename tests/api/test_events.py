@@ -1,4 +1,4 @@
-"""Events over HTTP: what a stream says, when it ends, and signals."""
+"""Events over HTTP: what a stream contains, when it ends, and signals."""
 
 import json
 import os
@@ -13,22 +13,23 @@ import pytest
 import requests
 from limits import parse
 
-from app import create_app
-from app.api import events as events_module
-from app.presence import broadcast as broadcast_module
-from app.redis_client import connect
+from record_presence import create_app
+from record_presence.api import events as events_module
+from record_presence.presence.streaming import timings
+from record_presence.redis_client.client import connect
 from tests.api.client import SETTINGS, Person, contents, data_of, failure_of, token
-from tests.api.sse import Parser, Tail
+from tests.api.sse import Parser, StreamReader
 from tests.gunicorn_server import GunicornServer
 from tests.redis_server import RedisServer
+from tests.viewers import viewer
 
-BOB = {"id": 43, "name": "Bob", "tabs": 1, "mode": "view", "has_dirty_tab": False, "active_fields": []}
+BOB = viewer(43, "Bob")
 
 
 @pytest.fixture
 def make_app(redis, monkeypatch):
-    """`make_app()`; what streams started there ends with the test."""
-    monkeypatch.setattr(broadcast_module, "OPEN_SECONDS", 0.5)
+    """`make_app()`. The threads that its streams start end with the test."""
+    monkeypatch.setattr(timings, "OPEN_TIMEOUT_SECONDS", 0.5)
     apps = []
 
     def make(redis=redis, **settings):
@@ -45,10 +46,10 @@ def app(make_app):
     return make_app()
 
 
-REST_SECONDS = 5.0
+MAX_REST_SECONDS = 5.0
 
 
-class Reading:
+class OpenStream:
     """A stream over the test client, read chunk by chunk."""
 
     def __init__(self, person, query="record=flow:12", **headers):
@@ -64,14 +65,14 @@ class Reading:
         self.response.close()
 
     def next(self):
-        """The messages of the next chunk that has any."""
+        """The messages of the next chunk that contains any."""
         before = len(self.parser.messages)
         while len(self.parser.messages) == before:
             self.parser.feed(next(self.chunks))
         return self.parser.messages[before:]
 
     def until(self, kind):
-        """The next message of that kind; all before it are passed over."""
+        """The next message of that kind; those before it are skipped."""
         while True:
             for message in self.next():
                 if message.event == kind:
@@ -79,19 +80,19 @@ class Reading:
 
     def rest(self):
         """Every message until the stream ends, which must be soon."""
-        deadline = time.monotonic() + REST_SECONDS
+        deadline = time.monotonic() + MAX_REST_SECONDS
         for chunk in self.chunks:
-            assert time.monotonic() < deadline, "the stream goes on"
+            assert time.monotonic() < deadline, "the stream does not end"
             self.parser.feed(chunk)
         return self.parser.messages
 
 
-# What a stream says
+# What a stream contains
 
 
-def test_stream_says_when_to_come_back_then_who_is_there_then_what_happens(alice, bob):
+def test_stream_has_a_retry_delay_then_a_snapshot_then_events(alice, bob):
     bob.heartbeat()
-    with Reading(alice) as stream:
+    with OpenStream(alice) as stream:
         [retry] = stream.next()
         assert 500 <= retry.retry <= 3000
         snapshot = stream.until("snapshot")
@@ -106,14 +107,7 @@ def test_stream_says_when_to_come_back_then_who_is_there_then_what_happens(alice
         carol = Person(alice._client.application, "c", "Carol Čapková")
         carol.heartbeat(tab_id="t2", mode="edit", active_field="title")
         join = stream.until("join")
-        assert join.data["viewer"] == {
-            "id": "c",
-            "name": "Carol Čapková",
-            "tabs": 1,
-            "mode": "edit",
-            "has_dirty_tab": False,
-            "active_fields": ["title"],
-        }
+        assert join.data["viewer"] == viewer("c", "Carol Čapková", mode="edit", active_fields=["title"])
         assert (join.data["record"], join.data["total"]) == ("flow:12", 2)
         assert join.id == join.data["version"]
 
@@ -121,14 +115,17 @@ def test_stream_says_when_to_come_back_then_who_is_there_then_what_happens(alice
         update = stream.until("update")
         assert update.data["viewer"] == {**BOB, "has_dirty_tab": True}
         assert "reason" not in update.data
+        bob.heartbeat(dirty=True, active=False)
+        update = stream.until("update")
+        assert update.data["viewer"] == {**BOB, "has_dirty_tab": True, "away": True}
         bob.unregister()
         leave = stream.until("leave")
         assert (leave.data["viewer"]["id"], leave.data["reason"], leave.data["total"]) == (43, "left", 1)
         assert leave.id == data_of(alice.viewers())["version"]
 
 
-def test_headers_keep_proxies_from_holding_it_back(alice):
-    with Reading(alice) as stream:
+def test_headers_keep_proxies_from_buffering(alice):
+    with OpenStream(alice) as stream:
         headers = stream.response.headers
 
     assert headers["Content-Type"] == "text/event-stream; charset=utf-8"
@@ -138,8 +135,8 @@ def test_headers_keep_proxies_from_holding_it_back(alice):
     assert "Content-Length" not in headers
 
 
-def test_oneself_is_left_out_unless_asked_for(alice, bob):
-    with Reading(alice) as stream, Reading(alice, "record=flow:12&include_self=true") as whole:
+def test_callers_are_left_out_of_their_own_stream_unless_they_ask(alice, bob):
+    with OpenStream(alice) as stream, OpenStream(alice, "record=flow:12&include_self=true") as whole:
         stream.until("snapshot")
         whole.until("snapshot")
         alice.heartbeat()
@@ -152,45 +149,47 @@ def test_oneself_is_left_out_unless_asked_for(alice, bob):
         assert whole.until("join").data["total"] == 2
 
 
-def test_limit_cuts_the_list_and_not_the_total(app, alice):
+def test_limit_applies_to_the_list_and_not_to_the_total(app, alice):
     for user in range(4):
         Person(app, user, f"User {user}").heartbeat(tab_id=f"t{user}")
-    with Reading(alice, "record=flow:12&limit=2") as stream:
+    with OpenStream(alice, "record=flow:12&limit=2") as stream:
         snapshot = stream.until("snapshot").data
 
     assert [viewer["id"] for viewer in snapshot["viewers"]] == [0, 1]
     assert snapshot["total"] == 4
 
 
-def test_reader_who_comes_back_gets_what_has_changed(alice, bob):
+def test_client_that_reconnects_gets_what_has_changed(alice, bob):
     bob.heartbeat()
     bob.heartbeat("flow/13")
     query = "record=flow:12&record=flow:13"
-    with Reading(alice, query) as stream:
+    with OpenStream(alice, query) as stream:
         snapshot = stream.until("snapshot")
-    with Reading(alice, query, Last_Event_ID="") as stream:
+    with OpenStream(alice, query, Last_Event_ID="") as stream:
         assert stream.until("snapshot").data["record"] == "flow:12"
-    with Reading(alice, query, **{"Last-Event-ID": snapshot.id}) as stream:
+    with OpenStream(alice, query, **{"Last-Event-ID": snapshot.id}) as stream:
         assert stream.until("snapshot").data["record"] == "flow:13"
     bob.heartbeat(mode="edit")
-    with Reading(alice, query, **{"Last-Event-ID": snapshot.id}) as stream:
+    with OpenStream(alice, query, **{"Last-Event-ID": snapshot.id}) as stream:
         assert stream.until("snapshot").data["record"] == "flow:12"
 
 
 def test_comments_keep_a_silent_stream_open(alice, monkeypatch):
-    monkeypatch.setattr(events_module, "COMMENT_SECONDS", 0.02)
-    with Reading(alice) as stream:
+    monkeypatch.setattr(events_module, "COMMENT_INTERVAL_SECONDS", 0.02)
+    with OpenStream(alice) as stream:
         stream.until("snapshot")
         for _ in range(3):
             [message] = stream.next()
             assert message.is_comment
 
 
-def test_stream_ends_with_its_token_and_says_when_to_come_back(app, monkeypatch):
-    monkeypatch.setattr(events_module, "COMMENT_SECONDS", 0.5)  # one that does not end goes on talking
+def test_stream_ends_with_its_token_and_a_retry_delay(app, monkeypatch):
+    monkeypatch.setattr(
+        events_module, "COMMENT_INTERVAL_SECONDS", 0.5
+    )  # one that does not end goes on talking
     alice = Person(app, seconds=2)  # a token ends with a whole second: one to two from now
     started = time.time()
-    with Reading(alice) as stream:
+    with OpenStream(alice) as stream:
         messages = stream.rest()
 
     assert time.time() - started < 3
@@ -199,14 +198,14 @@ def test_stream_ends_with_its_token_and_says_when_to_come_back(app, monkeypatch)
     assert messages[-1].retry
 
 
-def test_stream_ends_after_a_while_so_that_the_proof_is_looked_at_again(alice, monkeypatch):
-    monkeypatch.setattr(events_module, "LONGEST_STREAM_SECONDS", 0.1)
-    with Reading(alice) as stream:
+def test_stream_ends_after_a_while_so_that_the_proof_is_checked_again(alice, monkeypatch):
+    monkeypatch.setattr(events_module, "MAX_STREAM_SECONDS", 0.1)
+    with OpenStream(alice) as stream:
         assert stream.rest()[-1].retry
 
 
-def test_stream_of_a_process_that_stops_ends(app, alice):
-    with Reading(alice) as stream:
+def test_stream_ends_when_its_process_is_stopping(app, alice):
+    with OpenStream(alice) as stream:
         stream.until("snapshot")
         app.extensions["presence"].broadcast.is_draining = lambda: True
         assert stream.rest()[-1].retry
@@ -239,48 +238,84 @@ def test_caller_without_a_proof_is_401(app):
     failure_of(app.test_client().get("/api/v1/presence/events?record=flow:12"), 401)
 
 
-def test_record_that_the_proof_does_not_cover_is_403(app):
+def test_stream_of_records_that_the_proof_does_not_cover_is_403(app):
     alice = Person(app, records=["flow:12"])
 
-    failure_of(alice.call("GET", "events?record=flow:12&record=flow:13"), 403)
+    failure_of(alice.call("GET", "events?record=flow:13&record=flow:14"), 403)
     assert streams(app) == 0
 
 
 def test_opening_streams_is_throttled_like_other_calls(make_app):
     alice = Person(make_app(rate_limit=parse("2/minute")))
     for _ in range(2):
-        with Reading(alice):
+        with OpenStream(alice):
             pass
 
     failure_of(alice.call("GET", "events?record=flow:12"), 429)
 
 
-def test_stream_of_a_redis_that_is_away_is_503(make_app):
+def test_stream_is_503_while_redis_is_unreachable(make_app):
     server = RedisServer()
     with closing(server):
         app = make_app(connect(f"unix://{server.socket}"))
         alice = Person(app)
-        with Reading(alice) as stream:
+        with OpenStream(alice) as stream:
             stream.until("snapshot")
             server.kill()
             failure_of(alice.call("GET", "events?record=flow:12"), 503)
-            assert stream.rest()[-1].retry  # what can't be confirmed is not shown
+            assert stream.rest()[-1].retry  # an unconfirmed list is not shown
         server.start()
-        with Reading(alice) as stream:
+        with OpenStream(alice) as stream:
             stream.until("snapshot")
 
 
-def test_process_full_of_streams_refuses_another_and_answers_heartbeats(make_app):
+def test_process_with_all_its_streams_open_refuses_another_and_answers_heartbeats(make_app):
     app = make_app(max_streams=2)
     alice, bob = Person(app), Person(app, 43, "Bob")
-    with Reading(alice), Reading(bob):
+    with OpenStream(alice), OpenStream(bob):
         refused = alice.call("GET", "events?record=flow:12")
         assert "no room" in failure_of(refused, 503)["message"]
         assert int(refused.headers["Retry-After"]) >= 5
         assert alice.heartbeat().status_code == 200
         assert alice.call("GET", "viewers?record=flow:12").status_code == 200
-    with Reading(alice) as stream:
+    with OpenStream(alice) as stream:
         stream.until("snapshot")
+
+
+def test_user_with_too_many_streams_is_told_so_and_others_get_theirs(make_app):
+    app = make_app(max_streams_per_user=1)
+    alice, bob = Person(app), Person(app, 43, "Bob")
+    with OpenStream(alice):
+        refused = alice.call("GET", "events?record=flow:12")
+        assert "streams open" in failure_of(refused, 429)["message"]
+        assert int(refused.headers["Retry-After"]) >= 5
+        with OpenStream(bob) as stream:
+            stream.until("snapshot")
+
+
+def test_stream_of_another_tenant_takes_the_place_of_the_newest_of_a_tenant_that_has_all(make_app):
+    app = make_app(max_streams=2)
+    first, second = Person(app, 41, "Ann"), Person(app, 43, "Bob")
+    other = Person(app, 44, "Chiara", tenant="2")
+    with OpenStream(first) as kept, OpenStream(second) as ended:
+        kept.until("snapshot")
+        with OpenStream(other) as stream:
+            stream.until("snapshot")
+            assert ended.rest()[-1].retry
+        assert second.heartbeat().status_code == 200
+        assert kept.until("join").data["viewer"]["id"] == 43
+
+
+def test_records_that_are_forbidden_are_named_and_the_others_streamed(app):
+    reader = Person(app, records=["flow:12"])
+    with OpenStream(reader, "record=flow:12&record=flow:13&record=order:1") as stream:
+        retry, forbidden = stream.next()
+        snapshot = stream.until("snapshot")
+
+    assert retry.retry
+    assert (forbidden.event, forbidden.data) == ("forbidden", {"records": ["flow:13", "order:1"]})
+    assert snapshot.data["record"] == "flow:12"
+    failure_of(reader.call("GET", "events?record=flow:13"), 403)
 
 
 def test_other_methods_are_405(alice):
@@ -299,7 +334,7 @@ def test_head_opens_no_stream(app, alice):
     assert streams(app) == 0
 
 
-def test_reader_who_left_before_the_first_byte_is_let_go(app, alice):
+def test_stream_of_a_reader_who_left_before_the_first_byte_is_closed(app, alice):
     response = alice.call("GET", "events?record=flow:12")
     assert streams(app) == 1
     response.close()
@@ -320,7 +355,7 @@ def send(person, tab_id="t1", record="flow/12", **body):
 def test_signal_reaches_the_others_and_is_not_stored(app, alice, bob):
     alice.heartbeat()
     redis = app.extensions["presence"].redis
-    with Reading(bob) as stream, Reading(alice) as own:
+    with OpenStream(bob) as stream, OpenStream(alice) as own:
         stream.until("snapshot")
         own.until("snapshot")
         before = {key: value for key, value in contents(redis).items() if b"_signals:" not in key_bytes(key)}
@@ -358,10 +393,10 @@ def test_signal_from_another_users_tab_is_409(alice, bob):
 
 
 @pytest.mark.parametrize("data", ["\ud800", {"\udfff": 1}, ["a", {"b": "\ud83d"}]], ids=ascii)
-def test_signal_with_half_a_character_ends_nobodys_stream(alice, bob, data):
+def test_signal_with_a_lone_surrogate_ends_no_stream(alice, bob, data):
     bob.heartbeat(tab_id="t2")
     alice.heartbeat()
-    with Reading(bob) as stream:
+    with OpenStream(bob) as stream:
         stream.until("snapshot")
         send(alice, data=data)
         first = stream.until("signal")
@@ -371,7 +406,7 @@ def test_signal_with_half_a_character_ends_nobodys_stream(alice, bob, data):
         assert stream.until("signal").data["data"] == "whole"
 
 
-def test_signal_nested_as_deep_as_json_may_be_is_too_long_and_no_fault(alice):
+def test_deeply_nested_signal_is_refused_without_an_error_of_ours(alice):
     alice.heartbeat()
     statuses = set()
     for depth in range(513, 1100):
@@ -384,7 +419,7 @@ def test_signal_nested_as_deep_as_json_may_be_is_too_long_and_no_fault(alice):
 
 
 @pytest.mark.parametrize(("size", "is_taken"), [(1022, True), (1023, False)])
-def test_signal_holds_a_kibibyte(alice, size, is_taken):
+def test_data_of_a_signal_may_have_1_kib(alice, size, is_taken):
     alice.heartbeat()
     response = send(alice, data="x" * size)
 
@@ -421,10 +456,10 @@ def test_signals_have_a_throttle_of_their_own(make_app):
 # Saves and claims
 
 
-def test_save_is_told_to_every_stream_also_to_its_users(alice, bob):
-    alice.heartbeat()
-    bob.heartbeat(tab_id="t2")
-    with Reading(alice) as own, Reading(bob) as stream:
+def test_save_reaches_every_stream_even_those_of_its_user(alice, bob):
+    alice.heartbeat(mode="edit")
+    bob.heartbeat(tab_id="t2", mode="edit")
+    with OpenStream(alice) as own, OpenStream(bob) as stream:
         own.until("snapshot")
         stream.until("snapshot")
         alice.saved(fields=["steps", "name"])
@@ -444,9 +479,9 @@ def test_save_is_told_to_every_stream_also_to_its_users(alice, bob):
         assert own.until("saved").data == got.data
 
 
-def test_save_that_a_server_tells_has_no_tab(app, alice):
-    alice.heartbeat()
-    with Reading(alice) as stream:
+def test_save_reported_by_a_server_has_no_tab(app, alice):
+    alice.heartbeat(mode="edit")
+    with OpenStream(alice) as stream:
         stream.until("snapshot")
         Person(app, "crm", "CRM", role="service").saved(tab_id=None, user={"id": "u-7", "name": "Zoë"})
         data = stream.until("saved").data
@@ -454,23 +489,25 @@ def test_save_that_a_server_tells_has_no_tab(app, alice):
     assert (data["tab_id"], data["user"]) == (None, {"id": "u-7", "name": "Zoë"})
 
 
-def test_save_told_again_is_no_event(alice, bob):
-    bob.heartbeat(tab_id="t2")
-    with Reading(bob) as stream:
+def test_save_reported_twice_is_one_event(alice, bob):
+    alice.heartbeat(mode="edit")
+    bob.heartbeat(tab_id="t2", mode="edit")
+    with OpenStream(bob) as stream:
         stream.until("snapshot")
         for lock_version in (8, 8, 9):
             alice.saved(lock_version=lock_version)
-        told = []
-        while 9 not in told:
-            told += [message.data["lock_version"] for message in stream.next() if message.event == "saved"]
+        versions = []
+        while 9 not in versions:
+            messages = stream.next()
+            versions += [message.data["lock_version"] for message in messages if message.event == "saved"]
 
-    assert told == [8, 9]
+    assert versions == [8, 9]
 
 
-def test_claims_are_told_whole_as_they_are_made_taken_over_and_released(alice, bob):
-    alice.heartbeat()
-    bob.heartbeat(tab_id="t2")
-    with Reading(bob) as stream:
+def test_event_has_all_claims_after_each_claim_takeover_and_release(alice, bob):
+    alice.heartbeat(mode="edit")
+    bob.heartbeat(tab_id="t2", mode="edit")
+    with OpenStream(bob) as stream:
         stream.until("snapshot")
         claim = data_of(alice.claim("title"))["claim"]
         made = stream.until("claims")
@@ -487,29 +524,29 @@ def test_claims_are_told_whole_as_they_are_made_taken_over_and_released(alice, b
 
 
 @pytest.mark.parametrize("others_stay", [True, False])
-def test_claim_that_ends_with_its_tab_is_told_to_have_ended(alice, bob, others_stay):
-    alice.heartbeat()
+def test_end_of_a_claim_with_its_tab_is_an_event(alice, bob, others_stay):
+    alice.heartbeat(mode="edit")
     if others_stay:
-        bob.heartbeat(tab_id="t2")
+        bob.heartbeat(tab_id="t2", mode="edit")
     alice.claim("title")
-    with Reading(bob) as stream:
+    with OpenStream(bob) as stream:
         assert list(stream.until("snapshot").data["claims"]) == ["title"]
         alice.unregister()
 
         assert stream.until("claims").data["claims"] == {}
-    with Reading(bob) as stream:
+    with OpenStream(bob) as stream:
         assert "claims" not in stream.until("snapshot").data
 
 
-def test_snapshot_has_the_saves_and_claims_that_there_are(alice, bob):
-    alice.heartbeat()
+def test_snapshot_has_the_current_saves_and_claims(alice, bob):
+    alice.heartbeat(mode="edit")
     alice.saved(lock_version=8)
     claim = data_of(alice.claim("title"))["claim"]
-    with Reading(bob) as stream:
+    with OpenStream(bob) as stream:
         snapshot = stream.until("snapshot").data
         alice.saved(lock_version=9)
         stream.until("saved")
-        with Reading(bob) as later:
+        with OpenStream(bob) as later:
             again = later.until("snapshot").data
 
     assert [save["lock_version"] for save in snapshot["saved"]] == [8]
@@ -517,23 +554,23 @@ def test_snapshot_has_the_saves_and_claims_that_there_are(alice, bob):
     assert snapshot["claims"] == again["claims"] == {"title": claim}
 
 
-def test_record_that_was_empty_remembers_nothing_for_who_comes_next(alice, bob):
-    with Reading(bob) as stream:
+def test_record_that_became_empty_remembers_no_saves_and_claims(alice, bob):
+    with OpenStream(bob) as stream:
         stream.until("snapshot")
-        alice.heartbeat()
+        alice.heartbeat(mode="edit")
         alice.saved()
         stream.until("saved")
         alice.unregister()
         stream.until("leave")
-        alice.heartbeat()
+        alice.heartbeat(mode="edit")
         stream.until("join")
-        with Reading(bob) as later:
+        with OpenStream(bob) as later:
             assert set(later.until("snapshot").data) == {"record", "viewers", "total", "version"}
 
 
 def test_evicted_tab_leaves_with_that_reason(app, alice, bob):
-    alice.heartbeat()
-    with Reading(bob) as stream:
+    alice.heartbeat(mode="edit")
+    with OpenStream(bob) as stream:
         stream.until("snapshot")
         Person(app, role="operator").evict()
 
@@ -555,26 +592,26 @@ class Service:
             PRESENCE_SIGNAL_RATE_LIMIT="100000/minute",
         )
         self.beats = 0
-        self.tails = []
+        self.readers = []
 
-    def tail(self, user=99, query="record=flow:12", **headers):
-        self.tails.append(Tail(self.server.url, token(user, f"User {user}"), query, **headers))
-        return self.tails[-1]
+    def open(self, user=99, query="record=flow:12", **headers):
+        self.readers.append(StreamReader(self.server.url, token(user, f"User {user}"), query, **headers))
+        return self.readers[-1]
 
-    def tail_that_is_served(self):
-        """A reader who comes back until she is let in; a process that stops answers 503."""
+    def open_until_accepted(self):
+        """Reconnect until a process accepts the stream; one that is stopping answers 503."""
         deadline = time.monotonic() + 10
         while True:
-            tail = self.tail()
-            tail.wait_for(lambda tail: tail.is_over or tail.events())
-            if tail.events() and not tail.is_over:
-                return tail
-            assert tail.status in (200, 503)
+            reader = self.open()
+            reader.wait_for(lambda reader: reader.is_over or reader.events())
+            if reader.events() and not reader.is_over:
+                return reader
+            assert reader.status in (200, 503)
             assert time.monotonic() < deadline
             time.sleep(0.1)
 
     def change(self, record="flow/12"):
-        """Let user 42 do something that everybody sees."""
+        """Let user 42 make a change that every stream shows."""
         self.beats += 1
         body = {"tab_id": "t1", "mode": "edit", "dirty": False, "active_field": f"f{self.beats}"}
         return self.server.call("POST", f"{record}/heartbeat", json=body)
@@ -587,21 +624,21 @@ class Service:
         children = f"/proc/{self.server._process.pid}/task/{self.server._process.pid}/children"
         return [int(pid) for pid in Path(children).read_text().split()]
 
-    def eventually(self, is_true, seconds=10.0):
+    def wait_until(self, is_true, seconds=10.0):
         deadline = time.monotonic() + seconds
         while not is_true():
             assert time.monotonic() < deadline
             time.sleep(0.02)
 
     def close(self):
-        for tail in self.tails:
-            tail.close()
+        for reader in self.readers:
+            reader.close()
         self.server.close()
         self.redis.close()
 
 
 def connections_of(pid):
-    """How many connections by TCP a process has accepted; Redis is asked by another kind of socket."""
+    """How many TCP connections a process has accepted. It reaches Redis over a Unix socket."""
     sockets = {
         os.readlink(path).strip("socket:[]")
         for path in Path(f"/proc/{pid}/fd").iterdir()
@@ -621,68 +658,68 @@ def running():
 
 @pytest.fixture
 def service(running):
-    """No stream of an earlier test is open."""
-    for tail in running.tails:
-        tail.close()
-    running.tails.clear()
+    """The service, with the streams of earlier tests closed."""
+    for reader in running.readers:
+        reader.close()
+    running.readers.clear()
 
     def is_quiet():
         running.change()
         running.change("flow/1")
         return running.gauge() == 0
 
-    running.eventually(is_quiet)
+    running.wait_until(is_quiet)
     return running
 
 
-def test_stream_over_http_is_told_by_whichever_process_hears_it(service):
-    tails = [service.tail() for _ in range(6)]
-    for tail in tails:
-        tail.wait_for_event("snapshot")
-        assert tail.status == 200
-        assert tail.headers["content-type"] == "text/event-stream; charset=utf-8"
-        assert tail.headers["x-accel-buffering"] == "no"
-        assert tail.headers["cache-control"] == "no-store"
+def test_streams_of_all_processes_get_the_events(service):
+    readers = [service.open() for _ in range(6)]
+    for reader in readers:
+        reader.wait_for_event("snapshot")
+        assert reader.status == 200
+        assert reader.headers["content-type"] == "text/event-stream; charset=utf-8"
+        assert reader.headers["x-accel-buffering"] == "no"
+        assert reader.headers["cache-control"] == "no-store"
     service.change()
-    for tail in tails:
-        assert tail.wait_for_event("update").data["viewer"]["id"] == 42
+    for reader in readers:
+        assert reader.wait_for_event("update").data["viewer"]["id"] == 42
     with service.redis.client() as client:
         assert len(client.client_list(_type="pubsub")) <= 2
 
 
-def test_two_hundred_streams_that_open_at_once_are_all_told(service):
-    tails = [
-        service.tail(user=100 + number, query=f"record=flow:12&record=flow:s{number}")
+def test_two_hundred_streams_that_open_at_once_all_get_the_events(service):
+    readers = [
+        service.open(user=100 + number, query=f"record=flow:12&record=flow:s{number}")
         for number in range(200)
     ]
-    for tail in tails:
-        tail.wait_for_event("snapshot", 2)
+    for reader in readers:
+        reader.wait_for_event("snapshot", 2)
     assert service.gauge() == 200
     service.change()
     service.server.heartbeat("t7", user=7, record="flow/s7")
-    for tail in tails:
-        tail.wait_for_event("update")
-    tails[7].wait_for_event("join")
+    for reader in readers:
+        reader.wait_for_event("update")
+    readers[7].wait_for_event("join")
     assert not [entry for entry in service.server.entries() if "lost" in entry["message"]]
 
 
-def test_readers_who_left_are_noticed(service):
-    tails = [service.tail() for _ in range(10)]
-    for tail in tails:
-        tail.wait_for_event("snapshot")
+def test_readers_who_left_are_no_longer_counted(service):
+    readers = [service.open() for _ in range(10)]
+    for reader in readers:
+        reader.wait_for_event("snapshot")
     assert service.gauge() == 10
-    for tail in tails[:9]:
-        tail.close()
+    for reader in readers[:9]:
+        reader.close()
 
     def is_noticed():
         service.change()
         return service.gauge() == 1
 
-    service.eventually(is_noticed)
+    service.wait_until(is_noticed)
 
 
 @pytest.mark.parametrize("query", ["record=flow:12", "record=nothing"])
-def test_head_over_http_leaves_no_stream_and_keeps_the_connection(service, query):
+def test_head_opens_no_stream_and_keeps_the_connection(service, query):
     with requests.Session() as session:
         headers = {"Authorization": f"Bearer {token()}"}
         for method in ("HEAD", "HEAD"):
@@ -693,114 +730,127 @@ def test_head_over_http_leaves_no_stream_and_keeps_the_connection(service, query
     assert service.gauge() == 0
 
 
-def test_slow_readers_do_not_slow_down_the_others(service):
-    stuck = [service.tail() for _ in range(5)]  # nobody reads these
-    reader = service.tail()
+def test_reader_who_leaves_at_once_is_noticed_though_nothing_happens(service):
+    for number in range(5):
+        reader = service.open(query=f"record=flow:quiet{number}")
+        reader.wait_for_event("snapshot")
+        reader.close()
+    kept = service.open(query="record=flow:quiet0")
+    kept.wait_for_event("snapshot")
+
+    # Without a change; the first comment would come after 15 s, and fail at the second only.
+    service.wait_until(lambda: service.gauge() == 1)
+    assert not kept.is_over
+
+
+def test_slow_readers_do_not_delay_the_others(service):
+    stuck = [service.open() for _ in range(5)]  # these are never read
+    reader = service.open()
     reader.wait_for_event("snapshot")
     started = time.monotonic()
     for _ in range(10):
         assert service.change().status_code == 200
-    reader.wait_for(lambda tail: len(tail.events()) > 2)
+    reader.wait_for(lambda reader: len(reader.events()) > 2)
 
     assert time.monotonic() - started < 3
     del stuck
 
 
 def test_signal_crosses_processes(service):
-    tails = [service.tail() for _ in range(6)]
-    for tail in tails:
-        tail.wait_for_event("snapshot")
+    readers = [service.open() for _ in range(6)]
+    for reader in readers:
+        reader.wait_for_event("snapshot")
     service.change()
     body = {"tab_id": "t1", "kind": "typing", "data": {"field": "title"}}
     answer = service.server.call("POST", "flow/12/signal", json=body)
     assert answer.json()["data"] == {"relayed": True}
-    for tail in tails:
-        assert tail.wait_for_event("signal").data["data"] == {"field": "title"}
+    for reader in readers:
+        assert reader.wait_for_event("signal").data["data"] == {"field": "title"}
 
 
-def test_killed_worker_cuts_its_streams_and_the_readers_come_back(service):
-    tails = [service.tail() for _ in range(12)]
-    for tail in tails:
-        tail.wait_for_event("snapshot")
-    # Streams go to whichever process accepts first, and that may be one for all of them.
+def test_readers_of_a_killed_worker_reconnect_to_another(service):
+    readers = [service.open() for _ in range(12)]
+    for reader in readers:
+        reader.wait_for_event("snapshot")
+    # Whichever process accepts first gets a stream, and one may have got all of them.
     [worker, *_] = [pid for pid in service.workers() if connections_of(pid) > 1]
     os.kill(worker, signal.SIGKILL)
 
     def cut():
-        for tail in tails:
-            tail.read()
-        return any(tail.is_over for tail in tails)
+        for reader in readers:
+            reader.read()
+        return any(reader.is_over for reader in readers)
 
-    service.eventually(cut)
-    time.sleep(0.3)  # they are not all cut in one moment
+    service.wait_until(cut)
+    time.sleep(0.3)  # they are not all cut at the same moment
     cut()
-    lost = [tail for tail in tails if tail.is_over]
-    kept = [tail for tail in tails if not tail.is_over]
-    again = [service.tail(Last_Event_ID=tail.messages[-1].id) for tail in lost]
+    lost = [reader for reader in readers if reader.is_over]
+    kept = [reader for reader in readers if not reader.is_over]
+    again = [service.open(Last_Event_ID=reader.messages[-1].id) for reader in lost]
     service.change()
-    for tail in again:
-        tail.wait_for(lambda tail: tail.status == 200 and tail.events())
-    for tail in kept:
-        tail.wait_for_event("update")
-    service.eventually(lambda: service.gauge() == len(again) + len(kept))
+    for reader in again:
+        reader.wait_for(lambda reader: reader.status == 200 and reader.events())
+    for reader in kept:
+        reader.wait_for_event("update")
+    service.wait_until(lambda: service.gauge() == len(again) + len(kept))
 
 
-def test_reload_ends_the_streams_soon_and_new_processes_serve_them(service):
-    tails = [service.tail() for _ in range(8)]
-    for tail in tails:
-        tail.wait_for_event("snapshot")
+def test_reload_ends_the_streams_and_new_processes_serve_them(service):
+    readers = [service.open() for _ in range(8)]
+    for reader in readers:
+        reader.wait_for_event("snapshot")
     old, logged = set(service.workers()), len(service.server.entries())
     os.kill(service.server._process.pid, signal.SIGHUP)
-    for tail in tails:
-        tail.wait_for(lambda tail: tail.is_over, seconds=3)
-        assert tail.messages[-1].retry
+    for reader in readers:
+        reader.wait_for(lambda reader: reader.is_over, seconds=3)
+        assert reader.messages[-1].retry
     started = time.monotonic()
-    again = [service.tail_that_is_served() for _ in tails]
+    again = [service.open_until_accepted() for _ in readers]
     # The new processes take as long to start as the first ones.
     assert time.monotonic() - started < 3 + service.server.start_seconds
-    service.eventually(lambda: not old & set(service.workers()))
-    for tail in again:
-        tail.read()  # some may have come to the old process once more, which let them in and stopped
-    again = [service.tail_that_is_served() if tail.is_over else tail for tail in again]
+    service.wait_until(lambda: not old & set(service.workers()))
+    for reader in again:
+        reader.read()  # some may have reached the old process once more, before it stopped
+    again = [service.open_until_accepted() if reader.is_over else reader for reader in again]
     entries = service.server.entries()[logged:]
     assert not [entry for entry in entries if entry["level"] in ("error", "critical")]
     service.change()
-    for tail in again:
-        tail.wait_for_event("update")
+    for reader in again:
+        reader.wait_for_event("update")
 
 
-def test_redis_that_is_killed_under_open_streams_is_noticed_and_healed(service):
-    tails = [service.tail() for _ in range(4)]
-    for tail in tails:
-        tail.wait_for_event("snapshot")
+def test_streams_end_when_redis_is_killed_and_work_again_afterwards(service):
+    readers = [service.open() for _ in range(4)]
+    for reader in readers:
+        reader.wait_for_event("snapshot")
     service.redis.kill()
     started = time.monotonic()
-    for tail in tails:
-        tail.wait_for(lambda tail: tail.is_over, seconds=8)
-    answers = service.tail()
-    answers.wait_for(lambda tail: tail.body.endswith(b"}"), seconds=4)
+    for reader in readers:
+        reader.wait_for(lambda reader: reader.is_over, seconds=8)
+    answers = service.open()
+    answers.wait_for(lambda reader: reader.body.endswith(b"}"), seconds=4)
     assert answers.status == 503
     assert json.loads(answers.body)["success"] is False
-    # The processes serve whoever does not need Redis.
+    # Requests that need no Redis are answered.
     assert requests.get(f"{service.server.url}/health/live", timeout=1).status_code == 200
     assert time.monotonic() - started < 10
     service.redis.start()
 
-    tail = service.tail_that_is_served()
+    reader = service.open_until_accepted()
     service.change()
-    # Whoever was shown before is kept for her return: then she does not join again.
+    # User 42 was shown before, and is kept for a grace period instead of joining again.
     field = f'"f{service.beats}"'
-    tail.wait_for(lambda tail: field in json.dumps([message.data for message in tail.messages]))
+    reader.wait_for(lambda reader: field in json.dumps([message.data for message in reader.messages]))
 
 
 def test_terminated_server_ends_its_streams_first(service):
-    """The last test on this server."""
-    tails = [service.tail() for _ in range(4)]
-    for tail in tails:
-        tail.wait_for_event("snapshot")
+    """Must be the last test on this server."""
+    readers = [service.open() for _ in range(4)]
+    for reader in readers:
+        reader.wait_for_event("snapshot")
     os.kill(service.server._process.pid, signal.SIGTERM)
-    for tail in tails:
-        tail.wait_for(lambda tail: tail.is_over, seconds=3)
-        assert tail.messages[-1].retry
-        tail.close()
+    for reader in readers:
+        reader.wait_for(lambda reader: reader.is_over, seconds=3)
+        assert reader.messages[-1].retry
+        reader.close()
     assert service.server._process.wait(10) == 0

@@ -21,12 +21,12 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from app import create_app, init_app
-from app.api.schemas import PRINTABLE
-from app.demo.api import NAME_PATTERN, TEXT_PATTERN, SaveFlow
-from app.demo.people import TENANT
-from app.presence.service import is_field_name
-from app.redis_client import connect
+from record_presence import create_app, init_app
+from record_presence.api.schemas import PRINTABLE
+from record_presence.demo.api import NAME_PATTERN, TEXT_PATTERN, SaveFlow
+from record_presence.demo.people import TENANT
+from record_presence.presence.validation import is_field_name
+from record_presence.redis_client.client import connect
 from tests.api.client import PREFIX, SETTINGS, Person, failure_of, token
 
 DOCUMENT = "/api/docs/openapi.json"
@@ -82,7 +82,7 @@ def test_every_route_of_the_api_and_of_the_demos_flows_is_in_the_document(app, d
 
 def test_host_application_without_the_demo_describes_the_api_alone(document):
     host = Flask(__name__)
-    init_app(host, SETTINGS, redis=fakeredis.FakeRedis(server=fakeredis.FakeServer()))
+    init_app(host, SETTINGS, redis=fakeredis.FakeRedis(server=fakeredis.FakeServer()), docs=True)
     paths = host.test_client().get(DOCUMENT).json["paths"]
 
     assert set(document["paths"]) - set(paths) == {f"{FLOWS}/{{flow_id}}"}
@@ -265,29 +265,64 @@ def test_server_may_name_a_user_of_any_id_that_the_document_allows(api):
     send()
 
 
-# The page
+# The order of the reference
 
 
-def test_page_shows_every_call_and_field(app, document):
-    text = app.test_client().get("/api/docs").text
+def test_presence_is_described_first_and_the_demo_last_in_a_group_of_its_own(document):
+    groups = [
+        operation["tags"] for operations in document["paths"].values() for operation in operations.values()
+    ]
+    demos = [
+        operation["tags"]
+        for path, operations in document["paths"].items()
+        for operation in operations.values()
+        if path.startswith(FLOWS)
+    ]
+    names = [tag["name"] for tag in document["tags"]]
 
-    for path in document["paths"]:
-        assert path in text
-    for name, schema in document["components"]["schemas"].items():
-        assert f'id="schema-{name}"' in text
-        assert all(f"<code>{field}</code>" in text for field in schema["properties"])
+    assert names[0] == "Presence"
+    assert demos == [[names[-1]]] * 2
+    assert groups[-2:] == demos
+    assert groups.count([names[-1]]) == 2
+    assert next(iter(document["paths"])) == f"{RECORD}/heartbeat"
+    assert all(tag["description"] for tag in document["tags"])
 
 
-def test_page_needs_no_internet_and_no_script(app):
-    client = app.test_client()
-    page = client.get("/api/docs")
-    links = re.findall(r'(?:href|src)="([^"#]+)"', page.text)
+def test_summary_is_one_sentence_and_plain_text(document):
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            assert re.fullmatch(r"[A-Z][^`]+[^.`]", operation["summary"]), (method, path)
 
-    assert "<script" not in page.text
-    assert not re.search(r"https?://|@import|url\(", page.text)
-    assert links
-    for link in links:
-        with client.get(link) as linked:
-            assert linked.status_code == 200
-            text = re.sub(r"https://json-schema.org|http://www.w3.org/2000/svg", "", linked.text)  # names
-            assert not re.search(r"https?://|@import|url\(", text)
+
+def contents(document):
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            for part in (operation.get("requestBody", {}), *operation["responses"].values()):
+                if content := part.get("content", {}).get("application/json"):
+                    yield (method, path), content
+
+
+def test_every_example_is_valid(document):
+    examples = [(call, content) for call, content in contents(document) if "example" in content]
+
+    for call, content in examples:
+        schema = {**content["schema"], "components": document["components"]}
+        assert jsonschema_rs.is_valid(schema, content["example"]), call
+    assert ("post", f"{RECORD}/heartbeat") in dict(examples)
+
+
+def test_example_of_a_body_is_accepted(app, document):
+    body = document["paths"][f"{RECORD}/heartbeat"]["post"]["requestBody"]["content"]["application/json"]
+    headers = {"Authorization": f"Bearer {token()}"}
+
+    assert (
+        app.test_client()
+        .post(f"{PREFIX}/flow/12/heartbeat", json=body["example"], headers=headers)
+        .json["success"]
+    )
+
+
+def test_document_names_the_prefix_that_the_application_is_served_under(app, document):
+    below = app.test_client().get(DOCUMENT, environ_overrides={"SCRIPT_NAME": "/tools"}).json
+
+    assert below == {**document, "servers": [{"url": "/tools"}]}

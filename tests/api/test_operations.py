@@ -3,9 +3,12 @@
 import fakeredis
 import pytest
 
-from app import create_app
-from app.redis_client import connect
+from record_presence import create_app
+from record_presence.api import extension, pacing
+from record_presence.redis_client.client import connect
 from tests.api.client import SETTINGS, Person, data_of, failure_of
+from tests.api.test_pacing import Clock
+from tests.waiting import wait_until
 
 
 def counted(app, sample):
@@ -38,6 +41,29 @@ def test_live_says_that_the_process_answers_and_ready_that_redis_is_away():
 
     assert data_of(client.get("/health/live")) == {"live": True}
     failure_of(client.get("/health/ready"), 503)
+
+
+def test_ready_writes_to_redis_at_most_once_a_second(app, monkeypatch):
+    client = app.test_client()
+    sample = script("ready", "OK")
+
+    assert counts_of(app, lambda: [client.get("/health/ready") for _ in range(5)], sample) == [1]
+    monkeypatch.setattr(extension, "MIN_CHECK_INTERVAL_SECONDS", 0)
+    app.extensions["presence"]._readiness.check_again_at = 0
+    assert counts_of(app, lambda: [client.get("/health/ready") for _ in range(5)], sample) == [5]
+
+
+def test_redis_that_comes_and_goes_is_noticed_within_a_second(redis_server):
+    with redis_server.client() as real_redis:
+        client = create_app(SETTINGS, redis=real_redis).test_client()
+        data_of(client.get("/health/ready"))
+        real_redis.config_set("maxmemory", 1)
+        try:
+            wait_until(lambda: client.get("/health/ready").status_code == 503, seconds=2)
+            failure_of(client.get("/health/ready"), 503)
+        finally:
+            real_redis.config_set("maxmemory", 0)
+        wait_until(lambda: client.get("/health/ready").status_code == 200, seconds=2)
 
 
 @pytest.mark.parametrize("path", ["/health/live", "/health/ready", "/metrics", "/api/docs"])
@@ -85,6 +111,30 @@ def test_metrics_tell_of_no_tenant_user_or_record():
     app.test_client().get("/api/v1/presence/p-secret")
 
     assert "secret" not in app.test_client().get("/metrics").text
+
+
+def test_metrics_are_rendered_anew_unless_they_are_asked_for_all_the_time(app, monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(pacing, "time", clock)
+    monkeypatch.setattr(extension, "time", clock)
+    rendered = []
+
+    def render():
+        rendered.append(clock.now)
+        clock.now += 0.01
+        return b"text"
+
+    monkeypatch.setattr(extension, "exposition", render)
+    for _ in range(100):
+        assert app.test_client().get("/metrics").text == "text"
+        clock.now += 0.01
+    at_once = extension.METRICS_BURST_SECONDS / 0.01
+    assert len(rendered) <= at_once + (rendered[-1] - rendered[0]) * extension.METRICS_SHARE / 0.01 + 2
+    assert len(rendered) < 25
+
+    clock.now += 5
+    app.test_client().get("/metrics")
+    assert rendered[-1] == pytest.approx(clock.now - 0.01)
 
 
 def test_metrics_are_what_prometheus_reads(app):

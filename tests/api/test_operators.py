@@ -6,9 +6,9 @@ from dataclasses import replace
 import pytest
 from limits import parse
 
-from app import create_app
-from app.presence.records import Record
-from app.redis_client import connect
+from record_presence import create_app
+from record_presence.presence.records import Record
+from record_presence.redis_client.client import connect
 from tests.api.client import SETTINGS, Person, contents, data_of, failure_of
 from tests.lua.commands import state_of
 
@@ -61,9 +61,11 @@ def test_operator_sees_what_is_not_shown_and_why(app, alice, operator):
     assert re.match(
         r"Not shown: the lease ended 1\.\d s ago; the next call sweeps it\.", found["over"]["reason"]
     )
-    assert found["odd"]["reason"] == "Not shown: the state is not one that this service writes."
+    assert found["odd"]["reason"] == "Not shown: the state is not in the format of this service."
     assert found["by hand"]["reason"] == "Not shown: another system wrote this field, and it has no lease."
-    assert found["half"]["reason"] == "Not shown: there is a lease and no state; the next call repairs that."
+    assert (
+        found["half"]["reason"] == "Not shown: there is a lease without a state; the next call repairs that."
+    )
     assert -2_500 < found["over"]["lease_left_ms"] <= -1_500
     assert found["by hand"]["lease_left_ms"] is None
     assert found["by hand"]["tab"]["user_name"] == "Ghost"
@@ -133,7 +135,7 @@ def test_everybody_else_is_403(app, alice, call, role):
     before = contents(app.extensions["presence"].redis)
     person = Person(app, **({"role": role} if role else {}))
 
-    assert failure_of(call(person), 403)["message"] == "This is for operators."
+    assert failure_of(call(person), 403)["message"] == "Needs a token whose role is operator."
     assert contents(app.extensions["presence"].redis) == before
 
 

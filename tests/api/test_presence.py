@@ -1,25 +1,21 @@
 """The contract, call by call: what comes back, under which status, and what was written."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from app import create_app
-from app.presence.records import Record
-from app.redis_client import connect
+from record_presence import create_app
+from record_presence.presence.limits import DEFAULT_LIMIT, MAX_SAVES
+from record_presence.presence.records import Record
+from record_presence.redis_client.client import connect
 from tests.api.client import SETTINGS, Person, contents, data_of, failure_of
 from tests.lua.commands import leases
+from tests.viewers import viewer
 
 RECORD = Record("1", "flow", "12")
 
-ALICE = {
-    "id": 42,
-    "name": "Alice",
-    "tabs": 1,
-    "mode": "view",
-    "has_dirty_tab": False,
-    "active_fields": [],
-}
+ALICE = viewer()
 
 
 # heartbeat
@@ -34,20 +30,49 @@ def test_heartbeat_registers_a_tab_and_says_when_to_beat_next(alice):
     assert data["version"]
 
 
+def test_fifty_first_tab_of_a_user_is_asked_to_wait_for_a_lease(alice):
+    for number in range(50):
+        data_of(alice.heartbeat(tab_id=f"t{number}"))
+
+    answer = alice.heartbeat(tab_id="one-more")
+
+    assert (answer.status_code, answer.headers["Retry-After"]) == (429, "90")
+    assert "50 tabs of this record" in answer.get_json()["message"]
+    assert data_of(alice.heartbeat(tab_id="t0"))["registered"]
+
+
+def test_heartbeat_that_names_too_many_fields_is_registered_and_told_what_was_left_out(alice):
+    names = [f"field-{number:03}" for number in range(300)]
+    alice.heartbeat(tab_id="t1", dirty=True, dirty_fields=names[:100])
+    alice.heartbeat(tab_id="t2", dirty=True, dirty_fields=names[100:200])
+
+    for _ in range(2):
+        data = data_of(alice.heartbeat(tab_id="t3", dirty=True, dirty_fields=names[199:202]))
+        assert list(data) == ["registered", "version", "heartbeat_seconds", "left_out"]
+        assert data["left_out"] == {"dirty_fields": names[200:202]}
+
+
+def test_forecast_covers_unsaved_fields_that_were_left_out(alice, bob):
+    names = [f"field-{number:03}" for number in range(300)]
+    alice.heartbeat(tab_id="t1", dirty=True, dirty_fields=names[:100])
+    alice.heartbeat(tab_id="t2", dirty=True, dirty_fields=names[100:200])
+    bob.heartbeat(tab_id="t9", mode="edit", dirty=True, dirty_fields=["field-250"])
+
+    data = data_of(
+        alice.heartbeat(tab_id="t3", dirty=True, dirty_fields=["field-250"], base_version=7, version=None)
+    )
+
+    assert data["left_out"] == {"dirty_fields": ["field-250"]}
+    assert [user["name"] for user in data["forecast"]["contested"]["field-250"]] == ["Bob"]
+
+
 def test_heartbeat_lists_the_others_when_asked_with_null(alice, bob):
     bob.heartbeat(tab_id="t2", mode="edit", dirty=True, active_field="title")
     data = data_of(alice.heartbeat(version=None))
 
     assert data["total"] == 1
     assert data["viewers"] == [
-        {
-            "id": 43,
-            "name": "Bob",
-            "tabs": 1,
-            "mode": "edit",
-            "has_dirty_tab": True,
-            "active_fields": ["title"],
-        }
+        viewer(43, "Bob", mode="edit", has_dirty_tab=True, active_fields=["title"]),
     ]
 
 
@@ -106,6 +131,36 @@ def test_lease_ends_with_the_token_that_it_was_given_for(app, redis):
     Person(app, seconds=20).heartbeat()
 
     assert 0 < max(leases(redis).values()) <= 20_000
+
+
+@pytest.mark.parametrize(
+    ("seconds_left", "greatest"),
+    [(60, 20), (12, 4), (6, 2), (2, 1), (600, 30)],
+    ids=lambda value: f"{value} s",
+)
+def test_client_is_told_to_beat_within_a_third_of_the_lease_that_its_token_allows(
+    app, seconds_left, greatest
+):
+    data = data_of(Person(app, seconds=seconds_left).heartbeat())
+
+    # A token ends with a whole second: up to one second of what it has left is over.
+    assert max(1, greatest - 0.4) <= data["heartbeat_seconds"] <= greatest
+
+
+@pytest.mark.parametrize(
+    ("lease", "set_to", "told"), [(90, 45, 30), (90, 30, 30), (9, 8, 3), (2, 1.5, 1), (1, 0.5, 0.5)]
+)
+def test_client_is_told_to_beat_within_a_third_of_every_lease(redis, lease, set_to, told):
+    settings = replace(SETTINGS, ttl_seconds=lease, heartbeat_seconds=set_to)
+    alice = Person(create_app(settings, redis=redis))
+
+    assert data_of(alice.heartbeat())["heartbeat_seconds"] == told
+
+
+def test_tab_lives_for_a_moment_after_its_token_so_that_the_next_one_is_in_time(app, redis):
+    Person(app, seconds=2).heartbeat()
+
+    assert 9_000 < max(leases(redis).values()) <= 10_000
 
 
 def test_tab_without_a_heartbeat_is_gone_when_its_lease_is_over(alice, bob, redis):
@@ -167,7 +222,7 @@ def test_user_id_comes_back_with_the_type_it_came_with(app, alice, user_id):
 
 
 def test_name_of_html_comes_back_verbatim_as_json(app, bob):
-    name = '<img src=x onerror=alert(1)>"&amp;\u2028</script>'
+    name = '<img src=x onerror=alert(1)>"&amp;</script>'
     Person(app, 7, name).heartbeat()
     response = bob.viewers()
 
@@ -249,6 +304,7 @@ def test_tabs_show_what_each_tab_does(alice, bob):
             "mode": "edit",
             "dirty": True,
             "active_field": "description",
+            "away": True,
         },
         "a:b.c-d_E": {
             "user_id": 43,
@@ -260,6 +316,29 @@ def test_tabs_show_what_each_tab_does(alice, bob):
     }
     assert all(moment.tzinfo == UTC for moment in moments)
     assert all(abs(datetime.now(UTC) - moment) < timedelta(seconds=5) for moment in moments)
+
+
+# away
+
+
+@pytest.mark.parametrize(
+    ("sent", "is_away"),
+    [
+        ({}, False),
+        ({"visible": False}, True),
+        ({"active": False}, True),
+        ({"active": True, "visible": False}, False),
+    ],
+)
+def test_user_is_away_whose_tab_is_not_active(alice, bob, sent, is_away):
+    bob.heartbeat(tab_id="t2", **sent)
+
+    assert data_of(alice.heartbeat(version=None))["viewers"] == [viewer(43, "Bob", away=is_away)]
+
+
+@pytest.mark.parametrize("active", [1, "yes", None])
+def test_active_is_true_or_false(alice, active):
+    assert failure_of(alice.heartbeat(active=active), 422)["errors"].keys() == {"active"}
 
 
 # unregister
@@ -454,3 +533,79 @@ def test_list_of_somebody_who_did_not_know_the_record_is_confirmed(alice, bob):
 
     for version in (None, known, "0", "9" * 64, "nonsense", "-", "\u0661-x"):
         assert "unconfirmed" not in data_of(bob.heartbeat(tab_id="t2", version=version))
+
+
+def test_list_is_confirmed_after_more_saves_than_are_remembered(alice, bob):
+    data_of(alice.heartbeat(mode="edit"))
+    known = data_of(bob.heartbeat(tab_id="t2", version=None))["version"]
+    for lock_version in range(1, MAX_SAVES + 2):
+        data_of(alice.saved(lock_version=lock_version))
+
+    answer = data_of(bob.heartbeat(tab_id="t2", version=known, base_version=0))
+    assert len(answer["forecast"]["saves"]) == MAX_SAVES
+    assert "unconfirmed" not in answer  # nothing was lost
+
+
+# Lists page by page
+
+
+def test_viewers_go_on_where_the_page_before_was_cut(alice, app):
+    for number in range(5):
+        Person(app, 100 + number, f"Person {number}").heartbeat(tab_id=f"p{number}")
+    alice.heartbeat(tab_id="t1")
+
+    first = data_of(alice.viewers(limit=3))
+    rest = data_of(alice.viewers(limit=3, after=first["next"]))
+
+    assert [viewer["id"] for viewer in first["viewers"]] == [100, 101, 102]
+    assert [viewer["id"] for viewer in rest["viewers"]] == [103, 104]
+    assert (first["total"], rest["total"]) == (5, 5)
+    assert "next" not in rest
+    assert "next" not in data_of(alice.viewers())
+
+
+def test_tabs_go_on_where_the_page_before_was_cut(alice):
+    for number in range(5):
+        alice.heartbeat(tab_id=f"t{number}")
+
+    first = data_of(alice.tabs(limit=3))
+    rest = data_of(alice.tabs(limit=3, after=first["next"]))
+
+    assert len(first["tabs"]) == 3
+    assert first["tabs"].keys() | rest["tabs"].keys() == {f"t{number}" for number in range(5)}
+    assert "next" not in rest
+
+
+@pytest.mark.parametrize("after", ["-1", "x", "1.5", str(2**53)])
+def test_place_in_the_viewers_that_no_page_has_given_is_422(alice, after):
+    assert list(failure_of(alice.viewers(after=after), 422)["errors"]) == ["after"]
+
+
+@pytest.mark.parametrize("after", ["x", "1", "-t1", "1-t 1", "1e3-t1"])
+def test_place_in_the_tabs_that_no_page_has_given_is_422(alice, after):
+    assert list(failure_of(alice.tabs(after=after), 422)["errors"]) == ["after"]
+
+
+def test_lists_of_a_batch_share_a_megabyte(alice, bob, monkeypatch):
+    monkeypatch.setattr("record_presence.presence.service.MAX_REPLY_BYTES", 300)
+    bob.heartbeat(tab_id="t1")
+
+    records = data_of(alice.batch("flow:12", "flow:13", "flow:14"))["records"]
+
+    cut = records["flow:12"]
+    assert (cut["viewers"], cut["total"], cut["next"]) == ([], 1, 0)
+    assert "next" not in records["flow:13"]
+    assert data_of(alice.viewers(after=cut["next"]))["viewers"] == [{**ALICE, "id": 43, "name": "Bob"}]
+
+
+def test_list_of_a_heartbeat_that_is_cut_says_where_the_rest_begins(app):
+    for number in range(DEFAULT_LIMIT + 5):
+        data_of(Person(app, number, "Somebody").heartbeat(tab_id=f"t{number}"))
+    alice = Person(app, 7_000, "Alice")
+    first = data_of(alice.heartbeat(tab_id="a", version=None))
+    rest = data_of(alice.viewers(after=first["next"]))
+
+    listed = [viewer["id"] for viewer in first["viewers"] + rest["viewers"]]
+    assert listed == list(range(DEFAULT_LIMIT + 5))
+    assert "next" not in rest
+    assert "next" not in data_of(Person(app, 1, tenant="2").heartbeat(version=None))

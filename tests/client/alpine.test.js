@@ -1,26 +1,18 @@
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import Alpine from 'alpinejs';
 import presence from 'presence/alpine.js';
-import 'presence/conflicts.js'; // so that the late imports are there at once
-import 'presence/stream.js';
-import { alice, bob, createService, createStreams, failure, page, pass, viewer } from './world.js';
+import { afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
+import 'presence/afterAnswer.js'; // so that the late imports are there at once
+import 'presence/presenceStream.js';
+import { alice, bob, failure, pass, viewer } from './fakes.js';
+import { service, streams, useService } from './harness.js';
 
-let service;
-
+useService();
 beforeAll(() => {
   Alpine.plugin(presence);
   Alpine.magic('options', () => (more) => ({ browser: { fetch: service.fetch, random: () => 0.5 }, ...more }));
   Alpine.start();
 });
-beforeEach(() => {
-  vi.useFakeTimers();
-  page.reset();
-  service = createService();
-});
-afterEach(async () => {
-  await unmount();
-  vi.useRealTimers();
-});
+afterEach(() => unmount());
 
 async function mount(html) {
   document.body.innerHTML = html;
@@ -65,6 +57,69 @@ test('taken out of the page it unregisters', async () => {
   expect(service.tabs.size).toBe(0);
   await pass(120_000);
   expect(service.beats).toHaveLength(1);
+});
+
+describe('when the page is changed under it', () => {
+  const component = (id, more = '{}') =>
+    `<div x-data="recordPresence('flow', ${id}, $options(${more}))">
+      <i x-text="tabId"></i><div id="row" x-presence-avatars></div>
+      <form x-presence-form><input name="title" value="Old"></form>
+    </div>`;
+
+  function type() {
+    const input = document.querySelector('input');
+    input.value = 'New';
+    input.dispatchEvent(new Event('input', { bubbles: true }));
+  }
+
+  test('another record is another presence, which the avatars and the form follow', async () => {
+    await mount(component(12));
+    await pass(1000);
+    type();
+    await pass(1000);
+    service.show(alice);
+    document.querySelector('div').setAttribute('x-data', "recordPresence('flow', 13, $options())");
+    await pass(2000);
+    expect([...service.tabs]).toEqual([text('i')]);
+    expect(service.goodbyes).toHaveLength(1);
+    expect(text('#row')).toMatch(/^A/);
+    expect(service.last).toMatchObject({
+      url: '/api/v1/presence/flow/13/heartbeat',
+      body: { dirty_fields: ['title'] },
+    });
+  });
+
+  test('another mode, version or token is the same presence', async () => {
+    await mount(component(12, "{ token: 'one' }"));
+    await pass(1000);
+    const { tab_id: tab } = service.last.body;
+    const next = "recordPresence('flow', 12, $options({ token: 'two', mode: 'edit', baseVersion: 8 }))";
+    document.querySelector('div').setAttribute('x-data', next);
+    await pass(2000);
+    expect(service.last).toMatchObject({
+      headers: { Authorization: 'Bearer two' },
+      body: { tab_id: tab, mode: 'edit', base_version: 8 },
+    });
+    expect(text('i')).toBe(tab);
+    expect(service.goodbyes).toHaveLength(0);
+  });
+
+  test('a new component on the same record takes over, also where Alpine tells nothing of the old one', async () => {
+    await mount(component(12));
+    await pass(1000);
+    const { tab_id: tab } = service.last.body;
+    const div = document.querySelector('div');
+    div._x_marker = undefined; // as that of a body
+    div.outerHTML = component(12);
+    await pass(2000);
+    expect([...service.tabs]).toEqual([tab]);
+    expect(text('i')).toBe(tab);
+
+    document.querySelector('div')._x_marker = undefined;
+    document.body.replaceChildren();
+    await pass(1000);
+    expect(service.tabs.size).toBe(0);
+  });
 });
 
 test('two components are two tabs', async () => {
@@ -210,7 +265,7 @@ describe('with a stream', () => {
   const fromBob = (data) => ({ tab_id: 'b', user: { id: 2, name: 'Bob' }, kind: 'typing', data });
 
   async function mountLive(html) {
-    service.streams = createStreams();
+    service.streams = streams;
     service.show(bob);
     await mount(html);
     await pass(100);
@@ -241,7 +296,10 @@ describe('with a stream', () => {
     expect(seen).toHaveBeenCalledWith({ field: 'title' });
     document.querySelector('div').click();
     await pass(0);
-    expect(service.calls.at(-1)).toMatchObject({ url: '/api/v1/presence/flow/12/signal', body: { kind: 'cursor', data: { x: 1 } } });
+    expect(service.calls.at(-1)).toMatchObject({
+      url: '/api/v1/presence/flow/12/signal',
+      body: { kind: 'cursor', data: { x: 1 } },
+    });
   });
 
   test('a script that fills the form is not typing', async () => {

@@ -1,7 +1,8 @@
-import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { clearAvatars, renderAvatars } from 'presence/avatars.js';
 import { NOTHING_KNOWN } from 'presence/store.js';
-import { alice, bob, pass, viewer } from './world.js';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import { alice, bob, pass, viewer } from './fakes.js';
+import { useFakePage } from './harness.js';
 
 const cleo = viewer(3, 'Cleo');
 const dan = viewer(4, 'Dan');
@@ -9,14 +10,13 @@ const eve = viewer(5, 'Eve', { mode: 'edit', has_dirty_tab: true, active_fields:
 
 let row;
 
+useFakePage();
 beforeEach(() => {
-  vi.useFakeTimers();
   row = document.createElement('div');
   document.body.replaceChildren(row);
 });
 afterEach(() => {
   clearAvatars(row);
-  vi.useRealTimers();
 });
 
 const live = (...viewers) => ({ ...NOTHING_KNOWN, status: 'live', fresh: true, viewers, total: viewers.length });
@@ -128,6 +128,8 @@ describe('what is not known', () => {
     expect(initials()).toEqual(['A']);
     expect(row.hasAttribute('data-stale')).toBe(true);
     expect(note()).toBe('As of 10:42');
+    show({ ...live(alice), unseen: true });
+    expect(note()).toBe('Others can’t see you');
     show(live(alice));
     expect(row.hasAttribute('data-stale')).toBe(false);
   });

@@ -1,39 +1,13 @@
-// Saves of others, the forecast and claims: what is told, what is asked, and how rarely.
-import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
-import { createPresence } from 'presence/presence.js';
-import 'presence/conflicts.js'; // so that the late imports are there at once
-import 'presence/stream.js';
-import { alice, bob, createService, createStreams, failure, page, pass, settle } from './world.js';
+import { describe, expect, test } from 'vitest';
+import 'presence/afterAnswer.js'; // so that the late imports are there at once
+import 'presence/presenceStream.js';
+import { alice, bob, failure, page, pass, settle } from './fakes.js';
+import { openPresence, service, streams, useService } from './harness.js';
 
-let service;
-let streams;
-let open;
-
-beforeEach(() => {
-  vi.useFakeTimers();
-  page.reset();
-  service = createService();
-  streams = createStreams();
-  open = [];
-});
-
-afterEach(async () => {
-  service.failing = null;
-  const goodbyes = open.map((presence) => presence.stop());
-  await pass(2000);
-  await Promise.all(goodbyes);
-  vi.useRealTimers();
-});
+useService();
 
 async function start(options) {
-  const presence = createPresence({
-    type: 'flow',
-    id: 12,
-    baseVersion: 7,
-    ...options,
-    browser: { fetch: service.fetch, random: () => 0.5, locks: undefined },
-  });
-  open.push(presence);
+  const presence = openPresence({ baseVersion: 7, ...options, browser: { locks: undefined } });
   await pass(1000);
   return presence;
 }
@@ -52,13 +26,21 @@ async function startLive(options, ...viewers) {
 let version = 1;
 const stream = (kind, more) => streams.last.send(kind, 'flow:12', { version: `${++version}`, ...more });
 const tellSaved = (...save) => stream('saved', service.tell(...save));
+const sendList = (kind, version, claims) =>
+  stream(kind, { version, claims, ...(kind === 'snapshot' && { viewers: [bob], total: 1, saved: [] }) });
+const bobsClaim = { user: { id: 2, name: 'Bob' }, tab_id: 'b', since: '' };
 const see = (presence) => presence.getSnapshot();
 
 describe('a forecast', () => {
   test('comes with the first answer, which is all that an idle tab asks', async () => {
     service.tell(8, ['title']);
     const presence = await start({ dirty: ['title', 'steps'] });
-    expect(service.last.body).toMatchObject({ dirty: true, dirty_fields: ['title', 'steps'], base_version: 7, version: null });
+    expect(service.last.body).toMatchObject({
+      dirty: true,
+      dirty_fields: ['title', 'steps'],
+      base_version: 7,
+      version: null,
+    });
     expect(see(presence).forecast).toMatchObject({ collisions: ['title'], saves: [{ lock_version: 8, own: false }] });
     await pass(25_000);
     expect(service.beats).toHaveLength(1);
@@ -82,7 +64,7 @@ describe('a forecast', () => {
     expect(service.last.body).not.toHaveProperty('version');
   });
 
-  test('is asked for once when somebody else gets unsaved changes in my field, and when she loses them', async () => {
+  test('is asked for once when someone else gets unsaved changes in my field, and when they are gone', async () => {
     const presence = await startLive({ dirty: ['title'] }, bob);
     const { length } = service.beats;
     const holding = { ...bob, has_dirty_tab: true, dirty_fields: ['steps', 'title'] };
@@ -119,6 +101,17 @@ describe('a forecast', () => {
     await pass(1000);
     expect(service.last.body).not.toHaveProperty('version');
     expect(service.beats).toHaveLength(length + 2);
+  });
+
+  test('is asked for with each beat that tells of other unsaved fields, while I have another tab here', async () => {
+    service.ownTabs = 1;
+    const presence = await startLive({}, bob);
+    const { length } = service.beats;
+    presence.setDirty(['title']);
+    await pass(1000);
+    expect(service.last.body).toMatchObject({ dirty_fields: ['title'], version: null });
+    await pass(20_000);
+    expect(service.beats).toHaveLength(length + 1);
   });
 
   test('of ten saves at once is one beat', async () => {
@@ -204,7 +197,7 @@ describe('saves', () => {
     expect(see(presence).saved).toEqual([]);
   });
 
-  test('of another tab of the same person are told as her own', async () => {
+  test('of another tab of the same person are marked as one’s own', async () => {
     const presence = await startLive({ dirty: ['title'] }, bob);
     await tellSaved(8, ['title'], { user: { id: 9, name: 'Me' }, tab_id: 'mine-too' });
     await pass(1000);
@@ -215,7 +208,10 @@ describe('saves', () => {
     const presence = await startLive({ dirty: ['title'] }, bob);
     await presence.announceSaved(8, ['title']);
     const call = service.calls.findLast(({ url }) => url.endsWith('/saved'));
-    expect(call).toMatchObject({ method: 'POST', body: { tab_id: see(presence).tabId, lock_version: 8, fields: ['title'] } });
+    expect(call).toMatchObject({
+      method: 'POST',
+      body: { tab_id: see(presence).tabId, lock_version: 8, fields: ['title'] },
+    });
     await pass(1000);
     expect(service.last.body.base_version).toBe(8);
   });
@@ -237,7 +233,8 @@ describe('saves', () => {
     await settle();
     expect(told()).toHaveLength(2);
 
-    service.failing = ({ url, body }) => url.endsWith('/saved') && body.lock_version === 8 && told().length === 3 ? failure(503) : null;
+    service.failing = ({ url, body }) =>
+      url.endsWith('/saved') && body.lock_version === 8 && told().length === 3 ? failure(503) : null;
     await pass(31_000);
     service.failing = null;
     await pass(120_000);
@@ -295,10 +292,63 @@ describe('a claim', () => {
     expect(see(presence).claims).toEqual(taken);
   });
 
+  test.each(['snapshot', 'claims'])('is shown at once though a %s of before it comes meanwhile', async (kind) => {
+    const presence = await startLive({}, bob);
+    service.claimsVersion = '1000000-mine';
+    const release = service.hold();
+    const answer = presence.claim('title');
+    await sendList(kind, '999000-before', { body: bobsClaim });
+    await release();
+    await answer;
+    expect(see(presence).claims.title.tab_id).toBe(see(presence).tabId);
+    expect(see(presence).claims.body).toEqual(bobsClaim);
+  });
+
+  test.each(['snapshot', 'claims'])('stays though a %s of before it comes late', async (kind) => {
+    const presence = await startLive({}, bob);
+    service.claimsVersion = '1000000-mine';
+    const shown = [];
+    presence.subscribe(({ claims }) => shown.push(JSON.stringify(claims)));
+    await presence.claim('title');
+    const { claims } = see(presence);
+    const bobs = { body: bobsClaim };
+    await sendList(kind, '999000-before', {});
+    expect(see(presence).claims).toBe(claims);
+    await sendList(kind, '999900-before', bobs);
+    expect(see(presence).claims).toEqual({ ...bobs, ...claims });
+    await sendList(kind, '1000000-mine', { ...bobs, ...claims });
+    expect(shown.filter((text) => !text.includes('title'))).toEqual([]);
+    await sendList(kind, '1000001-lost', bobs);
+    expect(see(presence).claims).toEqual(bobs);
+  });
+
+  test('that was released does not come back by a list of before', async () => {
+    const presence = await startLive({}, bob);
+    service.claimsVersion = '1000000-mine';
+    await presence.claim('title');
+    const { claims } = see(presence);
+    await stream('claims', { claims, version: '1000000-mine' });
+    service.claimsVersion = '1000100-nobodys';
+    await presence.release('title');
+    await stream('claims', { claims, version: '1000000-mine' });
+    expect(see(presence).claims).toEqual({});
+  });
+
+  test('that a failover has lost is not shown for ever, though the record is an older one', async () => {
+    const presence = await startLive({}, bob);
+    service.claimsVersion = '1000000-mine';
+    await presence.claim('title');
+    await pass(11_000);
+    await stream('claims', { claims: {}, version: '999000-replica' });
+    expect(see(presence).claims).toEqual({});
+  });
+
   test('that the stream tells of replaces all that was known', async () => {
     const presence = await startLive({}, bob);
     await presence.claim('title');
-    const taken = { title: { user: { id: 2, name: 'Bob' }, tab_id: 'b', since: '', taken_from: { id: 9, name: 'Me' } } };
+    const taken = {
+      title: { user: { id: 2, name: 'Bob' }, tab_id: 'b', since: '', taken_from: { id: 9, name: 'Me' } },
+    };
     await stream('claims', { claims: taken });
     expect(see(presence).claims).toEqual(taken);
     await stream('claims', { claims: {} });

@@ -1,5 +1,5 @@
-import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { trackDirty } from 'presence/dirty.js';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 
 let form;
 let tracker;
@@ -62,7 +62,11 @@ test('a change is dirty and changing back is clean', () => {
 test.each([
   ['active', () => change(control('active'), { checked: false }), () => change(control('active'), { checked: true })],
   ['size', () => change(control('size', 1), { checked: true }), () => change(control('size', 0), { checked: true })],
-  ['tags', () => change(control('tags').options[1], { selected: true }), () => change(control('tags').options[1], { selected: false })],
+  [
+    'tags',
+    () => change(control('tags').options[1], { selected: true }),
+    () => change(control('tags').options[1], { selected: false }),
+  ],
   ['state', () => change(control('state'), { value: 'done' }), () => change(control('state'), { value: 'open' })],
   ['text', () => type('text', 'x'), () => type('text', 'Text')],
   ['outside', () => type('outside', 'y'), () => type('outside', 'x')],
@@ -173,13 +177,15 @@ Text</textarea>
       ...{ rate: 3, volume: 8, color: '#FF0000', token: 't', step: ['3', '4'] },
     };
     watch({ loaded: record });
-    expect(seen).toEqual([[true, 'title', 'text', 'active', 'size', 'tags', 'state', 'volume', 'color', 'rate', 'token', 'step']]);
+    expect(seen).toEqual([
+      [true, 'title', 'text', 'active', 'size', 'tags', 'state', 'volume', 'color', 'rate', 'token', 'step'],
+    ]);
 
     for (const [name, value] of Object.entries(record)) {
       const [first, second] = document.querySelectorAll(`[name=${name}]`);
       if (name === 'active') first.checked = value;
       else if (name === 'size') second.checked = true;
-      else if (name === 'tags') [...first.options].forEach((option) => (option.selected = option.value === 'b'));
+      else if (name === 'tags') first.value = 'b';
       else if (name === 'step') [first.value, second.value] = value;
       else if (first) first.value = value;
     }
@@ -259,6 +265,86 @@ describe('fields that come and go', () => {
     expect(tracker.isDirty()).toBe(false);
     type('late', 'y');
     expect(tracker.dirtyFields()).toEqual(['late']);
+  });
+});
+
+describe('when the page changes the HTML of the form', () => {
+  const settled = () => Promise.resolve();
+
+  test('what it says now is what is loaded', async () => {
+    type('title', 'Typed');
+    control('title').setAttribute('value', 'New');
+    control('text').textContent = 'New text';
+    control('active').removeAttribute('checked');
+    document.querySelectorAll('[name=tags] option')[1].setAttribute('selected', '');
+    await settled();
+    expect(tracker.dirtyFields()).toEqual(['title']); // it still says "Typed"
+    type('title', 'New');
+    expect(tracker.dirtyFields()).toEqual([]);
+    expect(control('tags').selectedOptions).toHaveLength(2);
+  });
+
+  test('a hidden field that a script fills is unsaved, and one that changes with others is loaded', async () => {
+    tracker.stop();
+    form.insertAdjacentHTML('beforeend', '<input type="hidden" name="lock" value="7">');
+    tracker = trackDirty(form, { ignore: ['token'] });
+    control('lock').value = '8';
+    await settled();
+    tracker.refresh();
+    expect(tracker.dirtyFields()).toEqual(['lock']);
+    control('title').setAttribute('value', 'New');
+    await settled();
+    expect(tracker.dirtyFields()).toEqual([]);
+  });
+
+  test('what the host says was loaded, and what a script has filled, stays', async () => {
+    tracker.stop();
+    tracker = trackDirty(form, {
+      ignore: ['token'],
+      loaded: { title: 'Old' },
+      isFilled: (element) => element.name === 'text',
+    });
+    control('title').setAttribute('value', 'New');
+    control('text').textContent = 'New text';
+    await settled();
+    expect(tracker.dirtyFields()).toEqual(['title', 'text']);
+  });
+
+  test('another content of the form is loaded anew, one field that is replaced is compared with what was', async () => {
+    control('title').outerHTML = '<input name="title" value="As typed, and invalid">';
+    await settled();
+    expect(tracker.dirtyFields()).toEqual(['title']);
+    for (const element of document.querySelectorAll('#flow ~ [form]')) element.remove();
+    form.innerHTML = '<input name="title" value="New"><input name="added" value="x">';
+    await settled();
+    expect(tracker.dirtyFields()).not.toContain('title');
+    expect(tracker.dirtyFields()).not.toContain('added');
+  });
+
+  test('the form with its id that takes its place is watched', async () => {
+    type('title', 'Typed');
+    control('title').focus();
+    form.outerHTML = '<form id="flow"><input name="title" value="New"></form>';
+    await settled();
+    expect(tracker.form()).toBe(document.forms[0]);
+    expect(tracker.dirtyFields()).toEqual([]);
+    type('title', 'Typed');
+    expect(tracker.dirtyFields()).toContain('title');
+  });
+
+  test('by its id it may come later, and go', async () => {
+    tracker.stop();
+    form.remove();
+    const forms = [];
+    tracker = trackDirty('flow', { onForm: (found) => forms.push(found), onChange: ({ fields }) => seen.push(fields) });
+    expect(tracker.form()).toBe(null);
+    document.body.append(form);
+    await settled();
+    type('title', 'Typed');
+    form.remove();
+    await settled();
+    expect(forms).toEqual([form, null]);
+    expect(seen).toEqual([['title'], []]);
   });
 });
 

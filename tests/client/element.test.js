@@ -1,23 +1,20 @@
 // <record-presence>: what a page gets for writing only HTML.
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import 'presence/element.js';
-import 'presence/conflicts.js'; // so that the late imports are there at once
-import 'presence/stream.js';
-import { alice, createService, failure, page, pass } from './world.js';
+import 'presence/afterAnswer.js'; // so that the late imports are there at once
+import 'presence/presenceStream.js';
+import 'presence/failures.js';
+import { alice, failure, pass } from './fakes.js';
+import { service, useService } from './harness.js';
 
-let service;
-
+useService();
 beforeEach(() => {
-  vi.useFakeTimers();
-  page.reset();
-  service = createService();
   vi.stubGlobal('fetch', (...request) => service.fetch(...request));
 });
 afterEach(async () => {
   document.body.replaceChildren();
   await pass(3000);
   vi.unstubAllGlobals();
-  vi.useRealTimers();
 });
 
 async function show(html) {
@@ -32,7 +29,10 @@ test('draws the others, and tells what is unsaved in the form', async () => {
   service.show(alice);
   const element = await show(`<record-presence type="flow" id="12" form="editor"></record-presence>${FORM}`);
   expect(element.querySelector('.presence-face').getAttribute('aria-label')).toContain('Alice');
-  expect(service.last).toMatchObject({ url: '/api/v1/presence/flow/12/heartbeat', body: { mode: 'edit', dirty: false } });
+  expect(service.last).toMatchObject({
+    url: '/api/v1/presence/flow/12/heartbeat',
+    body: { mode: 'edit', dirty: false },
+  });
 
   const input = document.querySelector('input');
   input.focus();
@@ -71,16 +71,186 @@ test('another id is another presence, and without one there is none', async () =
   expect(service.tabs.size).toBe(1);
 });
 
+test('an attribute that is set to what it is, or says how the tab is there, leaves the tab as it is', async () => {
+  const element = await show(`<record-presence type="flow" id="12" form="editor"></record-presence>${FORM}`);
+  await pass(1000);
+  const { presence } = element;
+  const { tabId } = presence.getSnapshot();
+  await presence.claim('title');
+  for (const name of ['type', 'id', 'form']) element.setAttribute(name, element.getAttribute(name));
+  element.setAttribute('mode', 'view');
+  element.setAttribute('base-version', '7');
+  await pass(1000);
+  expect(service.last.body).toMatchObject({ tab_id: tabId, mode: 'view', base_version: 7 });
+
+  document.body.insertAdjacentHTML('beforeend', '<form id="other"><input name="note" value="a"></form>');
+  document.querySelector('[name=note]').value = 'b';
+  element.setAttribute('form', 'other');
+  element.removeAttribute('mode');
+  await pass(1000);
+  expect(service.last.body).toMatchObject({ tab_id: tabId, mode: 'edit', dirty_fields: ['note'] });
+  expect(service.goodbyes).toHaveLength(0);
+  expect(service.claims.title.tab_id).toBe(tabId);
+  expect(element.presence).toBe(presence);
+});
+
+test('a mode and a version that the page has set stay while attributes change that say nothing of them', async () => {
+  const element = await show('<record-presence type="flow" id="12" base-version="7"></record-presence>');
+  element.presence.setMode('edit');
+  element.presence.setBaseVersion(8);
+  element.presence.setDirty(['title']);
+  element.setAttribute('form', 'not-there-yet');
+  await pass(1000);
+  expect(service.last.body).toMatchObject({ mode: 'edit', base_version: 8, dirty_fields: ['title'] });
+});
+
+test('two elements that exchange their records keep both tabs', async () => {
+  await show(
+    '<record-presence type="flow" id="12"></record-presence><record-presence type="flow" id="13"></record-presence>',
+  );
+  const [one, other] = document.querySelectorAll('record-presence');
+  const ids = () => [one, other].map(({ presence }) => presence.getSnapshot().tabId);
+  const before = ids();
+  one.id = '13';
+  other.id = '12';
+  await pass(1000);
+  expect(ids()).toEqual(before.reverse());
+  expect(service.goodbyes).toHaveLength(0);
+});
+
+test('another element on the same record takes over in the same turn, and not in a later one', async () => {
+  const element = await show('<record-presence type="flow" id="12"></record-presence>');
+  const { tabId } = element.presence.getSnapshot();
+  const next = element.cloneNode();
+  element.replaceWith(next);
+  await pass(1000);
+  expect([...service.tabs]).toEqual([tabId]);
+  expect(next.presence.getSnapshot().tabId).toBe(tabId);
+  expect(element.presence).toBe(null);
+
+  next.remove();
+  await pass(100);
+  document.body.append(element);
+  await pass(1000);
+  expect(service.tabs.size).toBe(1);
+  expect(service.tabs.has(tabId)).toBe(false);
+});
+
+test('what is drawn comes back before anybody sees that a morph took it away', async () => {
+  service.show(alice);
+  const element = await show('<record-presence type="flow" id="12"></record-presence>');
+  const [, note] = element.children;
+  note.className = 'a placeholder of the host';
+  element.replaceChildren(note);
+  for (const name of ['class', 'role', 'aria-label']) element.removeAttribute(name);
+  await Promise.resolve();
+  expect(element.querySelector('.presence-face').getAttribute('aria-label')).toContain('Alice');
+  expect(element).toMatchObject({ className: 'presence', role: 'group', ariaLabel: 'Also here' });
+  expect(element.querySelectorAll('.placeholder')).toHaveLength(0);
+});
+
+test('a form that comes later is watched, and so is the one that takes its place', async () => {
+  const element = await show('<record-presence type="flow" id="12" form="editor"></record-presence><main></main>');
+  expect(service.last.body.mode).toBe('view');
+  const main = document.querySelector('main');
+  main.innerHTML = FORM;
+  await pass(1000);
+  expect(service.last.body.mode).toBe('edit');
+
+  for (const value of ['New', 'Newer']) {
+    main.innerHTML = FORM.replace('Old', value);
+    await pass(1000);
+    expect(service.last.body.dirty).toBe(false);
+    const input = document.querySelector('input');
+    input.value = 'Typed';
+    input.dispatchEvent(new Event('input', { bubbles: true }));
+    await pass(1000);
+    expect(service.last.body.dirty_fields).toEqual(['title']);
+  }
+  element.tracker
+    .form()
+    .dispatchEvent(new CustomEvent('presence:saved', { bubbles: true, detail: { lockVersion: 9 } }));
+  await pass(1000);
+  expect(service.last.body).toMatchObject({ dirty: false, base_version: 9 });
+
+  main.replaceChildren();
+  await pass(1000);
+  expect(service.last.body).toMatchObject({ mode: 'view', dirty: false });
+});
+
+test('events bubble out of shadow roots', async () => {
+  const seen = [];
+  const events = ['state', 'change', 'unauthorized', 'error'];
+  const listen = ({ type, detail }) => seen.push([type, detail]);
+  for (const event of events) document.addEventListener(`presence:${event}`, listen);
+  const host = document.body.appendChild(document.createElement('section'));
+  host.attachShadow({ mode: 'open' }).innerHTML = '<record-presence type="flow" id="12"></record-presence>';
+  await pass(100);
+  expect(seen.at(-1)).toEqual(['presence:state', expect.objectContaining({ status: 'live', viewers: [] })]);
+  service.show(alice);
+  await pass(35_000);
+  expect(seen).toContainEqual(['presence:change', { joined: [alice], updated: [], left: [] }]);
+  service.failing = () => failure(503);
+  await pass(35_000);
+  expect(seen).toContainEqual(['presence:error', expect.objectContaining({ kind: 'unavailable' })]);
+  service.failing = () => failure(401);
+  await pass(35_000);
+  expect(seen).toContainEqual(['presence:unauthorized', expect.objectContaining({ status: 401 })]);
+  for (const event of events) document.removeEventListener(`presence:${event}`, listen);
+});
+
+test('a token that a script has set counts after a morph has taken it away', async () => {
+  const element = await show('<record-presence type="flow" id="12"></record-presence>');
+  element.setAttribute('token', 'one');
+  await pass(1000);
+  const { tabId } = element.presence.getSnapshot();
+  element.removeAttribute('token');
+  await pass(35_000);
+  expect(service.last).toMatchObject({ body: { tab_id: tabId }, headers: { Authorization: 'Bearer one' } });
+});
+
 test('base and token say where and who, and a new token is used by the next call', async () => {
-  const element = await show('<record-presence type="flow" id="12" base="https://presence.test/v1" token="one"></record-presence>');
-  expect(service.last).toMatchObject({ url: 'https://presence.test/v1/flow/12/heartbeat', headers: { Authorization: 'Bearer one' } });
+  const element = await show(
+    '<record-presence type="flow" id="12" base="https://presence.test/v1" token="one"></record-presence>',
+  );
+  expect(service.last).toMatchObject({
+    url: 'https://presence.test/v1/flow/12/heartbeat',
+    headers: { Authorization: 'Bearer one' },
+  });
 
   service.failing = () => failure(401);
   await pass(35_000);
   service.failing = null;
   element.setAttribute('token', 'two');
-  element.presence.resume();
   await pass(100);
   expect(service.last.headers.Authorization).toBe('Bearer two');
   expect(element.presence.getSnapshot().status).toBe('live');
+});
+
+test.each([
+  ['is empty', ' token=""'],
+  ['is missing', ''],
+])('a token that %s at first is used when it comes', async (_, attribute) => {
+  service.failing = ({ headers }) => !headers.Authorization && failure(401);
+  const element = await show(`<record-presence type="flow" id="12"${attribute}></record-presence>`);
+  await pass(5000);
+  element.setAttribute('token', 'one');
+  await pass(1000);
+  expect(element.presence.getSnapshot().status).toBe('live');
+  const { tabId } = element.presence.getSnapshot();
+  element.setAttribute('token', 'two');
+  await pass(34_000);
+  expect(service.last.headers.Authorization).toBe('Bearer two');
+  expect(element.presence.getSnapshot().tabId).toBe(tabId);
+});
+
+test('a user whom others no longer see is told so', async () => {
+  service.show(alice);
+  const element = await show('<record-presence type="flow" id="12"></record-presence>');
+  service.failing = () => failure(503);
+  await pass(125_000);
+  expect(element.textContent).toContain('Others can’t see you');
+  service.failing = null;
+  await pass(40_000);
+  expect(element.textContent).not.toContain('Others can’t see you');
 });

@@ -6,8 +6,8 @@ let conflict;
 
 beforeAll(async () => {
   document.body.dataset.page = JSON.stringify({ me: { id: 9, name: 'Me' }, people: [] }); // the demo's modules read it
-  flow = await import('../../app/static/demo/src/flow.js');
-  conflict = await import('../../app/static/demo/src/conflict.js');
+  flow = await import('../../app/demo/client/src/flow.js');
+  conflict = await import('../../app/demo/client/src/conflict.js');
 });
 
 const viewer = (id, more) => ({
@@ -68,6 +68,10 @@ describe('a name in a sentence', () => {
     const taken = conflict.takenClaims({ name: { tab_id: 'mine' } }, { name: claim }, 'mine');
     expect(taken[0].text).toBe(`${name} took over Name from you.`);
     expect(conflict.contestOf({ contested: { name: [layla] } }, 'name')).toBe(`${name} also has unsaved changes here.`);
+    const own = { contested: { name: [layla] }, own_contested: ['name'] };
+    const andMine = 'You also have unsaved changes here, in another tab.';
+    expect(conflict.contestOf(own, 'name')).toBe(`${name} also has unsaved changes here. ${andMine}`);
+    expect(conflict.contestOf({ ...own, contested: {} }, 'name')).toBe(andMine);
     const shown = conflict.conflictOf({ forecast: { saves: [save] }, base, mine: { ...base, name: 'B' }, theirs });
     expect(shown.title).toMatch(new RegExp(`^${name} saved version 2 at`));
     expect(shown.theirName).toBe(`${name}’s`);

@@ -1,5 +1,5 @@
-import { afterEach, describe, expect, test, vi } from 'vitest';
 import { characters, colorOf, initialsOf, nameOf } from 'presence/initials.js';
+import { describe, expect, test, vi } from 'vitest';
 
 const FAMILY = '👩‍👩‍👧';
 

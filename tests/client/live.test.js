@@ -1,39 +1,15 @@
-// The presence with the stream: who keeps the list when, and that it is honest.
-import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
-import { createPresence } from 'presence/presence.js';
-import 'presence/stream.js'; // so that the late import is there at once
-import { alice, bob, createService, createStreams, failure, page, pass, settle } from './world.js';
+import { describe, expect, test, vi } from 'vitest';
+import 'presence/presenceStream.js'; // so that the late import is there at once
+import { watch } from 'presence/stream.js';
+import { alice, answer, bob, failure, page, pass, settle } from './fakes.js';
+import { openPresence, service, streams, useService } from './harness.js';
 
-let service;
-let streams;
-let open;
-
-beforeEach(() => {
-  vi.useFakeTimers();
-  page.reset();
-  service = createService();
-  streams = service.streams = createStreams();
-  open = [];
-});
-
-afterEach(async () => {
-  service.failing = null;
-  const goodbyes = open.map((presence) => presence.stop());
-  await pass(2000);
-  await Promise.all(goodbyes);
-  vi.useRealTimers();
-});
+useService({ streaming: true });
 
 function start(options) {
-  const presence = createPresence({
-    type: 'flow',
-    id: 12,
-    ...options,
-    browser: { fetch: service.fetch, random: () => 0.5, locks: undefined },
-  });
+  const presence = openPresence({ ...options, browser: { locks: undefined } });
   presence.changes = [];
   presence.on('change', (change) => presence.changes.push(change));
-  open.push(presence);
   return presence;
 }
 
@@ -222,6 +198,78 @@ describe('when the stream is lost', () => {
     expect(see(presence).fresh).toBe(true);
   });
 
+  test('204 is polled at once, and the stream is asked for again only by resume()', async () => {
+    const presence = await startLive(alice);
+    await pass(6000);
+    streams.refusing = () => new Response(null, { status: 204 });
+    await streams.last.end();
+    const { length } = service.beats;
+    await pass(1000); // the stream's own back-off
+    expect(service.beats).toHaveLength(length + 1);
+    expect(service.last.body.version).not.toBe(undefined);
+    await pass(600_000);
+    expect(see(presence).fresh).toBe(true);
+    streams.asked = 0;
+    page.hide();
+    page.show();
+    page.goOnline();
+    await pass(1000);
+    expect(streams.asked).toBe(0);
+    streams.refusing = null;
+    presence.resume();
+    await pass(100);
+    expect(streams.asked).toBe(1);
+  });
+
+  test('one odd answer starts no polling', async () => {
+    await startLive(alice);
+    await pass(6000);
+    streams.refusing = () => answer(522, 'Connection timed out');
+    await streams.last.end();
+    const { length } = service.beats;
+    await pass(600);
+    expect(streams.asked).toBe(2);
+    streams.refusing = null;
+    await pass(1500);
+    await streams.last.write('retry: 1000\n\n');
+    await pass(10_000);
+    expect(service.beats).toHaveLength(length);
+  });
+
+  test('a list of records, of which some are forbidden, and an editor share the page’s stream', async () => {
+    const presence = await startLive(alice);
+    const seen = { lists: [], refused: [] };
+    const watcher = watch({
+      records: ['flow:12', 'flow:13', 'flow:14'],
+      onList: (record) => seen.lists.push(record),
+      onRefused: ({ records }) => seen.refused.push(records),
+      browser: { fetch: service.fetch, locks: undefined, random: () => 0.5 },
+    });
+    await pass(100);
+    await streams.last.write('retry: 1000\n\nevent: forbidden\ndata: {"records":["flow:14"]}\n\n');
+    await streams.last.snapshot('flow:13', '5', bob);
+    await pass(100);
+    expect(streams.open).toHaveLength(1);
+    expect(seen).toEqual({ lists: ['flow:12', 'flow:13'], refused: [['flow:14']] });
+    await streams.last.send('join', 'flow:12', { viewer: bob, total: 2, version: '6' });
+    expect(names(presence)).toEqual(['Alice', 'Bob']);
+    expect(see(presence).status).toBe('live');
+    watcher.close();
+  });
+
+  test.each([{ token: 'opaque' }, { share: false }])(
+    'so do those that share with no other tab: %j',
+    async (options) => {
+      const { fetch } = service;
+      start(options);
+      await pass(100);
+      const watcher = watch({ ...options, records: ['flow:12'], onList() {}, browser: { fetch, locks: undefined } });
+      await pass(200);
+      expect(streams.open).toHaveLength(1);
+      watcher.close();
+    },
+  );
+
   test('stream: false never asks for one', async () => {
     start({ stream: false });
     await pass(61_000);
@@ -298,7 +346,9 @@ describe('whoever is answered again takes the others along', () => {
   });
 
   test('but not before the time that the server asked for', async () => {
-    const { mine, other, failed } = await startTwoAndFail(({ url }) => (url.includes('/13/') ? failure(503, 'No.', { 'Retry-After': '20' }) : failure(500)));
+    const { mine, other, failed } = await startTwoAndFail(({ url }) =>
+      url.includes('/13/') ? failure(503, 'No.', { 'Retry-After': '20' }) : failure(500),
+    );
     service.failing = null;
     mine.resume();
     await pass(19_000);
@@ -385,7 +435,7 @@ describe('signals', () => {
     ]);
   });
 
-  test('an empty room is told nothing', async () => {
+  test('nothing is sent while nobody else is there', async () => {
     const presence = await startLive();
     presence.signal('typing', { field: 'title' });
     await pass(2000);

@@ -1,7 +1,9 @@
-"""Node for the client's tests: which one, and the npm packages beside the client and the demo.
+"""Finds or installs Node, and the npm packages that check the browser client and build the demo.
 
-`python -m tests.client.node` brings what is missing. Where it can't it says so and ends well:
-the tests that need Node are left out then, with the same reason.
+`python -m tests.client.node` installs what is missing. If it can't, it says so and exits with 0:
+the tests that need Node are then skipped for the same reason.
+`python -m tests.client.node FOLDER SCRIPT ...` also runs a script in a folder of the checkout and
+exits with the script's status, or with 1 if Node can't be installed.
 """
 
 import functools
@@ -14,8 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-CLIENT = ROOT / "app/static/presence"
-DEMO = ROOT / "app/static/demo"
+CLIENT = ROOT / "app/static/presence"  # the npm package, with nothing of the tools
+TOOLS = ROOT / "tests/client"
+DEMO = ROOT / "app/demo/client"
 OLDEST = (20, 19)  # what vitest and jsdom ask for; Debian 12 has 18
 MISSING = "Node 20.19 or newer with npm is missing, and so are its packages: make node"
 
@@ -67,7 +70,7 @@ def has_packages(folder: Path) -> bool:
 
 def is_ready() -> bool:
     """Whether tests that need Node can run."""
-    return find_node() is not None and has_packages(CLIENT) and has_packages(DEMO)
+    return find_node() is not None and has_packages(TOOLS) and has_packages(DEMO)
 
 
 def install() -> None:
@@ -77,29 +80,34 @@ def install() -> None:
         _quietly([sys.executable, "-m", "pip", "install", "--only-binary", ":all:", "--editable", ".[node]"])
         importlib.invalidate_caches()
         find_node.cache_clear()
+    for folder in (TOOLS, DEMO):
+        install_packages(folder)
+
+
+def install_packages(folder: Path) -> None:
+    """Those of the folder's lock file. Raises CalledProcessError where they can't be had."""
     node = find_node()
-    assert node, "pip said that it was installed"
-    for folder in (CLIENT, DEMO):
-        if not has_packages(folder):
-            print(f"Installing the npm packages of {folder.relative_to(ROOT)} (once) ...", flush=True)
-            _quietly([*node.npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"], folder)
+    assert node, MISSING
+    if not has_packages(folder):
+        print(f"Installing the npm packages of {folder.relative_to(ROOT)} (once) ...", flush=True)
+        _quietly([*node.npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"], folder)
 
 
 def _quietly(command: list[str], folder: Path = ROOT) -> None:
     subprocess.run(command, cwd=folder, check=True, capture_output=True)
 
 
-def main(*script: str) -> int:
-    """Install, then run a script of the demo's folder, if one is named. Returns its exit code."""
+def main(folder: str = ".", *script: str) -> int:
+    """Install, then run the script in the folder, if one is named. Returns its exit code."""
     try:
         install()
     except (OSError, subprocess.CalledProcessError):
-        print(f"The client's unit tests are left out. {MISSING}", file=sys.stderr)
+        print(f"The client's unit tests are skipped. {MISSING}", file=sys.stderr)
         return 1 if script else 0
     node = find_node()
     if not (node and script):
         return 0
-    run = node.run(*script, folder=DEMO)
+    run = node.run(*script, folder=ROOT / folder)
     print(run.stdout, end="")
     return run.returncode
 

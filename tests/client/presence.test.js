@@ -1,36 +1,9 @@
-import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
-import { createPresence } from 'presence/presence.js';
-import { alice, answer, bob, createService, failure, page, pass, settle, viewer } from './world.js';
+import { describe, expect, test, vi } from 'vitest';
+import 'presence/failures.js'; // so that the late import is there at once
+import { alice, answer, bob, failure, page, pass, settle, viewer } from './fakes.js';
+import { service, openPresence as start, useService } from './harness.js';
 
-let service;
-let open;
-
-beforeEach(() => {
-  vi.useFakeTimers();
-  page.reset();
-  service = createService();
-  open = [];
-});
-
-afterEach(async () => {
-  service.failing = null;
-  const goodbyes = open.map((presence) => presence.stop());
-  await pass(2000); // for a beat that nobody answers
-  await Promise.all(goodbyes);
-  vi.useRealTimers();
-});
-
-// random() of 0.5 is the middle of every jitter: 30 s is 30 s.
-function start({ browser, ...options } = {}) {
-  const presence = createPresence({
-    type: 'flow',
-    id: 12,
-    ...options,
-    browser: { fetch: service.fetch, random: () => 0.5, ...browser },
-  });
-  open.push(presence);
-  return presence;
-}
+useService();
 
 async function startLive(options) {
   const presence = start(options);
@@ -171,7 +144,7 @@ describe('beating', () => {
     expect(presence.getSnapshot()).toMatchObject({ viewers: [bob], fresh: true });
   });
 
-  test('who was away for a lease herself keeps no list of those who may be gone', async () => {
+  test('a tab that missed a whole lease keeps no list of those who may be gone', async () => {
     service.show(alice);
     const presence = await startLive({ stream: false });
     service.failing = () => failure(503);
@@ -232,14 +205,17 @@ describe('changes', () => {
     expect(service.last.body.active_field).toBe('field_10');
   });
 
-  test.each(['x'.repeat(129), 'two\nlines', ''])('a field name that the service refuses is left out: %j', async (name) => {
-    const presence = await startLive({ activeField: name });
-    presence.setActiveField('user name');
-    await pass(1000);
-    presence.setActiveField(name);
-    await pass(1000);
-    expect(service.beats.map(({ body }) => body.active_field)).toEqual([undefined, 'user name', undefined]);
-  });
+  test.each(['x'.repeat(129), 'two\nlines', ''])(
+    'a field name that the service refuses is left out: %j',
+    async (name) => {
+      const presence = await startLive({ activeField: name });
+      presence.setActiveField('user name');
+      await pass(1000);
+      presence.setActiveField(name);
+      await pass(1000);
+      expect(service.beats.map(({ body }) => body.active_field)).toEqual([undefined, 'user name', undefined]);
+    },
+  );
 
   test('saying the same again sends nothing', async () => {
     const presence = await startLive({ dirty: true });
@@ -597,7 +573,11 @@ describe('failures', () => {
     expect(gaps.length).toBeGreaterThanOrEqual(6); // chances within one lease
     expect(gaps.slice(0, 4)).toEqual([1000, 2000, 4000, 8000]); // half of the ceilings, by random() of 0.5
     expect(Math.max(...gaps)).toBeLessThanOrEqual(15_000);
-    expect(presence.getSnapshot()).toMatchObject({ status: 'retrying', viewers: [alice], error: { kind: 'unreachable' } });
+    expect(presence.getSnapshot()).toMatchObject({
+      status: 'retrying',
+      viewers: [alice],
+      error: { kind: 'unreachable' },
+    });
     service.failing = null;
     await pass(15_000);
     expect(presence.getSnapshot()).toMatchObject({ status: 'live', fresh: true, error: null });
@@ -605,18 +585,17 @@ describe('failures', () => {
     expect(service.beats.at(-1).at - service.beats.at(-2).at).toBeCloseTo(30_000, -2);
   });
 
-  test('the first retry is somewhere between a quarter of a second and two seconds', async () => {
-    for (const [random, ms] of [[0, 250], [1, 2000]]) {
-      service = createService();
-      service.failing = () => failure(503);
-      const presence = start({ browser: { random: () => random } });
-      await settle();
-      await pass(ms - 1);
-      expect(service.beats).toHaveLength(1);
-      await pass(1);
-      expect(service.beats).toHaveLength(2);
-      presence.stop();
-    }
+  test.each([
+    [0, 250],
+    [1, 2000],
+  ])('at random %d the first retry comes after %d ms', async (random, ms) => {
+    service.failing = () => failure(503);
+    start({ browser: { random: () => random } });
+    await settle();
+    await pass(ms - 1);
+    expect(service.beats).toHaveLength(1);
+    await pass(1);
+    expect(service.beats).toHaveLength(2);
   });
 
   test.each([503, 429])('%d waits for Retry-After, whatever happens meanwhile', async (status) => {
@@ -708,7 +687,14 @@ describe('failures', () => {
   });
 
   test('a redirect to a page for signing in counts as 401', async () => {
-    service.failing = () => ({ ok: false, status: 0, type: 'opaqueredirect', json: async () => { throw new Error(); } });
+    service.failing = () => ({
+      ok: false,
+      status: 0,
+      type: 'opaqueredirect',
+      json: async () => {
+        throw new Error();
+      },
+    });
     const presence = start();
     await settle();
     expect(presence.getSnapshot()).toMatchObject({ status: 'stopped', error: { kind: 'unauthorized' } });

@@ -1,24 +1,17 @@
-import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { act, cleanup, fireEvent, render, renderHook } from '@testing-library/react';
-import { StrictMode, createElement as h, useState } from 'react';
+import { Activity, createElement as h, StrictMode, Suspense, use, useState } from 'react';
 import { renderToString } from 'react-dom/server';
-import 'presence/conflicts.js'; // so that the late imports are there at once
-import 'presence/stream.js';
+import { afterEach, describe, expect, test, vi } from 'vitest';
+import 'presence/afterAnswer.js'; // so that the late imports are there at once
+import 'presence/presenceStream.js';
+import 'presence/failures.js';
 import { trackDirty } from 'presence/dirty.js';
 import { PresenceAvatars, useRecordPresence } from 'presence/react.js';
-import { alice, bob, createService, createStreams, failure, page, pass } from './world.js';
+import { alice, bob, failure, pass } from './fakes.js';
+import { service, streams, useService } from './harness.js';
 
-let service;
-
-beforeEach(() => {
-  vi.useFakeTimers();
-  page.reset();
-  service = createService();
-});
-afterEach(() => {
-  cleanup();
-  vi.useRealTimers();
-});
+useService();
+afterEach(cleanup);
 
 const wait = (ms = 0) => act(() => pass(ms));
 const options = (more) => ({ browser: { fetch: service.fetch, random: () => 0.5 }, ...more });
@@ -45,6 +38,63 @@ test('gives the viewers and the tab id', async () => {
   expect(service.tabs.has(result.current.tabId)).toBe(true);
 });
 
+describe('a component that isn’t always shown', () => {
+  let later;
+  function Editor({ waits }) {
+    const { tabId, state } = useRecordPresence('flow', 12, false, options());
+    if (waits) use(later);
+    return h('main', null, h('i', null, tabId), h(PresenceAvatars, { state }));
+  }
+  const page = (waits, mode = 'visible') =>
+    h(StrictMode, null, h(Activity, { mode }, h(Suspense, { fallback: h('p') }, h(Editor, { waits }))));
+  const waitForIt = () => {
+    let arrive;
+    later = new Promise((resolve) => (arrive = resolve));
+    return arrive;
+  };
+
+  test('it suspends before its first mount: nobody is there yet, and then one tab', async () => {
+    const arrive = waitForIt();
+    service.show(alice);
+    const { container } = await act(async () => render(page(true)));
+    await wait(1000);
+    expect(service.calls).toHaveLength(0);
+    await act(async () => arrive());
+    await wait(1000);
+    expect([...service.tabs]).toEqual([container.querySelector('i').textContent]);
+    expect(service.beats).toHaveLength(1);
+    expect(container.querySelectorAll('.presence-face')).toHaveLength(1);
+  });
+
+  test('it suspends again: it is there all the while', async () => {
+    service.show(alice);
+    const { container, rerender } = render(page(false));
+    await wait(1000);
+    const tabs = [...service.tabs];
+    const arrive = waitForIt();
+    await act(async () => rerender(page(true)));
+    await wait(1000);
+    await act(async () => arrive());
+    await wait(1000);
+    expect([...service.tabs]).toEqual(tabs);
+    expect(service.goodbyes).toHaveLength(0);
+    expect(container.querySelectorAll('.presence-face')).toHaveLength(1);
+  });
+
+  test('in an Activity that is hidden it leaves, and comes back', async () => {
+    service.show(alice);
+    const { container, rerender } = render(page(false));
+    await wait(1000);
+    rerender(page(false, 'hidden'));
+    await wait(1000);
+    expect(service.tabs.size).toBe(0);
+    rerender(page(false));
+    await wait(1000);
+    expect([...service.tabs]).toEqual([container.querySelector('i').textContent]);
+    expect(container.querySelectorAll('.presence-face')).toHaveLength(1);
+  });
+});
+
 test('StrictMode mounts twice and beats once', async () => {
   const { result, unmount } = mount({}, { strict: true });
   await wait();
@@ -57,22 +107,25 @@ test('StrictMode mounts twice and beats once', async () => {
   expect(service.calls).toHaveLength(2);
 });
 
-test.each([true, false])('another record: left, entered, and never shown with the viewers before (strict: %s)', async (strict) => {
-  service.show(alice);
-  const { result, rerender, renders } = mount({ id: 12 }, { strict });
-  await wait();
-  const first = result.current.tabId;
-  service.show(bob);
-  rerender({ id: 13 });
-  await wait();
-  expect(result.current.viewers).toEqual([bob]);
-  expect(service.goodbyes).toHaveLength(1);
-  expect(service.goodbyes[0]).toMatchObject({ url: '/api/v1/presence/flow/12/unregister', body: { tab_id: first } });
-  for (const { id, viewers } of renders) {
-    if (id === 13) expect(viewers === null || viewers[0].name === 'Bob').toBe(true);
-  }
-  expect([...service.tabs]).toEqual([result.current.tabId]);
-});
+test.each([true, false])(
+  'another record: left, entered, and never shown with the viewers before (strict: %s)',
+  async (strict) => {
+    service.show(alice);
+    const { result, rerender, renders } = mount({ id: 12 }, { strict });
+    await wait();
+    const first = result.current.tabId;
+    service.show(bob);
+    rerender({ id: 13 });
+    await wait();
+    expect(result.current.viewers).toEqual([bob]);
+    expect(service.goodbyes).toHaveLength(1);
+    expect(service.goodbyes[0]).toMatchObject({ url: '/api/v1/presence/flow/12/unregister', body: { tab_id: first } });
+    for (const { id, viewers } of renders) {
+      if (id === 13) expect(viewers === null || viewers[0].name === 'Bob').toBe(true);
+    }
+    expect([...service.tabs]).toEqual([result.current.tabId]);
+  },
+);
 
 test('an unrelated rerender keeps the presence', async () => {
   const { result, rerender } = mount();
@@ -136,8 +189,38 @@ test('the newest functions are called, though they change at every render', asyn
   rerender({ token: () => 'two', onUnauthorized: ({ status }) => seen.push(status) });
   service.failing = () => failure(401);
   await wait(30_000);
-  expect(service.beats.map(({ headers }) => headers.Authorization)).toEqual(['Bearer one', 'Bearer two']);
+  expect(service.beats.map(({ headers }) => headers.Authorization)).toEqual([
+    'Bearer one',
+    'Bearer one', // kept, until it is refused
+    'Bearer two',
+  ]);
   expect(seen).toEqual([401]);
+});
+
+test.each([undefined, null, ''])('a token that is %o in the first render is used when it comes', async (first) => {
+  service.failing = ({ headers }) => !/^Bearer (one|two)$/.test(headers.Authorization) && failure(401);
+  const { result, rerender } = mount({ token: first });
+  await wait(60_000);
+  expect(result.current.status).not.toBe('live');
+  rerender({ token: 'one' });
+  await wait(1000);
+  expect(result.current.status).toBe('live');
+  const { length } = service.beats;
+  rerender({ token: 'two' }); // nothing that anybody needs to be told
+  await wait(1000);
+  expect(service.beats).toHaveLength(length);
+  await wait(33_000);
+  expect(service.last.headers.Authorization).toBe('Bearer two');
+});
+
+test('a new token starts a presence again that was refused', async () => {
+  service.failing = ({ headers }) => headers.Authorization !== 'Bearer new' && failure(401);
+  const { result, rerender } = mount({ token: 'old' });
+  await wait(1000);
+  expect(result.current).toMatchObject({ status: 'stopped', error: { kind: 'unauthorized' } });
+  rerender({ token: 'new' });
+  await wait(1000);
+  expect(result.current.status).toBe('live');
 });
 
 test('the options of the render that changes the record are the ones used', async () => {
@@ -191,7 +274,7 @@ test('PresenceAvatars draws and clears', async () => {
 });
 
 test('the stream: pushed viewers, typing, signals, and a stream of its own for another record', async () => {
-  const streams = (service.streams = createStreams());
+  service.streams = streams;
   const onSignal = vi.fn();
   service.show(bob);
   const { result, rerender, unmount } = mount({ id: 12, onSignal }, { strict: true });
@@ -231,7 +314,12 @@ test('trackDirty takes what React renders for loaded, and then what is typed for
       h('input', { name: 'size', type: 'radio', value: 'l', checked: true, onChange }),
       h('textarea', { name: 'text', value: 'two\nlines', onChange }),
       h('select', { name: 'state', value: 'done', onChange }, h('option', null, 'open'), h('option', null, 'done')),
-      h('select', { name: 'tags', value: ['b'], multiple: true, onChange }, h('option', null, 'a'), h('option', null, 'b')),
+      h(
+        'select',
+        { name: 'tags', value: ['b'], multiple: true, onChange },
+        h('option', null, 'a'),
+        h('option', null, 'b'),
+      ),
     );
   }
   const { container } = render(h(Form), { wrapper: StrictMode });

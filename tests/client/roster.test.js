@@ -1,7 +1,7 @@
-import { expect, test } from 'vitest';
 import { applyEvent } from 'presence/roster.js';
 import { whoIsIn, whoIsTyping } from 'presence/who.js';
-import { alice, bob, viewer } from './world.js';
+import { expect, test } from 'vitest';
+import { alice, bob, viewer } from './fakes.js';
 
 const roster = { viewers: [alice, bob], total: 2, version: '1' };
 const carol = viewer(3, 'Carol');
@@ -36,7 +36,11 @@ test('who joins comes last, once', () => {
 
 test('who joins beyond the limit of the list only counts', () => {
   const cut = { viewers: [alice, bob], total: 5, version: '1' };
-  expect(applyEvent(cut, 'join', { viewer: carol, total: 6, version: '2' })).toEqual({ ...cut, total: 6, version: '2' });
+  expect(applyEvent(cut, 'join', { viewer: carol, total: 6, version: '2' })).toEqual({
+    ...cut,
+    total: 6,
+    version: '2',
+  });
 });
 
 test('an update keeps the place, and of somebody beyond the limit changes nothing', () => {
@@ -76,7 +80,15 @@ test('whoIsTyping names each person once', () => {
 test('saves are remembered in order, the last fifty, and claims are what was told last', () => {
   let now = applyEvent(null, 'snapshot', { viewers: [], total: 0, version: '1', claims: { title: 'of Bob' } });
   for (let i = 1; i <= 60; i++) {
-    now = applyEvent(now, 'saved', { record: 'flow:12', lock_version: i, fields: ['title'], user: bob, tab_id: 'b', saved_at: '', version: `v${i}` });
+    now = applyEvent(now, 'saved', {
+      record: 'flow:12',
+      lock_version: i,
+      fields: ['title'],
+      user: bob,
+      tab_id: 'b',
+      saved_at: '',
+      version: `v${i}`,
+    });
   }
   expect(now.saved).toHaveLength(50);
   expect(now.saved.at(-1)).toEqual({ lock_version: 60, fields: ['title'], user: bob, tab_id: 'b', saved_at: '' });

@@ -1,17 +1,24 @@
-import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { createBrowser } from 'presence/browser.js';
 import { createReceiver, createSender } from 'presence/signals.js';
-import { bob, pass } from './world.js';
+import { beforeEach, expect, test, vi } from 'vitest';
+import { bob, pass } from './fakes.js';
+import { useFakePage } from './harness.js';
 
 let browser;
 
+useFakePage();
 beforeEach(() => {
-  vi.useFakeTimers();
   browser = createBrowser(window);
 });
-afterEach(() => vi.useRealTimers());
 
-const from = (data, more) => ({ record: 'flow:1', tab_id: 't', user: { id: 2, name: 'Bob' }, kind: 'typing', data, ...more });
+const from = (data, more) => ({
+  record: 'flow:1',
+  tab_id: 't',
+  user: { id: 2, name: 'Bob' },
+  kind: 'typing',
+  data,
+  ...more,
+});
 
 function startSender({ others = 1 } = {}) {
   const post = vi.fn(async () => ({ relayed: true }));

@@ -1,5 +1,5 @@
-import { expect, test, vi } from 'vitest';
 import { readEvents } from 'presence/sse.js';
+import { expect, test, vi } from 'vitest';
 
 const encoder = new TextEncoder();
 

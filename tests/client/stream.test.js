@@ -1,13 +1,13 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
-import { alice, answer, bob, createOrigin, createStreams, failure, page as documentPage, pass, settle } from './world.js';
+import { alice, answer, bob, createOrigin, createStreams, failure, pass, settle } from './fakes.js';
+import { useFakePage } from './harness.js';
 
 let streams;
 let origin;
 let pages;
 
+useFakePage();
 beforeEach(() => {
-  vi.useFakeTimers();
-  documentPage.reset();
   streams = createStreams();
   origin = createOrigin();
   pages = [];
@@ -16,16 +16,17 @@ beforeEach(() => {
 afterEach(async () => {
   for (const page of pages) page.close();
   await settle();
-  vi.useRealTimers();
 });
 
 /** Another page of the browser: its own copy of the modules, and a life of its own. */
-async function openPage({ shares = true, random = () => 0.5, ...options } = {}) {
+async function openPage({ shares = true, random = () => 0.5, now, ...options } = {}) {
   vi.resetModules();
   const { watch } = await import('presence/stream.js');
   const lives = new Set();
-  const seen = { lists: {}, lost: [], refused: [], events: [], calls: [], backs: 0 };
-  const play = (name) => () => [...lives].forEach((life) => life[name]());
+  const seen = { lists: {}, lost: [], refused: [], events: [], calls: [], backs: 0, unsupported: 0 };
+  const play = (name) => () => {
+    for (const life of [...lives]) life[name]();
+  };
   const page = {
     seen,
     freeze: play('freeze'),
@@ -40,8 +41,10 @@ async function openPage({ shares = true, random = () => 0.5, ...options } = {}) 
         csrfToken: 'session',
         ...options,
         browser: {
-          fetch: async (url, init) => (page.isOffline ? Promise.reject(new TypeError('offline')) : streams.answer(url, init)),
+          fetch: async (url, init) =>
+            page.isOffline ? Promise.reject(new TypeError('offline')) : streams.answer(url, init),
           random,
+          ...(now && { now }),
           locks: undefined,
           openChannel: undefined,
           ...(shares && origin),
@@ -57,13 +60,16 @@ async function openPage({ shares = true, random = () => 0.5, ...options } = {}) 
         onLost: (at) => seen.lost.push(at),
         onBack: () => (seen.backs += 1),
         onRefused: (error) => seen.refused.push(error),
+        onUnsupported: () => (seen.unsupported += 1),
         onEvent: (kind, data) => seen.events.push([kind, data]),
       });
       page.watchers.push(watcher);
       return watcher;
     },
     back: () => page.watchers[0].back(),
-    close: () => page.watchers.splice(0).forEach((watcher) => watcher.close()),
+    close() {
+      for (const watcher of page.watchers.splice(0)) watcher.close();
+    },
     viewers: (name) => seen.lists[name]?.viewers,
   };
   pages.push(page);
@@ -88,13 +94,33 @@ describe('one stream', () => {
     expect(page.seen.lists).toEqual({ 'flow:1': { viewers: [alice], total: 1, version: '5-a' } });
   });
 
-  test('carries the bearer token, the newest one each time', async () => {
-    const tokens = ['one', 'two'];
-    await openStream({ token: async () => tokens.shift() ?? 'two', share: false });
+  test('carries the bearer token, and a new one where the kept one is refused', async () => {
+    const tokens = ['one', 'two', 'three'];
+    const page = await openStream({ token: async () => tokens.shift(), share: false });
     expect(streams.last.headers.Authorization).toBe('Bearer one');
     await streams.last.end();
     await pass(2000);
+    expect(streams.last.headers.Authorization).toBe('Bearer one');
+    streams.refusing = (_, { headers }) => headers.Authorization === 'Bearer one' && failure(401);
+    await streams.last.end();
+    await pass(4000);
     expect(streams.last.headers.Authorization).toBe('Bearer two');
+    expect(page.seen.refused).toEqual([]);
+  });
+
+  test('waits for a token that comes late, and is shared then', async () => {
+    let token = '';
+    const page = await openPage({ token: () => token });
+    page.watch('flow:1');
+    await pass(10_000);
+    expect(streams.asked).toBe(0);
+    token = `x.${btoa('{"sub":1}')}.x`;
+    await pass(30_000);
+    expect(streams.last.headers.Authorization).toBe(`Bearer ${token}`);
+    const second = await openPage({ token });
+    second.watch('flow:1');
+    await pass(100);
+    expect(streams.open).toHaveLength(1);
   });
 
   test('joins, updates and leaves change the list', async () => {
@@ -238,26 +264,82 @@ describe('one stream', () => {
     page.watch('flow:1');
     await pass(60);
     expect(page.seen.refused).toMatchObject([{ kind: 'unauthorized', status: 403 }]);
-    await pass(30_000);
+    await pass(15_000);
     expect(streams.asked).toBe(1);
+    await pass(15_000);
+    expect(streams.asked).toBe(2);
   });
 
-  test.each([
-    ['404', () => failure(404)],
-    ['405', () => failure(405)],
-    ['426', () => answer(426, 'Upgrade.')],
-    ['a page instead of a stream', () => answer(200, '<p>Hello</p>', { 'Content-Type': 'text/html' })],
-  ])('%s: there are no streams here, for ten minutes', async (_, refusing) => {
-    streams.refusing = refusing;
+  describe.each([
+    ['a 404', () => failure(404)],
+    ['a balancer’s 404', () => answer(404, '<h1>Not found</h1>')],
+    ['a 405', () => failure(405)],
+    ['a 521', () => answer(521, 'Web server is down')],
+    ['a 524', () => answer(524, 'A timeout occurred')],
+    ['a captive portal’s page', () => answer(200, '<p>Hello</p>', { 'Content-Type': 'text/html' })],
+  ])('%s instead of a stream', (_, refusing) => {
+    let page;
+    beforeEach(async () => {
+      streams.refusing = refusing;
+      page = await openPage({ shares: false, random: () => 0.999 });
+      page.watch('flow:1');
+      await pass(200_000);
+      expect(page.seen.refused).toEqual([]);
+      streams.asked = 0;
+    });
+
+    test('is tried again within 30 s', async () => {
+      await pass(30_000);
+      expect(streams.asked).toBe(1);
+    });
+
+    test('is tried again at once when the page is looked at or comes online', async () => {
+      page.wake();
+      await pass(100);
+      expect(streams.asked).toBe(1);
+    });
+
+    test('is tried again at once on resume()', async () => {
+      page.watchers[0].resume();
+      await pass(100);
+      expect(streams.asked).toBe(1);
+    });
+  });
+
+  test('204: the server has no streams, and is asked no more until resume()', async () => {
+    streams.refusing = () => new Response(null, { status: 204 });
     const page = await openPage({ shares: false });
     page.watch('flow:1');
-    await pass(9 * 60_000);
+    await pass(60);
+    expect(page.seen.unsupported).toBe(1);
+    await pass(3_600_000);
     page.wake();
-    await settle();
+    page.watch('flow:2');
+    await pass(100);
     expect(streams.asked).toBe(1);
     streams.refusing = null;
-    await pass(2 * 60_000);
-    expect(streams.all.length).toBeGreaterThan(0);
+    page.watchers[0].resume();
+    await pass(100);
+    expect(streams.last.records).toEqual(['flow:1', 'flow:2']);
+  });
+
+  test('of which some records are forbidden streams the others, and tells once who asked for those', async () => {
+    const page = await openStream({}, 'flow:1', 'flow:2');
+    const forbid = () => streams.last.write('event: forbidden\ndata: {"records":["flow:2"]}\n\n');
+    await forbid();
+    await streams.last.snapshot('flow:1', '1', alice);
+    expect(page.viewers('flow:1')).toEqual([alice]);
+    expect(page.seen.refused).toMatchObject([{ kind: 'unauthorized', status: 403, records: ['flow:2'] }]);
+    page.watch('flow:2');
+    await settle();
+    expect(page.seen.refused).toHaveLength(2); // the newcomer
+    await pass(6000);
+    await streams.last.end();
+    await pass(1000);
+    await streams.last.write('retry: 1000\n\n');
+    await forbid();
+    expect(page.seen.refused).toHaveLength(2);
+    expect(streams.all).toHaveLength(2);
   });
 
   test('what is no event of ours ends the stream, not the page', async () => {
@@ -358,22 +440,30 @@ describe('tabs of one browser', () => {
 
   test('signals reach all tabs that watch the record', async () => {
     const [first, second] = await openTwo();
-    await streams.last.send('signal', 'flow:1', { tab_id: 't', user: { id: 2, name: 'Bob' }, kind: 'typing', data: {} });
+    await streams.last.send('signal', 'flow:1', {
+      tab_id: 't',
+      user: { id: 2, name: 'Bob' },
+      kind: 'typing',
+      data: {},
+    });
     expect(first.seen.events).toHaveLength(1);
     expect(second.seen.events).toEqual(first.seen.events);
   });
 
-  test.each(['leave', 'freeze', 'close'])('when the leader goes (%s) another takes over, and its list stays', async (way) => {
-    const [first, second] = await openTwo();
-    first[way]();
-    await pass(60);
-    expect(streams.open).toHaveLength(1);
-    expect(streams.all).toHaveLength(2);
-    await streams.last.write('retry: 1000\n\n');
-    second.seen.calls.length = 0;
-    await streams.last.snapshot('flow:1', '2', alice, bob);
-    expect(second.viewers('flow:1')).toEqual([alice, bob]);
-  });
+  test.each(['leave', 'freeze', 'close'])(
+    'when the leader goes (%s) another takes over, and its list stays',
+    async (way) => {
+      const [first, second] = await openTwo();
+      first[way]();
+      await pass(60);
+      expect(streams.open).toHaveLength(1);
+      expect(streams.all).toHaveLength(2);
+      await streams.last.write('retry: 1000\n\n');
+      second.seen.calls.length = 0;
+      await streams.last.snapshot('flow:1', '2', alice, bob);
+      expect(second.viewers('flow:1')).toEqual([alice, bob]);
+    },
+  );
 
   test('a thawed leader follows the one who took over', async () => {
     const [first, second] = await openTwo();
@@ -472,7 +562,7 @@ describe('tabs of one browser', () => {
     };
     const [, second] = await openTwo();
     isStuck = true;
-    await pass(31_000);
+    await pass(7500); // as soon as a stream that is lost
     expect(second.seen.lost.length).toBeGreaterThan(0);
     expect(streams.open.length).toBe(2);
     await streams.last.write('retry: 1000\n\n');
@@ -484,6 +574,34 @@ describe('tabs of one browser', () => {
     await pass(16_000);
     expect(streams.open).toEqual([streams.all[0]]);
     expect(second.viewers('flow:1')).toEqual([alice, bob]);
+  });
+
+  test('a follower that was stuck itself asks again before it streams for itself', async () => {
+    const first = await openPage();
+    first.watch('flow:1');
+    await pass(60);
+    await streams.last.write('retry: 1000\n\n');
+    await streams.last.snapshot('flow:1', '1', alice);
+    let stuckMs = 0;
+    let isStuck = false;
+    const opened = origin.openChannel;
+    origin.openChannel = (name) => {
+      const channel = opened(name);
+      const { postMessage } = channel;
+      channel.postMessage = (data) => isStuck || postMessage(data); // so that nothing is answered
+      return channel;
+    };
+    const second = await openPage({ now: () => performance.now() + stuckMs });
+    second.watch('flow:1');
+    await pass(3900);
+    isStuck = true;
+    await pass(1000); // it asks
+    stuckMs = 60_000;
+    await pass(1800); // and will find, late, that nobody has answered
+    isStuck = false;
+    await pass(20_000);
+    expect(streams.all).toHaveLength(1);
+    expect(second.viewers('flow:1')).toEqual([alice]);
   });
 
   test('a tab that finds a leader stuck waits 3 s', async () => {
@@ -545,6 +663,51 @@ describe('tabs of one browser', () => {
     expect(second.seen.refused).toMatchObject([{ kind: 'unauthorized', status: 403 }]);
   });
 
+  test('a record that is forbidden is told to the tab that asked for it, and the others go on', async () => {
+    const [first, second] = await openTwo();
+    const third = await openPage();
+    third.watch('flow:2');
+    await pass(60);
+    await streams.last.write('retry: 1000\n\nevent: forbidden\ndata: {"records":["flow:2"]}\n\n');
+    await streams.last.snapshot('flow:1', '2', bob);
+    const fourth = await openPage(); // comes later, and is told by the leader
+    fourth.watch('flow:1', 'flow:2');
+    await pass(60);
+    for (const page of [first, second, fourth]) expect(page.viewers('flow:1')).toEqual([bob]);
+    expect([first, second, third, fourth].map(({ seen }) => seen.refused.length)).toEqual([0, 0, 1, 1]);
+    expect(fourth.seen.refused[0].records).toEqual(['flow:2']);
+    for (let i = 0; i < 8; i++) {
+      await pass(15_000);
+      await streams.last.write(':\n\n');
+    }
+    expect(streams.open).toHaveLength(1);
+    expect([third, fourth].map(({ seen }) => seen.refused.length)).toEqual([1, 1]);
+  });
+
+  test('204 is told to all tabs, and resume() in any of them asks again', async () => {
+    const two = await openTwo();
+    streams.refusing = () => new Response(null, { status: 204 });
+    await streams.last.end();
+    await pass(60_000);
+    expect(two.map(({ seen }) => seen.unsupported)).toEqual([1, 1]);
+    streams.refusing = null;
+    two[1].watchers[0].resume();
+    await pass(100);
+    expect(streams.open).toHaveLength(1);
+  });
+
+  test('a follower that is looked at has the leader try again at once', async () => {
+    const [, second] = await openTwo();
+    streams.refusing = () => failure(503);
+    await streams.last.end();
+    await pass(120_000);
+    streams.refusing = null;
+    const { asked } = streams;
+    second.wake();
+    await pass(100);
+    expect(streams.asked).toBe(asked + 1);
+  });
+
   test('more than a hundred records are too many for one stream: the last tab has its own', async () => {
     const many = Array.from({ length: 99 }, (_, i) => `flow:${i}`);
     const first = await openPage();
@@ -588,7 +751,8 @@ describe('who shares with whom', () => {
   });
 
   test('a page whose token became somebody else’s leaves those whom it led', async () => {
-    let token = jwt(me);
+    const ending = jwt({ ...me, exp: Date.now() / 1000 + 5 });
+    let token = ending;
     const first = await openPage({ token: () => token });
     first.watch('flow:1');
     await pass(60);

@@ -1,8 +1,69 @@
-"""What Node checks: the client's unit tests, its types, and the demo's built files."""
+"""What Node checks: the client's unit tests, its types, its npm package, and the demo's built files."""
+
+import json
+import subprocess
 
 import pytest
 
-from tests.client.node import CLIENT, DEMO, MISSING, Node, find_node, is_ready
+from tests.client.node import CLIENT, DEMO, MISSING, TOOLS, Node, find_node, is_ready
+
+PACKAGE = [
+    "README.md",
+    "afterAnswer.js",
+    "alpine.d.ts",
+    "alpine.js",
+    "avatars.css",
+    "avatars.d.ts",
+    "avatars.js",
+    "browser.d.ts",
+    "browser.js",
+    "browserSharing.js",
+    "browserWorker.js",
+    "conflicts.js",
+    "diagnose.js",
+    "dirty.d.ts",
+    "dirty.js",
+    "element.d.ts",
+    "element.js",
+    "eventStream.js",
+    "failures.js",
+    "followers.js",
+    "freshness.js",
+    "heartbeat.js",
+    "hub.js",
+    "hubs.js",
+    "identity.js",
+    "initials.d.ts",
+    "initials.js",
+    "leaderElection.js",
+    "lifecycle.js",
+    "package.json",
+    "presence-timer.js",
+    "presence.d.ts",
+    "presence.js",
+    "presencePool.js",
+    "presenceStream.js",
+    "react.d.ts",
+    "react.js",
+    "recovery.js",
+    "roster.js",
+    "schedule.js",
+    "signals.js",
+    "sse.js",
+    "store.js",
+    "stream.d.ts",
+    "stream.js",
+    "testing.d.ts",
+    "testing.js",
+    "tokens.js",
+    "transport.js",
+    "unseen.js",
+    "vue.d.ts",
+    "vue.js",
+    "watchers.js",
+    "who.d.ts",
+    "who.js",
+]
 
 pytestmark = pytest.mark.skipif(not is_ready(), reason=MISSING)
 
@@ -15,16 +76,33 @@ def node() -> Node:
 
 
 def test_unit_tests_of_the_client_pass(node):
-    run = node.run("node_modules/vitest/vitest.mjs", "run", "--reporter=dot", folder=CLIENT)
+    run = node.run("node_modules/vitest/vitest.mjs", "run", "--reporter=dot", folder=TOOLS)
 
     assert run.returncode == 0, run.stdout
     assert "no tests" not in run.stdout
 
 
 def test_types_fit_a_host_that_uses_them(node):
-    run = node.run("node_modules/typescript/bin/tsc", "--project", "tools/tsconfig.json", folder=CLIENT)
+    run = node.run("node_modules/typescript/bin/tsc", "--project", "tools/tsconfig.json", folder=TOOLS)
 
     assert run.returncode == 0, run.stdout
+
+
+def test_npm_package_holds_the_client_and_nothing_of_its_tools(node):
+    run = subprocess.run(
+        [*node.npm, "pack", "--dry-run", "--json", "--offline"],
+        cwd=CLIENT,
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+    assert sorted(file["path"] for file in json.loads(run.stdout)[0]["files"]) == PACKAGE
+
+
+def test_folder_that_is_served_holds_the_npm_package_and_nothing_else():
+    assert sorted(str(path.relative_to(CLIENT)) for path in CLIENT.rglob("*")) == PACKAGE
 
 
 def test_built_files_of_the_demo_are_what_its_sources_give(node):

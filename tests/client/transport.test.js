@@ -1,7 +1,7 @@
-import { afterEach, expect, test, vi } from 'vitest';
 import { createBrowser } from 'presence/browser.js';
 import { createHttpTransport } from 'presence/transport.js';
-import { answer } from './world.js';
+import { afterEach, expect, test, vi } from 'vitest';
+import { answer } from './fakes.js';
 
 afterEach(() => document.head.replaceChildren());
 
@@ -32,7 +32,11 @@ test('a token function is asked at every beat', async () => {
   const tokens = ['one', 'two'];
   const fetch = vi.fn(async () => answer(200, { success: true, data: {} }));
   const transport = createHttpTransport({
-    base: '/p', type: 'flow', id: 1, csrfToken: async () => tokens.shift(), browser: { ...createBrowser(window), fetch },
+    base: '/p',
+    type: 'flow',
+    id: 1,
+    csrfToken: async () => tokens.shift(),
+    browser: { ...createBrowser(window), fetch },
   });
   const { signal } = new AbortController();
   await transport.heartbeat({}, signal);
@@ -42,10 +46,10 @@ test('a token function is asked at every beat', async () => {
 
 test('with a bearer token the page’s CSRF token stays in the page', async () => {
   meta('from-page');
-  const headers = await headersOf({ token: 'jwt' });
+  const headers = await headersOf({ token: { current: 'jwt' } });
   expect(headers.Authorization).toBe('Bearer jwt');
   expect(headers).not.toHaveProperty('X-CSRF-TOKEN');
-  expect(await headersOf({ token: 'jwt', csrfToken: 'mine' })).toMatchObject({ 'X-CSRF-TOKEN': 'mine' });
+  expect(await headersOf({ token: { current: 'jwt' }, csrfToken: 'mine' })).toMatchObject({ 'X-CSRF-TOKEN': 'mine' });
 });
 
 test('csrfToken: null sends none', async () => {
@@ -68,9 +72,41 @@ test('the native fetch is never called as somebody’s method', async () => {
 });
 
 test('leaving never fails', async () => {
-  const fetch = vi.fn(async () => { throw new TypeError('gone'); });
-  const transport = createHttpTransport({ base: '/p', type: 'flow', id: 1, browser: { ...createBrowser(window), fetch } });
+  const fetch = vi.fn(async () => {
+    throw new TypeError('gone');
+  });
+  const transport = createHttpTransport({
+    base: '/p',
+    type: 'flow',
+    id: 1,
+    browser: { ...createBrowser(window), fetch },
+  });
   await transport.heartbeat({}, new AbortController().signal).catch(() => {});
   await expect(transport.leave('tab')).resolves.toBeUndefined();
   expect(fetch).toHaveBeenCalledTimes(2);
+});
+
+test('what a DELETE says is in its body and in its query: some proxies drop the one', async () => {
+  const fetch = vi.fn(async () => answer(200, { success: true, data: {} }));
+  const transport = createHttpTransport({
+    base: '/p',
+    type: 'flow',
+    id: 1,
+    browser: { ...createBrowser(window), fetch, wallNow: () => 17 },
+  });
+  await transport.call('claim', { tab_id: 'a', field: 'a & b' }, 'DELETE');
+  await transport.leave('a');
+  expect(fetch.mock.calls.map(([url, { body }]) => [url, JSON.parse(body)])).toEqual([
+    ['/p/flow/1/claim?tab_id=a&field=a+%26+b&sent_at=17', { tab_id: 'a', field: 'a & b' }],
+    ['/p/flow/1/unregister?tab_id=a&sent_at=17', { tab_id: 'a' }],
+  ]);
+});
+
+test('a heartbeat says in its query when it was sent, which an older service does not read', async () => {
+  const fetch = vi.fn(async () => answer(200, { success: true, data: {} }));
+  const browser = { ...createBrowser(window), fetch, wallNow: () => 17 };
+  const transport = createHttpTransport({ base: '/p', type: 'flow', id: 1, browser });
+  await transport.heartbeat({ tab_id: 'a' }, new AbortController().signal);
+  const [url, { body }] = fetch.mock.lastCall;
+  expect([url, JSON.parse(body)]).toEqual(['/p/flow/1/heartbeat?sent_at=17', { tab_id: 'a' }]);
 });

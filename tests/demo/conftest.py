@@ -5,7 +5,7 @@ from dataclasses import replace
 import fakeredis
 import pytest
 
-from app import create_app
+from record_presence import create_app
 from tests.api.client import SETTINGS
 from tests.demo.visitor import Visitor
 

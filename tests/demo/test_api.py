@@ -4,15 +4,17 @@ import json
 import signal
 import time
 from dataclasses import replace
+from functools import partial
 
 import fakeredis
 import pytest
 from limits import parse
 
-from app import create_app, versioned
-from app.demo.people import TENANT
-from app.redis_client import connect
-from app.untold import Untold
+from record_presence import create_app
+from record_presence.demo.people import TENANT
+from record_presence.redis_client.client import connect
+from record_presence.versioned.announcement_queue import AnnouncementQueue
+from record_presence.versioned.announcements import QUEUE_EXTENSION
 from tests.api.client import data_of, failure_of, token
 from tests.demo.visitor import API, Visitor, values_of
 from tests.redis_server import RedisServer
@@ -110,22 +112,22 @@ def test_bearer_token_saves_without_a_cookie(app, alice):
 
 
 @pytest.mark.parametrize(
-    ("headers", "status"),
+    ("make_headers", "status"),
     [
-        ({}, 401),
-        ({"Authorization": "Bearer nonsense"}, 401),
-        (bearer(seconds=-60), 401),
-        (bearer(tenant="another"), 403),
-        (bearer(records=["flow:2"]), 403),
-        (bearer(records=["task:*"]), 403),
+        (dict, 401),
+        (partial(dict, Authorization="Bearer nonsense"), 401),
+        (partial(bearer, seconds=-60), 401),
+        (partial(bearer, tenant="another"), 403),
+        (partial(bearer, records=["flow:2"]), 403),
+        (partial(bearer, records=["task:*"]), 403),
     ],
     ids=["nobody", "nonsense", "expired", "another tenant", "another flow", "another type"],
 )
 @pytest.mark.parametrize("method", ["GET", "PUT"])
-def test_who_may_not_gets_nothing(app, alice, method, headers, status):
+def test_who_may_not_gets_nothing(app, alice, method, make_headers, status):
     flow = alice.flow()
     answer = app.test_client().open(
-        f"{API}/1", method=method, json=values_of(flow, name="Not mine"), headers=headers
+        f"{API}/1", method=method, json=values_of(flow, name="Not mine"), headers=make_headers()
     )
 
     failure_of(answer, status)
@@ -214,9 +216,9 @@ def presence(app):
 
 
 def watch_flow(presence, tab_id="b1", user_id=2, name="Bob Tanaka"):
-    """Somebody with the flow open; what she is told of saves."""
+    """Somebody with the flow open, and the saves that they hear of."""
     answer = presence.update_presence("flow", 1, tab_id, user_id, name, list_viewers=True)
-    return answer.notes.saves
+    return answer.conflicts.saves
 
 
 def test_save_is_announced_by_the_server_itself(alice, presence):
@@ -279,9 +281,10 @@ def test_wrong_tab_id_is_named_and_nothing_written(alice, wrong):
     assert alice.flow() == flow
 
 
-def test_redis_out_of_reach_neither_fails_nor_delays_a_save(settings, caplog, monkeypatch):
-    monkeypatch.setattr(versioned, "_untold", Untold(start=lambda thread: None))  # it is never back
-    alice = Visitor(create_app(settings, redis=connect("redis://127.0.0.1:1")))
+def test_redis_out_of_reach_neither_fails_nor_delays_a_save(settings, caplog):
+    app = create_app(settings, redis=connect("redis://127.0.0.1:1"))
+    app.extensions[QUEUE_EXTENSION] = AnnouncementQueue(start=lambda thread: None)  # never tries again
+    alice = Visitor(app)
     alice.sign_in("alice")
     values = values_of(alice.flow(), name="Without presence", tab_id="a1")
     started = time.monotonic()
@@ -334,12 +337,36 @@ def test_save_that_a_full_redis_would_not_hear_of_is_told_when_there_is_room(set
         redis.close()
 
 
-def test_throttle_of_presence_does_not_count_saves(settings):
+def test_calls_about_flows_count_like_any_others(settings):
     app = create_app(
-        replace(settings, rate_limit=parse("1/minute")),
+        replace(settings, rate_limit=parse("3/minute")),
         redis=fakeredis.FakeRedis(server=fakeredis.FakeServer()),
     )
     alice = Visitor(app)
     alice.sign_in("alice")
-    for number in range(3):
-        data_of(alice.save(1, values_of(alice.flow(), name=f"Save {number}", tab_id="a1")))
+    csrf = {"X-CSRF-TOKEN": alice.open("/flows/1").csrf_token}
+    values = values_of(alice.flow(), name="Save")
+    data_of(alice.save(1, values, **csrf))
+    failure_of(alice.save(1, values, **csrf), 409, has_data=True)
+    failure_of(alice.save(1, {}, **csrf), 422)
+
+    failure_of(alice.save(1, values, **csrf), 429)
+    failure_of(alice.client.get("/api/v1/flows/1"), 429)
+
+
+def test_refused_calls_about_flows_are_kept_waiting_like_any_others(settings, monkeypatch):
+    app = create_app(
+        replace(settings, rate_limit=parse("2/minute")),
+        redis=fakeredis.FakeRedis(server=fakeredis.FakeServer()),
+    )
+    alice = Visitor(app)
+    alice.sign_in("alice")
+    pauses = []
+    monkeypatch.setattr("record_presence.api.requests.pause_before_refusal", lambda: pauses.append("made"))
+    failure_of(alice.client.put("/api/v1/flows/1", json={}), 403)  # without a CSRF token, and counted
+    assert pauses == []
+
+    data_of(alice.client.get("/api/v1/flows/1"))
+    failure_of(alice.client.get("/api/v1/flows/1"), 429)
+    failure_of(app.test_client().get("/api/v1/flows/1"), 401)
+    assert len(pauses) == 2

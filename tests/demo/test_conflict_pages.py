@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from app.demo.people import TENANT
+from record_presence.demo.people import TENANT
 from tests.api.client import SETTINGS
 from tests.demo.visitor import Visitor
 

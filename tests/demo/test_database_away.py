@@ -6,8 +6,8 @@ from dataclasses import replace
 import fakeredis
 import pytest
 
-from app import create_app
-from app.demo.people import TENANT
+from record_presence import create_app
+from record_presence.demo.people import TENANT
 from tests.api.client import SETTINGS, failure_of, token
 from tests.demo.visitor import API, Visitor
 

@@ -5,12 +5,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from app.demo import flows as flows_module
-from app.demo.flows import EDITABLE, STATUSES, FlowNotFound, Flows
-from app.demo.people import PEOPLE
-from app.demo.seeds import SEEDS
-from app.settings import SettingError
-from app.versioned import RecordChanged
+from record_presence.demo import flows as flows_module
+from record_presence.demo.flows import EDITABLE, STATUSES, FlowNotFound, Flows
+from record_presence.demo.people import PEOPLE
+from record_presence.demo.seeds import SEEDS
+from record_presence.settings import SettingError
+from record_presence.versioned import RecordChanged
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app import create_app
+from record_presence import create_app
 from tests.api.client import SETTINGS, data_of
 from tests.demo.test_api import bearer
 from tests.demo.visitor import API, values_of

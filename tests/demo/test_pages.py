@@ -2,20 +2,24 @@
 
 import re
 import time
+from dataclasses import replace
 from html import escape
 from pathlib import Path
 
+import fakeredis
 import pytest
+from limits import parse
 
-from app.demo import __file__ as demo_file
-from app.demo.people import PEOPLE, TENANT
-from app.demo.seeds import SEEDS
+from record_presence import create_app
+from record_presence.demo import __file__ as demo_file
+from record_presence.demo.people import PEOPLE, TENANT
+from record_presence.demo.seeds import SEEDS
 from tests.api.client import SETTINGS, data_of, token
 from tests.demo.visitor import Visitor, values_of
 
 EDITORS = ["/flows/1", "/react/flows/1"]
 PAGES = ["/", *EDITORS]
-SOURCES = Path(demo_file).parents[1] / "static/demo/src"
+SOURCES = Path(demo_file).parent / "client/src"
 ICONS_OF_SCRIPTS = {
     name
     for source in SOURCES.iterdir()
@@ -90,6 +94,30 @@ def test_sign_out_ends_the_session(alice):
     assert (answer.status_code, answer.location) == (303, "/sign-in")
     assert "Alice" not in alice.open("/sign-in").text.partition("<form")[0]
     assert alice.client.get("/api/v1/flows/1").status_code == 401
+
+
+def test_cookie_that_was_copied_before_the_sign_out_is_of_no_use_after_it(app, alice):
+    thief = app.test_client()
+    thief.set_cookie("session", alice.client.get_cookie("session").value)
+    assert thief.get("/api/v1/flows/1").status_code == 200
+    alice.client.post("/sign-out", data={"csrf_token": alice.open("/").csrf_token})
+
+    assert thief.get("/api/v1/flows/1").status_code == 401
+
+
+def test_signing_out_again_and_again_is_too_much(settings):
+    app = create_app(
+        replace(settings, rate_limit=parse("10/minute")),
+        redis=fakeredis.FakeRedis(server=fakeredis.FakeServer()),
+    )
+    visitor = Visitor(app)
+    statuses = []
+    for _ in range(2):
+        visitor.sign_in("alice")
+        token = visitor.open("/").csrf_token
+        statuses.append(visitor.client.post("/sign-out", data={"csrf_token": token}).status_code)
+
+    assert statuses == [303, 429]
 
 
 def test_csrf_token_is_another_after_a_sign_in(alice):
@@ -214,19 +242,6 @@ def test_page_holds_every_icon_that_it_and_its_scripts_show(alice, path):
     assert set(re.findall(r'<use href="#?([^"]+)"', text)) <= held
     assert {f"icon-{name}" for name in ICONS_OF_SCRIPTS} <= held
     assert len(ids) == len(set(ids))
-
-
-@pytest.mark.parametrize(
-    "path",
-    [
-        "presence/node_modules/vitest/package.json",
-        "demo/node_modules/react/package.json",
-        "demo/NODE_MODULES/react/package.json",
-        "demo/dist/../node_modules/react/package.json",
-    ],
-)
-def test_tools_are_not_served(alice, path):
-    assert alice.client.get(f"/static/{path}").status_code == 404
 
 
 def test_person_of_another_tenant_is_nobody_here(app):

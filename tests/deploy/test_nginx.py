@@ -8,6 +8,7 @@ import socket
 import ssl
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -21,14 +22,14 @@ from tests.gunicorn_server import ROOT, GunicornServer
 
 CONFIGURATION = (ROOT / "app/deploy/nginx.conf").read_text("utf-8")
 MISSING = "nginx is not installed, and these tests need it: apt-get install nginx-light"
-START_SECONDS = 10.0
+START_SECONDS = 60.0
 HEARTBEAT = {"tab_id": "t1", "mode": "view", "dirty": False}
 
 
 class Nginx:
     """nginx with the configuration of app/deploy in a directory of its own, in front of `upstream`."""
 
-    def __init__(self, directory: Path, upstream: str) -> None:
+    def __init__(self, directory: Path, upstream: str, changes: dict[str, str] | None = None) -> None:
         binary = shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
         if binary is None:
             raise RuntimeError(MISSING)
@@ -42,6 +43,7 @@ class Nginx:
             "listen 8443 ": f"listen 127.0.0.1:{self.tls_port} ",
             "#tls ": "",
             "access_log /dev/stdout": "access_log access.log",
+            **(changes or {}),
         }.items():
             assert there in configuration
             configuration = configuration.replace(there, here)
@@ -109,6 +111,10 @@ def server():
     server = GunicornServer()
     yield server
     server.close()
+
+
+def upstream_of(server):
+    return server.url.removeprefix("http://")
 
 
 @pytest.fixture(scope="module")
@@ -209,6 +215,51 @@ def test_request_that_nginx_refuses_is_answered_in_the_envelope(nginx):
 @pytest.mark.parametrize("path", ["/", "/metrics", "/sign-in", "/flows/1", "/static/demo/demo.css"])
 def test_demo_and_metrics_stay_inside(nginx, path):
     failure_of(nginx.call("GET", path), 404)
+
+
+def test_only_this_machine_asks_whether_it_is_ready(nginx, server, tmp_path):
+    assert nginx.call("GET", "/health/live").status_code == 200
+    assert nginx.call("GET", "/health/ready").status_code == 200
+    elsewhere = Nginx(tmp_path, upstream_of(server), {"allow 127.0.0.1;": "allow 192.0.2.1;"})
+    try:
+        failure_of(elsewhere.call("GET", "/health/ready"), 403)
+        assert elsewhere.call("GET", "/health/live").status_code == 200
+    finally:
+        elsewhere.close()
+
+
+def test_address_that_calls_too_often_is_told_to_wait(server, tmp_path):
+    changes = {"rate=300r/s": "rate=1r/s", "burst=600": "burst=5"}
+    nginx = Nginx(tmp_path, upstream_of(server), changes)
+    try:
+        answers = [nginx.heartbeat() for _ in range(15)]
+    finally:
+        nginx.close()
+
+    assert [answer.status_code for answer in answers[:5]] == [200] * 5
+    refused = [answer for answer in answers if answer.status_code != 200]
+    failure_of(refused[0], 429)
+    assert refused[0].headers["Retry-After"] == "5"
+
+
+def test_address_that_has_too_many_streams_open_is_told_to_wait(server, tmp_path):
+    nginx = Nginx(tmp_path, upstream_of(server), {"connections 2000": "connections 2"})
+    path = f"{PREFIX}/events?record=flow:12"
+    try:
+        with contextlib.ExitStack() as streams:
+            for user in (42, 43):
+                answer = streams.enter_context(nginx.call("GET", path, user=user, stream=True))
+                assert answer.status_code == 200
+            failure_of(nginx.call("GET", path, user=44), 429)
+    finally:
+        nginx.close()
+
+
+def test_crowd_behind_one_address_is_served(nginx):
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda user: nginx.heartbeat(f"t{user}", user=user), range(100, 250)))
+
+    assert {answer.status_code for answer in answers} == {200}
 
 
 def test_browser_client_is_served(nginx):

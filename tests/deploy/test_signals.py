@@ -25,7 +25,7 @@ def test_ctrl_c_ends_every_process_in_silence(processes):
         "PORT": "0",
     }
     server = subprocess.Popen(
-        [sys.executable, "-m", "gunicorn", "-c", "python:app.gunicorn", "wsgi:app"],
+        [sys.executable, "-m", "gunicorn", "-c", "python:record_presence.server.gunicorn_config", "wsgi:app"],
         cwd=ROOT,
         env={**inherited, **settings},
         stdout=subprocess.PIPE,

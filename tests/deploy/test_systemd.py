@@ -2,7 +2,7 @@
 
 import configparser
 
-from app import gunicorn
+from record_presence.server import gunicorn_config
 from tests.gunicorn_server import ROOT
 
 
@@ -22,8 +22,8 @@ def test_unit_starts_what_make_run_starts():
 
 def test_unit_waits_until_the_streams_have_ended():
     assert read_unit()["KillMode"] == "mixed"
-    assert int(read_unit()["TimeoutStopSec"]) > 2 * gunicorn.graceful_timeout
+    assert int(read_unit()["TimeoutStopSec"]) > 2 * gunicorn_config.graceful_timeout
 
 
 def test_unit_allows_the_files_that_streams_need():
-    assert int(read_unit()["LimitNOFILE"]) > gunicorn.worker_connections
+    assert int(read_unit()["LimitNOFILE"]) > gunicorn_config.worker_connections

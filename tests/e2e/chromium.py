@@ -76,6 +76,14 @@ class Chromium:
         """A new tab in front of the others."""
         return Tab(self, url)
 
+    def close_tabs(self) -> None:
+        """All but a new one that is empty, without which the browser would end."""
+        targets = self.call("Target.getTargets")["targetInfos"]
+        self.call("Target.createTarget", url="about:blank")
+        for target in targets:
+            if target["type"] == "page":
+                self.call("Target.closeTarget", targetId=target["targetId"])
+
     def kill(self) -> None:
         """End it as the system does when memory is short: no page gets to say anything."""
         self._process.kill()

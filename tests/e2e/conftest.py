@@ -27,24 +27,24 @@ def server(redis_server: RedisServer) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="session")
-def browser() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright  # late: pages' tests run where it isn't installed
-
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield chromium
-        chromium.close()
+def browser(chromium: Any) -> Iterator[Any]:
+    # One process for the tabs of a person, and none in reserve: to start one takes longer than a page.
+    arguments = [*ARGUMENTS, "--renderer-process-limit=1"]
+    browser = chromium.launch(executable_path=CHROMIUM, args=arguments)
+    yield browser
+    browser.close()
 
 
 @pytest.fixture
-def person(browser: Any, server: Server) -> Iterator[Callable[..., Person]]:
+def person(browser: Any, request: pytest.FixtureRequest) -> Iterator[Callable[..., Person]]:
     """`person("bob")` is Bob with a browser of his own; options are Playwright's, for the context.
 
     An error on one of the pages fails the test.
     """
     people: list[Person] = []
 
-    def create(handle: str, *, at: Server = server, **options: Any) -> Person:
+    def create(handle: str, *, at: Server | None = None, **options: Any) -> Person:
+        at = at or request.getfixturevalue("server")
         people.append(Person(browser.new_context(**options), at, handle))
         return people[-1]
 

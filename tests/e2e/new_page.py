@@ -1,6 +1,6 @@
 """A host application with pages that know nothing of presence but what its README says: see test_readme.py.
 
-It serves the client where the host.py of the main README does, signs anybody in, and wraps a file of the
+It serves the client where the host.py of app/README.md does, signs anybody in, and wraps a file of the
 folder NEW_PAGES into a page.
 """
 
@@ -10,11 +10,11 @@ from pathlib import Path
 
 from flask import Blueprint, Flask, redirect, render_template_string, send_from_directory, session
 
-from app import init_app
-from app.identity.bearer import issue_token
-from app.identity.caller import Caller
-from app.identity.session import caller_of, csrf_token, sign_in
-from app.settings import Settings
+from record_presence import init_app
+from record_presence.identity.bearer import issue_token
+from record_presence.identity.caller import Caller
+from record_presence.identity.session import caller_of, csrf_token, sign_in
+from record_presence.settings import Settings
 from tests.e2e.server import ROOT
 
 FOLDER = Path(os.environ["NEW_PAGES"])
@@ -27,7 +27,7 @@ PAGE = """<!doctype html>
 </html>
 """
 
-[CLIENT_PATH] = re.findall(r'static_url_path="(.+?)"', (ROOT / "README.md").read_text("utf-8"))
+[CLIENT_PATH] = re.findall(r'static_url_path="(.+?)"', (ROOT / "app/README.md").read_text("utf-8"))
 
 app = Flask("new_page", static_folder=None)
 app.register_blueprint(

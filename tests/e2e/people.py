@@ -22,7 +22,7 @@ def plain(text: str) -> str:
 
 
 class Person:
-    """Somebody with a browser; she may have any number of tabs."""
+    """A user with a browser and any number of tabs."""
 
     def __init__(self, context: Any, server: Server, handle: str) -> None:
         context.set_default_timeout(20_000)
@@ -59,7 +59,7 @@ class Person:
         return page
 
     def protocol(self, page: "Page") -> Any:
-        """The DevTools protocol of one of her tabs."""
+        """The DevTools protocol of one of the tabs."""
         return self._context.new_cdp_session(page.tab)
 
     def close(self) -> None:

@@ -9,14 +9,14 @@ from typing import Any
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
-from app.demo.people import person_by_handle
+from record_presence.demo.people import person_by_handle
 from tests.e2e.chromium import ARGUMENTS, CHROMIUM, MISSING
 from tests.e2e.people import EDITORS, Page, Person, plain
 from tests.e2e.server import ROOT, Server
 from tests.redis_server import RedisServer
 from tests.waiting import wait_until
 
-FOLDER = ROOT / "app/static/demo/screenshots"
+FOLDER = ROOT / "app/demo/screenshots"
 FLOW = 1
 DESKTOP = {"viewport": {"width": 1200, "height": 860}}
 LOOKS: dict[str, dict[str, Any]] = {

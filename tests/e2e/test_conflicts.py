@@ -218,7 +218,7 @@ def test_refused_save_asks_the_same(edit, editor):
     assert alice.wait_for_saved() == version + 1
 
 
-@both_editors
+@pytest.mark.parametrize("editor", ["react"])
 def test_save_that_redis_had_no_room_to_hear_of_is_told_when_it_has(edit, own_redis, editor):
     alice, bob = edit("alice", editor), edit("bob")
     alice.change("name", "Alice does not know")
@@ -265,7 +265,7 @@ def test_save_during_a_slow_look_at_the_one_before_is_told_too(edit, flow_id, ed
 
 
 def foretells(answer, version):
-    is_beat = answer.url.endswith("/heartbeat") and answer.ok
+    is_beat = "/heartbeat?" in answer.url and answer.ok
     return is_beat and any(
         save["lock_version"] == version for save in answer.json()["data"].get("forecast", {}).get("saves", [])
     )

@@ -68,8 +68,7 @@ def test_lost_redis_is_told_in_the_list_and_forgotten_when_it_is_back(person, ow
     wait_until(lambda: overview.row(2), lambda labels: labels == ["Bob Tanaka, viewing"])
 
 
-@pytest.mark.parametrize("way", ["signs out", "becomes another"])
-@pytest.mark.parametrize("editor", EDITORS)
+@pytest.mark.parametrize(("editor", "way"), [("alpine", "signs out"), ("react", "becomes another")])
 def test_person_who_is_somebody_else_by_now_is_told(person, server, flow_id, editor, way):
     alice = person("alice")
     tab = alice.go_by_cookie(f"{EDITORS[editor]}/{flow_id}").tab
@@ -89,3 +88,30 @@ def test_person_who_is_somebody_else_by_now_is_told(person, server, flow_id, edi
         assert set(witness.tabs(flow_id)) <= tabs  # nobody came in by the new identity
         tab.get_by_role("button", name="Reload").click()
         tab.locator(".here-state", has_text="Just you, for now.").wait_for()
+
+
+@pytest.mark.parametrize("editor", EDITORS)
+def test_user_whom_others_no_longer_see_is_told_so_though_the_list_is_fresh(
+    person, server, witness, flow_id, editor
+):
+    bob = person("bob")
+    page = bob.edit(flow_id, editor=editor)
+    with server.as_user(1, "Alice Moreau") as alice:
+        alice.beat(flow_id)
+        page.wait_for_avatars("Alice Moreau, viewing")
+        note = page.tab.locator(".title-people .presence-note")
+        protocol = bob.protocol(page)
+        protocol.send("Network.enable")
+        protocol.send("Network.setBlockedURLs", {"urls": ["*/heartbeat"]})
+
+        def say() -> str:
+            alice.beat(flow_id)
+            return note.text_content()
+
+        wait_until(say, lambda text: text == "Others can\u2019t see you", seconds=20)
+        wait_until(lambda: witness.names(flow_id), lambda names: names == ["Alice Moreau"], seconds=3)
+        assert page.avatars() == ["Alice Moreau, viewing"]
+
+        protocol.send("Network.setBlockedURLs", {"urls": []})
+        wait_until(say, lambda text: text == "", seconds=20)
+        assert "Bob Tanaka" in witness.names(flow_id)

@@ -9,7 +9,7 @@ import pytest
 from tests.e2e.people import EDITORS, Person
 from tests.waiting import wait_until
 
-BEATS = 4  # a second apart, see conftest.server
+BEATS = 3  # a second apart, see conftest.server
 
 
 @pytest.mark.parametrize("path", [*EDITORS.values(), None], ids=[*EDITORS, "list"])
@@ -55,6 +55,6 @@ def _let_settle(tab: Any, metrics: Any) -> None:
         tab.evaluate("true")
         if (now := _work(metrics)) != last:
             last, since = now, time.monotonic()
-        return time.monotonic() - since > 1.5
+        return time.monotonic() - since > 1.0
 
     wait_until(rests)

@@ -26,6 +26,15 @@ TOO_WIDE = """() => {
   const { scrollWidth, clientWidth } = document.documentElement;
   return scrollWidth > clientWidth ? `${location.pathname}: ${scrollWidth} of ${clientWidth} px` : '';
 }"""
+BROKEN_WORDS = """(selector) => {
+  const text = document.querySelector(selector).firstChild;
+  return [...text.data.matchAll(/\\S+/g)].filter(({ 0: word, index }) => {
+    const range = new Range();
+    range.setStart(text, index);
+    range.setEnd(text, index + word.length);
+    return range.getClientRects().length > 1;
+  }).map(([word]) => word);
+}"""
 TOPS = """() => [...document.querySelectorAll('.field [name]')]
   .map((control) => control.getBoundingClientRect().top + scrollY)"""
 LOG = """() => {
@@ -72,7 +81,7 @@ def visit(person: Callable[..., Any], own_server: Server) -> Callable[..., Page]
     return open_page
 
 
-@pytest.mark.parametrize("handle", NAMES)
+@pytest.mark.parametrize("handle", ["dmitri", "layla"])  # the longest name, and one from right to left
 def test_no_page_scrolls_sideways(visit, own_server, handle):
     page = visit(handle, "/")
     too_wide = []
@@ -84,6 +93,21 @@ def test_no_page_scrolls_sideways(visit, own_server, handle):
             too_wide.append(page.tab.evaluate(TOO_WIDE))
 
     assert [found for found in too_wide if found] == []
+
+
+@both_editors
+def test_title_breaks_between_words_on_a_small_phone(visit, own_server, editor):
+    page = visit("alice", f"{EDITORS[editor]}/{CROWDED}", viewport={"width": 320, "height": 800})
+    wait_until(page.avatars)
+    before = page.tab.evaluate("document.querySelector('form.form').getBoundingClientRect().top")
+    page.tab.fill("#name", "Subscription cancellation")
+    page.tab.evaluate("document.querySelector('.title h1').textContent = 'Subscription cancellation'")
+
+    assert page.tab.evaluate(BROKEN_WORDS, ".title h1") == []
+    assert page.tab.evaluate(TOO_WIDE) == ""
+    alone = visit("bob", f"{EDITORS[editor]}/{QUIET}", viewport={"width": 320, "height": 800})
+    top = alone.tab.evaluate("document.querySelector('form.form').getBoundingClientRect().top")
+    assert top == before  # nothing moves when somebody comes
 
 
 @both_editors

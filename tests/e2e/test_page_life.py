@@ -11,10 +11,17 @@ both_editors = pytest.mark.parametrize("editor", EDITORS)
 LABELS = "[...document.querySelectorAll('.title-people .presence-face')].map((face) => face.ariaLabel)"
 
 
-@pytest.fixture
-def chromium():
+@pytest.fixture(scope="module")
+def shared_chromium():
     with Chromium() as browser:
         yield browser
+
+
+@pytest.fixture
+def chromium(shared_chromium):
+    """A browser whose tabs are closed afterwards."""
+    yield shared_chromium
+    shared_chromium.close_tabs()
 
 
 @both_editors
@@ -49,7 +56,7 @@ def test_hidden_tab_says_so_and_stays(chromium, server, witness, flow_id):
 
     chromium.open("about:blank")
     assert tab.evaluate("document.visibilityState") == "hidden"
-    stays(lambda: witness.names(flow_id), lambda names: names == ["Bob Tanaka"], seconds=8)
+    stays(lambda: witness.names(flow_id), lambda names: names == ["Bob Tanaka"], seconds=6)
 
 
 def test_hidden_tab_stays_while_the_browser_wakes_its_timers_once_a_minute(server, witness, flow_id):
@@ -64,8 +71,8 @@ def test_hidden_tab_stays_while_the_browser_wakes_its_timers_once_a_minute(serve
             assert witness.names(flow_id) == ["Bob Tanaka"]
             return tab.evaluate("Date.now() - ticked")
 
-        # Three leases long: the page's own timers would have lost the tab.
-        wait_until(silence_ms, lambda ms: ms > 15_000, seconds=90)
+        # Two leases long: the page's own timers would have lost the tab.
+        wait_until(silence_ms, lambda ms: ms > 11_000, seconds=90)
 
 
 def test_frozen_page_is_gone_when_its_lease_ends_and_back_when_it_thaws(chromium, server, witness, flow_id):
@@ -81,7 +88,7 @@ def test_frozen_page_is_gone_when_its_lease_ends_and_back_when_it_thaws(chromium
 
 def test_frozen_tab_that_is_thawed_to_be_closed_leaves_no_ghost(chromium, server, witness, flow_id):
     tab = chromium.open(f"{server.url}/flows/{flow_id}?as=bob")
-    for _ in range(3):
+    for _ in range(2):
         wait_until(lambda: witness.names(flow_id), lambda names: names == ["Bob Tanaka"])
         chromium.open("about:blank")
         tab.set_lifecycle("frozen")
@@ -95,7 +102,7 @@ def test_frozen_tab_that_is_thawed_to_be_closed_leaves_no_ghost(chromium, server
 
 def test_tab_closed_in_the_middle_of_a_change_leaves_no_ghost(chromium, server, witness, flow_id):
     """The beat of the change is under way when the goodbye follows it, on another connection."""
-    for _ in range(5):
+    for _ in range(3):
         tab = chromium.open(f"{server.url}/flows/{flow_id}?as=bob")
         wait_until(lambda: witness.names(flow_id), lambda names: names == ["Bob Tanaka"])
         tab.evaluate("document.getElementById('steps').focus()")

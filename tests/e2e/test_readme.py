@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.client.node import CLIENT, MISSING, find_node, is_ready
+from tests.client.node import CLIENT, MISSING, TOOLS, find_node, is_ready
 from tests.e2e.server import Server
 from tests.waiting import wait_until
 
@@ -73,10 +73,12 @@ def bundle(folder):
         stdout=subprocess.PIPE,
     )
     with tarfile.open(folder / packed.stdout.split()[-1]) as archive:
-        archive.extractall(folder, filter="data")
+        # Not `filter="data"`: before Python 3.11.4 there is none.
+        archive.extraction_filter = getattr(tarfile, "data_filter", None)
+        archive.extractall(folder)
     (folder / "package").rename(modules / "record-presence")
-    for package in ("alpinejs", "@vue", "react", "react-dom", "scheduler"):
-        (modules / package).symlink_to(CLIENT / "node_modules" / package)
+    for package in ("alpinejs", "@vue", "vue", "react", "react-dom", "scheduler"):
+        (modules / package).symlink_to(TOOLS / "node_modules" / package)
 
     def build(name, source):
         (folder / name).write_text(source, "utf-8")
@@ -88,9 +90,10 @@ def bundle(folder):
             "format": "esm",
             "jsx": "automatic",
             "preserveSymlinks": True,
+            "loader": {".vue": "js"},  # compiled before
         }
         script = f"import {{ build }} from 'esbuild'; await build({json.dumps(options)});"
-        run = node.run("--input-type=module", "--eval", script, folder=CLIENT)
+        run = node.run("--input-type=module", "--eval", script, folder=TOOLS)
         assert run.returncode == 0, run.stdout
 
     return build
@@ -194,3 +197,26 @@ def test_react_page(folder, bundle, visit):
     )
 
     check_presence(visit, "react.html")
+
+
+@needs_node
+def test_vue_page(folder, bundle, visit):
+    component, script = blocks("Vue")
+    (folder / "component.txt").write_text(component, "utf-8")
+    compile_component = """
+      import { readFileSync, writeFileSync } from 'node:fs';
+      import { compileScript, parse } from 'vue/compiler-sfc';
+      const [from, to] = process.argv.slice(-2);
+      const { descriptor } = parse(readFileSync(from, 'utf8'));
+      writeFileSync(to, compileScript(descriptor, { id: 'editor', inlineTemplate: true }).content);"""
+    paths = (str(folder / "component.txt"), str(folder / "FlowEditor.vue"))
+    run = find_node().run("--input-type=module", "--eval", compile_component, "--", *paths, folder=TOOLS)
+    assert run.returncode == 0, run.stdout
+    bundle("vue.js", script)
+    (folder / "vue.html").write_text(
+        '<link rel="stylesheet" href="/built/vue.built.css">\n<div id="editor"></div>\n'
+        '<script type="module" src="/built/vue.built.js"></script>\n',
+        "utf-8",
+    )
+
+    check_presence(visit, "vue.html")

@@ -14,15 +14,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from app.presence.broadcast import SILENCE_SECONDS
-from app.presence.records import Record
+from record_presence.presence.records import Record
+from record_presence.presence.streaming.timings import SILENCE_TIMEOUT_SECONDS
 from tests.faults.proxy import Proxy
 from tests.gunicorn_server import GunicornServer
+from tests.managed_redis import ManagedRedis
 from tests.redis_cluster import RedisCluster, RedisSentinel
 from tests.redis_server import RedisServer
 
 RECORDS = 40
-MUTE_SECONDS = SILENCE_SECONDS + 2  # until a subscription that says nothing is given up, and made anew
+MUTE_SECONDS = (
+    SILENCE_TIMEOUT_SECONDS + 2
+)  # until a subscription that says nothing is given up, and made anew
+HEAL_SECONDS = 5.0  # until nothing of a process is left on a primary that was demoted
 CUT_SECONDS = 3.0  # until one that is cut again and again
 FILLER_KEYS = 3_000  # what Redis has to load at its start
 LOAD_DELAY_US = 1_000  # a key
@@ -64,6 +68,17 @@ class Proxied(Single):
     def close(self) -> None:
         super().close()
         self.proxy.close()
+
+
+class Managed(Backend):
+    """A primary and its replica behind one address."""
+
+    def __init__(self) -> None:
+        self.redis = ManagedRedis()
+        self.url = self.redis.url
+
+    def close(self) -> None:
+        self.redis.close()
 
 
 class Shifted(Single):
@@ -141,8 +156,8 @@ class Fault:
     """What may come of a fault.
 
     `loses`: what is lost comes back with the next heartbeats, and not before.
-    `undoes`: Redis comes back as it was a moment before: who came then is missing
-    until her next heartbeat, and who said goodbye has her lease again.
+    `undoes`: Redis comes back as it was a moment before: a user who came since is missing
+    until their next heartbeat, and a tab that said goodbye has its lease again.
     `cuts`: connections end with their process.
     `stream_lag_seconds`: how late an event may be.
     `ghost_leases`: how many leases a ghost may last, where `why` says why it is more than one.
@@ -158,7 +173,7 @@ class Fault:
     stream_lag_seconds: float = 1.0  # on a machine that is busy
     ghost_leases: int = 1
     why: str = ""
-    is_short: bool = True  # stands in the short form
+    is_short: bool = True  # stands in the short form; else a test of its own, elsewhere, shows the most of it
 
 
 def nothing(stage: Stage) -> None:
@@ -215,12 +230,20 @@ def fail_over(stage: Stage) -> None:
     redis.until(lambda: redis.client(redis.primary).role()[0] == "slave")
 
 
+def move_address(stage: Stage) -> None:
+    stage.backend.redis.fail_over()
+
+
 def kill_primary(stage: Stage) -> None:
     stage.backend.redis.kill(stage.backend.redis.primary)
 
 
 def kill_cluster_primary(stage: Stage) -> None:
     stage.backend.redis.kill(stage.backend.redis.ports[0])
+
+
+def promote_replicas(stage: Stage) -> None:
+    stage.backend.redis.fail_over()
 
 
 def kill_primary_of_others(stage: Stage) -> None:
@@ -240,12 +263,12 @@ def move_slots(stage: Stage) -> None:
 
 def fill_memory(stage: Stage) -> None:
     with stage.backend.redis.client() as client:
-        client.config_set("maxmemory", "1mb")
+        client.config_set("maxmemory", 1)
         time.sleep(stage.hold_seconds)
         client.config_set("maxmemory", 0)
 
 
-def evict_seats(stage: Stage) -> None:
+def evict_viewers(stage: Stage) -> None:
     with stage.backend.redis.client() as client:
         for name in stage.backend.records[:10]:
             client.delete(record_of(name).viewers_key)
@@ -275,14 +298,14 @@ def reload_processes(stage: Stage) -> None:
 
 
 def crowd_comes_back(stage: Stage) -> None:
-    stage.crowd_in(500 if stage.is_short else 5_000)
+    stage.crowd_in(150 if stage.is_short else 5_000)
 
 
 FAULTS = [
-    Fault("none", "no fault", Single, nothing),
+    Fault("none", "no fault", Single, nothing, is_short=False),
     Fault("restart", "Redis killed, back empty after 0.5 s", Single, restart_empty, loses=True),
     Fault("loading", "Redis killed, loads its data for 3 s", Single, restart_slowly, undoes=True),
-    Fault("flush", "SCRIPT FLUSH, 20 times", Single, flush_scripts),
+    Fault("flush", "SCRIPT FLUSH, 20 times", Single, flush_scripts, is_short=False),
     Fault("stop", "Redis stopped for 5 s", Single, stop_redis),
     Fault(
         "cut",
@@ -301,12 +324,29 @@ FAULTS = [
     Fault(
         "failover", "Sentinel: planned failover", Sentinel, fail_over, loses=True, undoes=True, is_short=False
     ),
+    Fault(
+        "address",
+        "managed Redis: the address moves, the old primary keeps its clients",
+        Managed,
+        move_address,
+        loses=True,
+        undoes=True,
+        stream_lag_seconds=HEAL_SECONDS,
+        is_short=False,
+    ),
     Fault("crash", "Sentinel: primary killed", Sentinel, kill_primary, undoes=True),
     Fault("cluster", "Cluster: a primary with a replica killed", Cluster, kill_cluster_primary, undoes=True),
+    Fault("promote", "Cluster: planned failover of every primary", Cluster, promote_replicas, is_short=False),
     Fault("slots", "Cluster: ten slots in use moved", Cluster, move_slots, is_short=False),
-    Fault("others", "Cluster: primary of other slots dead", ClusterWithoutReplicas, kill_primary_of_others),
+    Fault(
+        "others",
+        "Cluster: primary of other slots dead",
+        ClusterWithoutReplicas,
+        kill_primary_of_others,
+        is_short=False,
+    ),
     Fault("memory", "maxmemory reached for 5 s, noeviction", Single, fill_memory),
-    Fault("seats", "viewers key of ten records evicted", Single, evict_seats),
+    Fault("viewers", "viewers key of ten records evicted", Single, evict_viewers),
     Fault("tabs", "tabs or seen key of ten records evicted", Single, evict_tabs, loses=True),
     Fault(
         "back",
@@ -319,6 +359,6 @@ FAULTS = [
     ),
     Fault("ahead", "Redis's clock set ahead an hour", Shifted, set_clock_ahead, loses=True),
     Fault("process", "one gunicorn process killed", Single, kill_process, cuts=True),
-    Fault("reload", "gunicorn reloaded (SIGHUP)", Single, reload_processes, cuts=True),
+    Fault("reload", "gunicorn reloaded (SIGHUP)", Single, reload_processes, cuts=True, is_short=False),
     Fault("crowd", "5,000 more clients at once", Single, crowd_comes_back, stream_lag_seconds=5.0),
 ]

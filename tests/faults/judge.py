@@ -112,7 +112,7 @@ class Judge:
         if any(tab.left_at is None or tab.left_at >= asked_at for tab in tabs):
             return
         silent = [tab for tab in tabs if not tab.is_goodbye_heard or self._is_undone(tab.heard_at)]
-        if silent:  # her other tabs may have said goodbye, this one still has its lease
+        if silent:  # other tabs of the user may have said goodbye; this one still has its lease
             last = max(silent, key=lambda tab: tab.left_at or 0)
             self._extend(self.verdict.lingering, last, last.left_at or 0, asked_at)
         elif all((tab.heard_at or 0) < asked_at for tab in tabs):

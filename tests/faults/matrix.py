@@ -46,7 +46,7 @@ class Scale:
 LONG = Scale(8, 24, 5, tabs=200, records=40, comings_a_second=4, streams=10)
 SHORT = Scale(
     1.5,
-    8,
+    12,
     0.5,
     tabs=40,
     records=10,
@@ -208,10 +208,12 @@ def main(names: list[str]) -> int:
 
 
 def _replace_rows(rows: list[str]) -> None:
-    """Put these in the place of the rows of the same faults."""
-    by_title = {row.split(" | ")[0]: row for row in rows}
+    """Put these in the place of the rows of the same faults; those of new faults at their places."""
     lines = RESULTS.read_text().splitlines()
-    RESULTS.write_text("\n".join(by_title.get(line.split(" | ")[0], line) for line in lines) + "\n")
+    first = next(number for number, line in enumerate(lines) if line.startswith("|---")) + 1
+    by_title = {row.split(" | ")[0]: row for row in [*lines[first:], *rows]}
+    in_order = [by_title[title] for fault in FAULTS if (title := f"| {fault.title}") in by_title]
+    RESULTS.write_text("\n".join([*lines[:first], *in_order]) + "\n")
 
 
 def _page(lines: list[str]) -> str:

@@ -36,6 +36,7 @@ class People:
         comings_a_second: float,
         streams: int,
         seed: int = 7,
+        mode: str = "view",
     ) -> None:
         self.port = port
         self.judge = judge
@@ -44,6 +45,7 @@ class People:
         self._records = records
         self._comings_a_second = comings_a_second
         self._streams = streams
+        self._mode = mode
         self._random = random.Random(seed)
         self._ids = itertools.count(1)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -101,7 +103,7 @@ class People:
     async def _stay(self, tab: Tab, delay_seconds: float) -> None:
         """Beat as the browser client does: app/static/presence/schedule.js."""
         connection = Connection(self.port, token(tab.user, f"User {tab.user}", seconds=86_000))
-        body: dict[str, Any] = {"tab_id": tab.id, "mode": "view", "dirty": False, "version": None}
+        body: dict[str, Any] = {"tab_id": tab.id, "mode": self._mode, "dirty": False, "version": None}
         failures = 0
         shown: set[int] | None = None
         await asyncio.sleep(delay_seconds)

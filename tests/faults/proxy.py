@@ -1,4 +1,4 @@
-"""A proxy between the service and Redis that loses or cuts some answers.
+"""A proxy between the service and Redis that loses or cuts some answers, or leads to another server.
 
 As a network does it: what comes after a lost answer does not arrive either. The
 connection stays open and mute, until the service gives it up.
@@ -14,11 +14,14 @@ HARMED = 1 / 3  # of the answers, while it does harm
 
 
 class Proxy:
-    """Listens on `port`, passes on to the Unix socket of a Redis; `harm` is None, "cut" or "lose"."""
+    """Listens on `port`, passes on to the Unix socket of a Redis; `harm` is None, "cut" or "lose".
+
+    A new `upstream` is where later connections lead; those that are open stay where they are.
+    """
 
     def __init__(self, upstream: str) -> None:
         self.harm: str | None = None
-        self._upstream = upstream
+        self.upstream = upstream
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=256)
         self.port = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
@@ -33,7 +36,7 @@ class Proxy:
         is_mute = False
         with client, socket.socket(socket.AF_UNIX) as server, contextlib.suppress(OSError):
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            server.connect(self._upstream)
+            server.connect(self.upstream)
             while True:
                 for source in select.select([client, server], [], [])[0]:
                     data = source.recv(65_536)

@@ -17,8 +17,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from app.api.events import COMMENT_SECONDS
-from app.presence.streams import MOST_SAVES
+from record_presence.api.events import COMMENT_INTERVAL_SECONDS
+from record_presence.presence.streaming.replica import MAX_SAVES
 from tests.api.client import token
 from tests.faults.browser_http import Answer, Connection
 from tests.faults.judge import Judge
@@ -55,7 +55,7 @@ class Crowd:
 
 
 LONG = Crowd(tabs=300, records=60, streams=20, comings_a_second=20, saves_a_second=10)
-SHORT = Crowd(tabs=60, records=15, streams=5, comings_a_second=10, saves_a_second=10, heartbeat_seconds=1.5)
+SHORT = Crowd(tabs=60, records=15, streams=5, comings_a_second=10, saves_a_second=10, heartbeat_seconds=0.7)
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ def soak(minutes: float, crowd: Crowd) -> Soak:
 
 async def _soak(seconds: float, crowd: Crowd, redis: RedisServer, gunicorn: GunicornServer) -> Soak:
     judge = Judge(1.0, 2.0)
-    fills = min(MOST_SAVES_A_SECOND, crowd.records * MOST_SAVES / (seconds / 10))
+    fills = min(MOST_SAVES_A_SECOND, crowd.records * MAX_SAVES / (seconds / 10))
     await _live(seconds / 10, replace(crowd, saves_a_second=fills), gunicorn, judge, [])
     samples = [await _when_all_are_gone("base", crowd, redis, gunicorn)]
 
@@ -141,7 +141,7 @@ async def _soak(seconds: float, crowd: Crowd, redis: RedisServer, gunicorn: Guni
     )
     last = await _when_all_are_gone("all have left", crowd, redis, gunicorn)
     # A stream whose reader is gone is noticed when it is written to.
-    deadline = time.monotonic() + COMMENT_SECONDS + LATE_SECONDS
+    deadline = time.monotonic() + COMMENT_INTERVAL_SECONDS + LATE_SECONDS
     while last.clients_files > samples[0].clients_files and time.monotonic() < deadline:
         await asyncio.sleep(0.5)
         last = _sample("all have left", redis, gunicorn)
@@ -161,6 +161,7 @@ async def _live(
         records=[f"r{number}" for number in range(crowd.records)],
         comings_a_second=crowd.comings_a_second,
         streams=crowd.streams,
+        mode="edit",  # nobody else may save or claim
     )
     await people.arrive()
     others = [
@@ -212,7 +213,7 @@ async def _look_in(port: int, crowd: Crowd) -> None:
 
 
 async def _when_all_are_gone(when: str, crowd: Crowd, redis: RedisServer, gunicorn: GunicornServer) -> Sample:
-    # Keys outlive the leases in them by one lease: see lua/lib/calm.lua.
+    # Keys outlive the leases in them by one lease: see lua/lib/expiry.lua.
     deadline = time.monotonic() + 2 * crowd.lease_seconds + TIMELINE_SECONDS + LATE_SECONDS
     with redis.client() as client:
         while client.dbsize() and time.monotonic() < deadline:

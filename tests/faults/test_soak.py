@@ -1,8 +1,8 @@
-"""The soak in its short form: people come and go for nine seconds, and nothing is left of them."""
+"""The soak in its short form: people come and go for six seconds, and nothing is left of them."""
 
 from tests.faults.soak import SHORT, soak
 
-MINUTES = 0.15
+MINUTES = 0.1
 
 
 def test_nothing_is_left_when_all_have_left(apart):

@@ -16,12 +16,12 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from app import create_app
-from app.identity import bearer
-from app.identity import keys as keys_module
-from app.identity.bearer import BearerTokens, issue_token, signing_key
-from app.identity.caller import KeysUnavailable, Unauthenticated
-from app.settings import SettingError, Settings
+from record_presence import create_app
+from record_presence.identity import bearer
+from record_presence.identity import jwks_client as keys_module
+from record_presence.identity.bearer import LEEWAY_SECONDS, BearerTokens, issue_token, signing_key
+from record_presence.identity.caller import KeysUnavailable, Unauthenticated, UnknownKey
+from record_presence.settings import SettingError, Settings
 from tests.api.client import PREFIX, SETTINGS, data_of, failure_of, token
 from tests.waiting import wait_until
 
@@ -273,7 +273,7 @@ def test_text_that_is_no_token_is_401(client, text):
 
 
 def test_token_longer_than_allowed_is_401_though_it_is_signed(client):
-    failure_of(call(client, token(padding="x" * bearer.LONGEST_TOKEN)), 401)
+    failure_of(call(client, token(padding="x" * bearer.MAX_TOKEN_LENGTH)), 401)
 
 
 @pytest.mark.parametrize("value", ["Bearer", "Bearer ", "Basic YTpi", "Token x", "bearer", "é"])
@@ -457,11 +457,71 @@ def test_token_of_a_new_key_is_accepted_without_a_restart(keys, monkeypatch):
 def test_unknown_key_names_do_not_flood_the_key_server(keys):
     keys.serve(old=OLD)
     tokens = BearerTokens(keys.settings)
+    with pytest.raises(Unauthenticated):
+        tokens.identify(of("made-up", NEW))
     for number in range(20):
-        with pytest.raises(Unauthenticated):
+        with pytest.raises(UnknownKey):
             tokens.identify(of(f"made-up-{number}", NEW))
 
     assert keys.requests == 1
+
+
+def test_token_of_a_key_that_was_added_a_moment_ago_is_503_until_the_keys_are_fetched_again(
+    keys, monkeypatch, caplog
+):
+    keys.serve(old=OLD)
+    app = create_app(keys.settings, redis=fakeredis.FakeRedis(server=fakeredis.FakeServer()))
+    client = app.test_client()
+    data_of(call(client, of("old", OLD)))
+    keys.serve(new=NEW)
+    response = call(client, of("new", NEW))
+
+    failure_of(response, 503)
+    assert 25 <= int(response.headers["Retry-After"]) <= 30
+    assert "keys unavailable" not in caplog.text
+    later = time.monotonic() + 31
+    monkeypatch.setattr(keys_module.time, "monotonic", lambda: later)
+    data_of(call(client, of("new", NEW)))
+
+
+def test_token_that_was_refused_is_not_checked_again_for_a_minute(monkeypatch):
+    tokens = BearerTokens(SETTINGS)
+    forged = token(settings=Settings(secret_key="the secret of another house"))
+    expired = token(seconds=-1)
+    for bad in (forged, expired):
+        with pytest.raises(Unauthenticated) as first:
+            tokens.identify(bad)
+        with monkeypatch.context() as patch:
+            patch.setattr(jwt, "decode", None)
+            with pytest.raises(Unauthenticated) as second:
+                tokens.identify(bad)
+        assert str(first.value) == str(second.value)
+
+
+def test_token_that_is_not_valid_yet_is_accepted_as_soon_as_it_is():
+    tokens = BearerTokens(SETTINGS)
+    early = token(nbf=int(time.time()) + LEEWAY_SECONDS + 1)
+    with pytest.raises(Unauthenticated):
+        tokens.identify(early)
+
+    assert wait_until(lambda: caller_or_none(tokens, early)).user_id == 42
+
+
+def caller_or_none(tokens, proof):
+    try:
+        return tokens.identify(proof)
+    except Unauthenticated:
+        return None
+
+
+def test_memory_of_refused_tokens_is_bounded(monkeypatch):
+    monkeypatch.setattr("record_presence.identity.proof_cache.MAX_PROOFS", 10)
+    tokens = BearerTokens(SETTINGS)
+    for number in range(25):
+        with pytest.raises(Unauthenticated):
+            tokens.identify(token(number, seconds=-1))
+
+    assert len(tokens._refused) <= 10
 
 
 @pytest.mark.parametrize("header", [{"alg": "HS256", "kid": "old"}, {"alg": "none", "kid": "old"}])
@@ -499,14 +559,14 @@ def test_service_takes_tokens_again_when_the_keys_are_back(keys, monkeypatch):
         tokens.identify(of("old", OLD))
     keys.status = 200
     keys.serve(old=OLD)
-    later = time.monotonic() + keys_module.PAUSE_SECONDS
+    later = time.monotonic() + keys_module.RETRY_DELAY_SECONDS
     monkeypatch.setattr(keys_module.time, "monotonic", lambda: later)
 
     assert tokens.identify(of("old", OLD)).user_id == 42
 
 
 def test_nobody_queues_for_a_key_server_that_hangs(keys, monkeypatch):
-    monkeypatch.setattr(keys_module, "WAIT_SECONDS", 0.3)
+    monkeypatch.setattr(keys_module, "FETCH_TIMEOUT_SECONDS", 0.3)
     keys.mute.clear()
     tokens = BearerTokens(keys.settings)
 
@@ -580,14 +640,14 @@ def test_made_up_key_name_keeps_nobody_waiting_whose_key_is_known(keys, monkeypa
 
 def test_key_server_that_sends_without_end_is_cut_off(keys, monkeypatch):
     keys.serve(old=OLD)
-    keys.body = keys.body[:-1] + b" " * keys_module.LARGEST_SET + b"}"
+    keys.body = keys.body[:-1] + b" " * keys_module.MAX_JWKS_BYTES + b"}"
 
     with pytest.raises(KeysUnavailable, match="bytes"):
         identify(of("old", OLD), keys.settings)
 
 
 def test_key_server_that_drips_is_given_up_in_time(keys, monkeypatch):
-    monkeypatch.setattr(keys_module, "WAIT_SECONDS", 0.3)
+    monkeypatch.setattr(keys_module, "FETCH_TIMEOUT_SECONDS", 0.3)
     keys.serve(old=OLD)
     keys.pause_seconds = 0.05
     started = time.monotonic()

@@ -1,4 +1,4 @@
-"""Cookie sessions: signed in once, and no other site can write in her name."""
+"""Cookie sessions: signed in once, and no other site can write on the user's behalf."""
 
 import time
 
@@ -7,11 +7,19 @@ import pytest
 from flask import request, session
 from itsdangerous import BadSignature
 
-from app import create_app
-from app.identity.caller import Caller, Forbidden
-from app.identity.session import CSRF_HEADER, caller_of, check_csrf_token, csrf_token, sign_in
-from app.settings import Settings
-from tests.api.client import PREFIX, SETTINGS, data_of, failure_of
+from record_presence import create_app
+from record_presence.identity.caller import Caller, Forbidden
+from record_presence.identity.session import (
+    CSRF_HEADER,
+    caller_of,
+    check_csrf_token,
+    csrf_token,
+    sign_in,
+    sign_out,
+)
+from record_presence.redis_client.client import connect
+from record_presence.settings import Settings
+from tests.api.client import PREFIX, SETTINGS, contents, data_of, failure_of
 
 HEARTBEAT = {"tab_id": "t1", "mode": "view", "dirty": False}
 WRITES = [("POST", "heartbeat", HEARTBEAT), ("DELETE", "unregister", {"tab_id": "t1"})]
@@ -52,7 +60,7 @@ def test_write_without_the_csrf_token_is_403_and_writes_nothing(app, alice, meth
     headers = {} if sent is None else {CSRF_HEADER: sent}
 
     failure_of(write(alice, method, call, body, headers), 403)
-    assert app.extensions["presence"].redis.keys() == []
+    assert contents(app.extensions["presence"].redis) == {}
 
 
 def test_csrf_token_of_another_session_is_403(app, alice):
@@ -150,7 +158,7 @@ def cookies(app):
 def test_cookie_is_verified_once_and_read_anew_each_time(cookies, monkeypatch):
     cookies, cookie = cookies
     cookies.loads(cookie, max_age=60)["seen"].append("of another request")
-    monkeypatch.setattr(cookies, "_signer", None)
+    monkeypatch.setattr(cookies, "_serializer", None)
 
     assert cookies.loads(cookie, max_age=60) == {"seen": [1]}
 
@@ -178,3 +186,100 @@ def test_answer_to_a_session_varies_by_cookie_and_sets_none(alice):
 
     assert (sent.headers["Vary"], sent.headers.get("Set-Cookie")) == ("Cookie", None)
     assert listed.headers["Vary"] == "Authorization, Cookie"
+
+
+def copied_cookie(client):
+    """As somebody has it who has copied it."""
+    return client.get_cookie("session").value
+
+
+def with_cookie(app, cookie):
+    client = app.test_client()
+    client.set_cookie("session", cookie)
+    return client.get(f"{PREFIX}/flow/12/viewers")
+
+
+def make_app(redis):
+    app = create_app(SETTINGS, redis=redis)
+
+    @app.post("/test-sign-in")
+    def test_sign_in():
+        sign_in(session, Caller(42, "Alice", "1"))
+        return csrf_token(session)
+
+    @app.post("/test-sign-out")
+    def test_sign_out():
+        sign_out(session)
+        return ""
+
+    return app
+
+
+def test_cookie_of_a_session_that_was_signed_out_counts_no_more(redis):
+    app = make_app(redis)
+    client = app.test_client()
+    client.post("/test-sign-in")
+    cookie = copied_cookie(client)
+    data_of(with_cookie(app, cookie))
+    client.post("/test-sign-out")
+
+    failure_of(with_cookie(app, cookie), 401)
+    failure_of(client.get(f"{PREFIX}/flow/12/viewers"), 401)
+
+
+def test_other_processes_hear_of_it_within_a_minute(redis, monkeypatch):
+    here, there = make_app(redis), make_app(redis)
+    client = here.test_client()
+    client.post("/test-sign-in")
+    cookie = copied_cookie(client)
+    data_of(with_cookie(there, cookie))
+    client.post("/test-sign-out")
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 61)
+
+    failure_of(with_cookie(there, cookie), 401)
+    failure_of(with_cookie(make_app(redis), cookie), 401)
+
+
+def test_another_session_of_the_same_user_goes_on(redis):
+    app = make_app(redis)
+    one, other = app.test_client(), app.test_client()
+    one.post("/test-sign-in")
+    other.post("/test-sign-in")
+    one.post("/test-sign-out")
+
+    data_of(other.get(f"{PREFIX}/flow/12/viewers"))
+
+
+def test_session_asks_redis_once_a_minute_whether_it_was_signed_out(redis, monkeypatch):
+    app = make_app(redis)
+    client = app.test_client()
+    client.post("/test-sign-in")
+    scripts = app.extensions["presence"].scripts
+    run, names = scripts.run, []
+    monkeypatch.setattr(type(scripts), "run", lambda self, *args: names.append(args[1]) or run(*args))
+    for _ in range(3):
+        data_of(client.get(f"{PREFIX}/flow/12/viewers"))
+
+    assert names.count("sign_out") == 1
+
+
+def test_sessions_count_while_redis_is_away():
+    app = make_app(connect("redis://127.0.0.1:1"))
+    client = app.test_client()
+    client.post("/test-sign-in")
+
+    failure_of(client.get(f"{PREFIX}/flow/12/viewers"), 503)
+
+
+def test_header_of_very_many_cookies_is_as_good_as_none(redis):
+    app = make_app(redis)
+    client = app.test_client()
+    client.post("/test-sign-in")
+    cookie = f"session={copied_cookie(client)}"
+
+    anybody = app.test_client(use_cookies=False)
+
+    data_of(anybody.get(f"{PREFIX}/flow/12/viewers", headers={"Cookie": f"{cookie}; a=b"}))
+    many = "; ".join([cookie, *["a=b"] * 2000])
+    failure_of(anybody.get(f"{PREFIX}/flow/12/viewers", headers={"Cookie": many}), 401)

@@ -5,7 +5,7 @@ from typing import Any
 
 from flask import Response, request
 
-from app import create_app
+from record_presence import create_app
 
 app = create_app()
 

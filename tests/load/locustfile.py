@@ -18,9 +18,9 @@ from locust import FastHttpUser, constant, events, task
 from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
 
-from app.api.presence import API_PREFIX
-from app.identity.bearer import issue_token
-from app.settings import read_settings
+from record_presence.api.paths import API_PREFIX
+from record_presence.identity.bearer import issue_token
+from record_presence.settings import read_settings
 
 RECORD_TYPE = "flow"
 FIELDS = ("name", "status", "owner", "description", "steps")

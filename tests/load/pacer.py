@@ -20,7 +20,8 @@ from typing import Any
 
 import hiredis
 
-from app.presence.service import Quota, RecordPresenceService
+from record_presence.presence.limits import Quota
+from record_presence.presence.service import RecordPresenceService
 from tests.load.crowd import RECORD_TYPE, Crowd, OpenTab
 from tests.load.pipelined import Recorder
 
@@ -28,7 +29,7 @@ ROOMS = (1, 1, 2, 3, 3, 10)  # tabs of a record, in turn: twenty on six
 BATCH = 25  # beats that are sent at once
 IN_FLIGHT = 8  # batches, where there is no pace
 ANSWER_SECONDS = 60.0
-PATIENCE = 1.5  # times the planned seconds; who is later by then stops sending
+MAX_OVERRUN = 1.5  # times the planned seconds; a client that is not done by then stops sending
 CALLS_LIMIT = 1_000_000_000
 _RECEIVED = 1 << 20
 
@@ -140,7 +141,7 @@ class _Generator:
         most = IN_FLIGHT if a_second is None else float("inf")
         answered, cpu_started, started = 0, time.process_time(), time.monotonic()
         next_at = started
-        give_up_at = started + beats // BATCH * interval * PATIENCE
+        give_up_at = started + beats // BATCH * interval * MAX_OVERRUN
         for batch in batches:
             if a_second is not None and time.monotonic() > give_up_at:
                 break

@@ -21,8 +21,8 @@ from urllib.parse import urlsplit
 
 from tests.gunicorn_server import ROOT
 
-PATIENCE_SECONDS = 60.0
-MARK = "mark-"  # begins the name of a form's field that somebody edits, so that her event is known
+TIMEOUT_SECONDS = 60.0
+MARK = "mark-"  # begins the name of a field that somebody edits, so that the event of the edit is recognized
 _OPENING = 50  # streams that may wait for their first answer
 _RECEIVED = 65_536
 
@@ -146,7 +146,7 @@ class _Child:
     def run(self) -> None:
         stdin = sys.stdin.fileno()
         while True:
-            if self.turn(self.patience()) != stdin:
+            if self.turn(self.seconds_to_wait()) != stdin:
                 continue
             line = sys.stdin.readline()
             if not line:
@@ -169,15 +169,15 @@ class _Child:
                 self.receive(number, connection)
         return command
 
-    def patience(self) -> float:
+    def seconds_to_wait(self) -> float:
         """Seconds until there is something to do."""
-        return PATIENCE_SECONDS
+        return TIMEOUT_SECONDS
 
     def receive(self, number: int, connection: socket.socket) -> None:
         raise NotImplementedError
 
     def wait_until(self, is_true: Callable[[], bool], what: str) -> None:
-        deadline = time.monotonic() + PATIENCE_SECONDS
+        deadline = time.monotonic() + TIMEOUT_SECONDS
         while not is_true():
             if time.monotonic() > deadline:
                 raise RuntimeError(f"never happened: {what}")
@@ -282,7 +282,7 @@ class _Beats(_Child):
         self._interval, self._next_at = 1 / a_second, time.monotonic()
         return len(self._requests)
 
-    def patience(self) -> float:
+    def seconds_to_wait(self) -> float:
         now = time.monotonic()
         while self._next_at <= now:
             self._next_at += self._interval
@@ -293,7 +293,7 @@ class _Beats(_Child):
             self._turn = (self._turn + 1) % len(self._requests)
             self._sent_at[number] = now
             self.sockets[number].sendall(self._requests[self._turn])
-        return max(0.0, min(PATIENCE_SECONDS, self._next_at - now))
+        return max(0.0, min(TIMEOUT_SECONDS, self._next_at - now))
 
     def receive(self, number: int, connection: socket.socket) -> None:
         answer = self._answers.pop(number, b"") + connection.recv(_RECEIVED)
@@ -306,10 +306,9 @@ class _Beats(_Child):
         self._free.append(number)
 
     def seen(self) -> list[float]:
+        self.wait_until(lambda: bool(self._seconds), "an answered heartbeat")
         seconds, late = sorted(self._seconds), self._late
         self._seconds, self._late = [], 0
-        if not seconds:
-            raise RuntimeError("nobody has answered")
         middle, high = (1000 * seconds[int(share * len(seconds))] for share in (0.5, 0.99))
         return [len(seconds), late, middle, high]
 

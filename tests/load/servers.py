@@ -1,9 +1,12 @@
 """The servers that are measured, each in a process of its own, and the generator."""
 
+import contextlib
 import json
+import math
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -11,7 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.gunicorn_server import OURS, ROOT, GunicornServer
+from tests.gunicorn_server import CONFIG, OURS, ROOT, GunicornServer
 
 BEAT = Path(__file__).with_name("beat.lua")
 CONNECTIONS = 16
@@ -27,7 +30,14 @@ class Service(GunicornServer):
         inherited = {name: text for name, text in os.environ.items() if not name.startswith(OURS)}
         self._output = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115 - as long as we live
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "gunicorn", "-c", "python:app.gunicorn", application],
+            [
+                sys.executable,
+                "-m",
+                "gunicorn",
+                "-c",
+                f"python:{CONFIG}",
+                application,
+            ],
             cwd=ROOT,
             env={**inherited, "PORT": "0", **settings},
             stdout=self._output,
@@ -96,9 +106,9 @@ class Generator:
 
         Raises RuntimeError when one of them was not answered well.
         """
-        command = [self._binary, "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s", "-s", str(BEAT)]
+        command = [self._binary, "-t1", f"-c{connections}", f"-d{math.ceil(seconds)}s", "-s", str(BEAT)]
         command += [self._url, "--", str(requests), str(pause_ms)]
-        output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        output = _output_of(command, interrupt_after_seconds=max(0.5, seconds) if seconds < 1 else None)
         line = next(line for line in output.splitlines() if line.startswith("RESULT "))
         result = json.loads(line.removeprefix("RESULT "))
         if result["refused"] or result["failed"]:
@@ -109,6 +119,19 @@ class Generator:
 
     def close(self) -> None:
         self._directory.cleanup()
+
+
+def _output_of(command: list[str], *, interrupt_after_seconds: float | None) -> str:
+    """What wrk prints; it knows whole seconds alone, and says what it has counted when it is interrupted."""
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        if interrupt_after_seconds is not None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(interrupt_after_seconds)
+            process.send_signal(signal.SIGINT)
+        output, _ = process.communicate()
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command, output)
+    return output
 
 
 def http_request(method: str, path: str, headers: dict[str, str], body: dict | None = None) -> bytes:

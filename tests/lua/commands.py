@@ -4,18 +4,67 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from app.presence.conflicts import Notes, decode_notes
-from app.presence.records import Record, decode_viewers, encode_state, user_key
-from app.presence.scripts import Scripts
+from record_presence.presence.codec import (
+    decode_conflict_state,
+    decode_viewer_page,
+    encode_state,
+    encode_user_id,
+)
+from record_presence.presence.conflicts import ConflictState
+from record_presence.presence.limits import NO_LIMIT
+from record_presence.presence.records import Record
+from record_presence.presence.scripts import Scripts
+from record_presence.presence.stamps import encode_stamp
+from tests.viewers import without_seconds
 
 LEASE_MS = 90_000
 SHORT_LEASE_MS = 20_000
-MOST_BEYOND_MS = LEASE_MS + 1_000  # that a key may outlive the last lease
+MAX_BEYOND_MS = LEASE_MS + 1_000  # that a key may outlive the last lease
 DAY_MS = 86_400_000
 NONCE = "00c0ffee"
 RECORD = Record("1", "flow", "12")
+KEY_NAMES = ("tabs", "seen", "viewers", "order")  # of a record, but for its timeline
+MANY = 130  # viewers: more than are listed without an index
+
+# States of a tab that this service never writes.
+GARBAGE = {
+    "no JSON": "Alice was here",
+    "nothing": "",
+    "a number": "42",
+    "null": "null",
+    "an object": '{"user":"42"}',
+    "an empty array": "[]",
+    "user missing": '[null,"Alice"]',
+    "user a number": '[42,"Alice"]',
+    "user no JSON": '["Alice","Alice"]',
+    "user an object": '["{}","Alice"]',
+    "user the word true": '["true","Alice"]',
+    "user a fraction": '["4.2","Alice"]',
+    "user with a leading zero": '["007","Alice"]',
+    "user the meta's name": '["#","Alice"]',
+    "name missing": '["42"]',
+    "name a number": '["42",42]',
+    "flags a word": '["42","Alice","view"]',
+    "flags unknown": '["42","Alice",4]',
+    "flags a fraction": '["42","Alice",0.5]',
+    "flags true": '["42","Alice",true]',
+    "flags null": '["42","Alice",null]',
+    "field null": '["42","Alice",0,null]',
+    "field a number": '["42","Alice",0,7]',
+}
 
 scripts = Scripts()
+
+
+def key_named(name: str) -> str:
+    """The key of RECORD that the headers call so."""
+    return str(getattr(RECORD, f"{name}_key"))
+
+
+def now_ms(redis: Any) -> int:
+    """By Redis's clock."""
+    seconds, microseconds = redis.time()
+    return seconds * 1000 + microseconds // 1000
 
 
 def state_of(
@@ -26,7 +75,7 @@ def state_of(
     field: str | None = None,
     **extras: Any,
 ) -> str:
-    return encode_state(user_key(user), name, mode, dirty, field, extras)
+    return encode_state(encode_user_id(user), name, mode, dirty, field, extras)
 
 
 def call(redis: Any, name: str, record: Record, **values: Any) -> list[Any]:
@@ -36,11 +85,26 @@ def call(redis: Any, name: str, record: Record, **values: Any) -> list[Any]:
     """
     script = scripts[name]
     keys = zip(("tabs", "seen", "viewers", "order", "timeline"), record.keys, strict=True)
-    usual = {"timeline_ms": 0, "calls": record.tabs_key, "calls_limit": 0, "window_ms": 60_000}
+    usual = {
+        "left": record.left_key,
+        "stamp": encode_stamp(None, None),
+        "after": 0,
+        "limit": NO_LIMIT,
+        "max_bytes": NO_LIMIT,
+        "timeline_ms": 0,
+        "calls": record.tabs_key,
+        "calls_limit": 0,
+        "window_ms": 60_000,
+        "may_join": 1,
+        "profile": "",
+    }
     named = {**usual, **dict(keys), **values}
-    return scripts.run(
-        redis, name, [named[key] for key in script.keys], [named[argument] for argument in script.args]
-    )
+    reply = ["SWEEP_FIRST"]
+    while reply == ["SWEEP_FIRST"]:  # each time sweeps more
+        reply = scripts.run(
+            redis, name, [named[key] for key in script.keys], [named[argument] for argument in script.args]
+        )
+    return reply
 
 
 def heartbeat(
@@ -57,17 +121,20 @@ def heartbeat(
     calls_limit: int = 0,
     window_ms: int = 60_000,
     timeline_ms: int = 0,
+    may_join: bool = True,
+    stamp: str | None = None,
+    shown: str = "",
     **state: Any,
 ) -> list[Any]:
-    """Beat; the reply starts with the status word."""
-    return call(
+    """Beat; the reply starts with the status word, and is without the bytes of the timeline."""
+    reply = call(
         redis,
         "heartbeat",
         record,
         tab_id=tab_id,
         state=state_of(user, **state),
         lease_ms=lease_ms,
-        usual_ms=LEASE_MS,
+        default_lease_ms=LEASE_MS,
         known_version=known,
         limit=limit,
         nonce=nonce,
@@ -75,7 +142,14 @@ def heartbeat(
         calls_limit=calls_limit,
         window_ms=window_ms,
         timeline_ms=timeline_ms,
+        may_join=int(may_join),
+        profile=shown,
+        **({"stamp": stamp} if stamp else {}),
     )
+    if reply[0] in ("OK", "TRIMMED"):
+        place = 2 if reply[0] == "OK" else 3
+        del reply[place : place + 1]
+    return reply
 
 
 def leave(
@@ -86,11 +160,18 @@ def leave(
     record: Record = RECORD,
     reason: str = "left",
     timeline_ms: int = 0,
+    stamp: str | None = None,
 ) -> str:
     """Say goodbye; returns the status word. User None removes anybody's tab."""
-    owner = "" if user is None else user_key(user)
+    owner = "" if user is None else encode_user_id(user)
+    made = {"stamp": stamp} if stamp else {}
     values = {"tab_id": tab_id, "user": owner, "reason": reason, "lease_ms": LEASE_MS, "nonce": NONCE}
-    return call(redis, "leave", record, **values, timeline_ms=timeline_ms)[0]
+    return call(redis, "leave", record, **values, **made, timeline_ms=timeline_ms)[0]
+
+
+def stored_keys(redis: Any, record: Record = RECORD) -> list[str]:
+    """All keys but the one that outlives a record on purpose, for late heartbeats: its goodbyes."""
+    return [key for key in redis.keys("*") if key != record.left_key]
 
 
 def save(
@@ -103,11 +184,12 @@ def save(
     record: Record = RECORD,
     lease_ms: int = LEASE_MS,
     timeline_ms: int = 0,
+    told_by: str = "host",
 ) -> str:
     """Tell of a saved version; returns the status word."""
-    row = json.dumps([str(lock_version), user_key(user), name, tab_id, "", *fields], ensure_ascii=False)
+    row = json.dumps([str(lock_version), encode_user_id(user), name, tab_id, "", *fields], ensure_ascii=False)
     values = {"row": row, "lease_ms": lease_ms, "nonce": NONCE, "timeline_ms": timeline_ms}
-    return call(redis, "saved", record, **values)[0]
+    return call(redis, "saved", record, **values, told_by=told_by)[0]
 
 
 def claim(
@@ -120,25 +202,25 @@ def claim(
     record: Record = RECORD,
     timeline_ms: int = 0,
 ) -> list[Any]:
-    """Claim a field, `take` or `release` it; the reply, its row unpacked."""
-    values = {"tab_id": tab_id, "user": user_key(user), "field": field, "action": action}
+    """Claim a field, `take` or `release` it; the reply without its version, the row unpacked."""
+    values = {"tab_id": tab_id, "user": encode_user_id(user), "field": field, "action": action}
     more = {"lease_ms": LEASE_MS, "nonce": NONCE, "timeline_ms": timeline_ms}
-    status, *row = call(redis, "claim", record, **values, **more)
+    status, *row = call(redis, "claim", record, **values, **more)[:2]
     return [status, *(json.loads(text) if text else text for text in row)]
 
 
-def notes(redis: Any, record: Record = RECORD) -> Notes:
+def conflict_state(redis: Any, record: Record = RECORD) -> ConflictState:
     """What the viewers are told of saves and claims."""
-    return decode_notes(*read_viewers(redis, record=record)[4:7])
+    return decode_conflict_state(*read_viewers(redis, record=record)[5:8])
 
 
 def saved_versions(redis: Any, record: Record = RECORD) -> list[int]:
-    return [save["lock_version"] for save in notes(redis, record).saves]
+    return [save["lock_version"] for save in conflict_state(redis, record).saves]
 
 
 def claimed(redis: Any, record: Record = RECORD) -> dict[str, str]:
     """Field -> the tab that has it."""
-    return {field: held["tab_id"] for field, held in notes(redis, record).claims.items()}
+    return {field: held["tab_id"] for field, held in conflict_state(redis, record).claims.items()}
 
 
 def timeline(
@@ -146,8 +228,8 @@ def timeline(
 ) -> list[tuple[str, list[Any]]]:
     """What happened: pairs of an id and an entry."""
     values = {"since": since, "limit": limit, "lease_ms": LEASE_MS, "nonce": NONCE}
-    _, *reply = call(redis, "timeline", record, **values, timeline_ms=timeline_ms)
-    return [(reply[i], json.loads(reply[i + 1])) for i in range(0, len(reply), 2)]
+    _, _, earlier, *reply = call(redis, "timeline", record, **values, timeline_ms=timeline_ms)
+    return [(reply[i], json.loads(reply[i + 1])) for i in range(2 * earlier, len(reply), 2)]
 
 
 def read_viewers(
@@ -160,8 +242,8 @@ def read_viewers(
     lease_ms: int = LEASE_MS,
     **limits: Any,
 ) -> list[Any]:
-    """The reply of `viewers`, unread. `limits` are the arguments that count calls."""
-    asker = "" if user is None else user_key(user)
+    """The reply of `viewers`, unread, but without whether it is cut. `limits` are further arguments."""
+    asker = "" if user is None else encode_user_id(user)
     values = {
         **limits,
         "known_version": known,
@@ -170,12 +252,24 @@ def read_viewers(
         "lease_ms": lease_ms,
         "nonce": NONCE,
     }
-    return call(redis, "viewers", record, **values)
+    reply = call(redis, "viewers", record, **values)
+    return [*reply[:3], *reply[4:]] if reply[0] == "OK" else reply
+
+
+def viewers_page(
+    redis: Any, *, after: int = 0, limit: int = 1000, max_bytes: int = NO_LIMIT
+) -> tuple[Any, ...]:
+    """The viewers of a page, first arrival first: their decoded ids and entries, and whether it is cut."""
+    values = {"known_version": "?", "limit": limit, "user": "", "lease_ms": LEASE_MS, "nonce": NONCE}
+    reply = call(redis, "viewers", RECORD, **values, after=after, max_bytes=max_bytes)
+    pairs = list(zip(map(json.loads, reply[9::2]), map(json.loads, reply[10::2]), strict=True))
+    return sorted(pairs, key=lambda pair: pair[1][1]), bool(reply[3])
 
 
 def viewers(redis: Any, record: Record = RECORD) -> list[dict[str, Any]]:
     """Who is viewing, first arrival first."""
-    return decode_viewers(read_viewers(redis, record=record)[7:])
+    reply = read_viewers(redis, record=record)
+    return decode_viewer_page(reply[8:], None, int(reply[4]))[0]
 
 
 def names(redis: Any, record: Record = RECORD) -> list[str]:
@@ -186,23 +280,73 @@ def version(redis: Any, record: Record = RECORD) -> str:
     return read_viewers(redis, record=record)[1]
 
 
-def tabs(redis: Any, record: Record = RECORD) -> dict[str, str]:
+def tabs(redis: Any, record: Record = RECORD, *, timeline_ms: int = 0) -> dict[str, str]:
     """Live tabs: id -> state."""
-    reply = call(redis, "tabs", record, lease_ms=LEASE_MS, nonce=NONCE)
-    return {reply[i]: reply[i + 2] for i in range(1, len(reply), 3)}
+    _, _, *rows = read_tabs(redis, record, timeline_ms=timeline_ms)
+    return {rows[i]: rows[i + 2] for i in range(0, len(rows), 3)}
+
+
+def read_tabs(redis: Any, record: Record = RECORD, **page: Any) -> list[Any]:
+    """The reply of `tabs`, unread."""
+    return call(redis, "tabs", record, **{"after": "", "lease_ms": LEASE_MS, "nonce": NONCE, **page})
+
+
+def watch(
+    redis: Any,
+    *,
+    known: str = "?",
+    limit: int = 1000,
+    lease_ms: int = LEASE_MS,
+    timeline_ms: int = 0,
+    after: int = 0,
+    max_bytes: int = NO_LIMIT,
+) -> list[Any]:
+    """What a stream asks for; the reply, unread."""
+    values = {"known_version": known, "limit": limit, "lease_ms": lease_ms, "nonce": NONCE}
+    page = {"after": after, "max_bytes": max_bytes}
+    return call(redis, "watch", RECORD, **values, **page, timeline_ms=timeline_ms)
+
+
+def inspect(redis: Any) -> tuple[int, str, str, str, dict[str, tuple[str, str]]]:
+    """Now, meta, saves and claims; and a row for each tab: (lease end, state)."""
+    _, _, moment_ms, meta, saves, claims, *rows = call(redis, "inspect", RECORD, after="")
+    found = {rows[i]: (rows[i + 1], rows[i + 2]) for i in range(0, len(rows), 3)}
+    assert len(found) * 3 == len(rows)
+    return int(moment_ms), meta, saves, claims, found
+
+
+def signal(
+    redis: Any,
+    tab_id: str = "t1",
+    user: int | str = 42,
+    *,
+    message: str = '{"announce": "signal", "data": {"kind": "typing"}}',
+    calls: str | None = None,
+    calls_limit: int = 0,
+) -> list[Any]:
+    """Pass a message on to the record's streams; the reply."""
+    values = {"tab_id": tab_id, "user": encode_user_id(user), "message": message, "lease_ms": LEASE_MS}
+    counted = {"calls": calls or RECORD.tabs_key, "calls_limit": calls_limit}
+    return call(redis, "signal", RECORD, **values, **counted)
+
+
+def add_viewers(redis: Any, count: int = MANY) -> None:
+    """One tab for each of the users 0, 1, 2, …"""
+    for user in range(count):
+        heartbeat(redis, f"t{user}", user, name=f"user {user}")
 
 
 def age(redis: Any, tab_id: str, by_ms: int = LEASE_MS + 1, record: Record = RECORD) -> None:
     """Let the tab's lease be older by so much: what waiting would do, without waiting."""
     redis.zincrby(record.seen_key, -by_ms, tab_id)
-    _shift_calm(redis, -by_ms, record)
+    _shift_first_expiry(redis, -by_ms, record)
 
 
-def _shift_calm(redis: Any, by_ms: int, record: Record) -> None:
+def _shift_first_expiry(redis: Any, by_ms: int, record: Record) -> None:
     """Move the time until which no lease ends."""
     if meta := redis.hget(record.viewers_key, "#"):
-        version, longest_ms, calm_until_s, *rest = meta.split()
-        shifted = (version, longest_ms, str(int(calm_until_s) + by_ms // 1000), *rest)
+        version, max_lease_ms, no_expiry_before_s, *rest = meta.split()
+        shifted = (version, max_lease_ms, str(int(no_expiry_before_s) + by_ms // 1000), *rest)
         redis.hset(record.viewers_key, "#", " ".join(shifted))
 
 
@@ -210,8 +354,8 @@ def pass_time(redis: Any, by_ms: int, record: Record = RECORD) -> None:
     """Let every lease and every key be nearer to its end, as after waiting for so long."""
     for tab_id in redis.zrange(record.seen_key, 0, -1):
         redis.zincrby(record.seen_key, -by_ms, tab_id)
-    _shift_calm(redis, -by_ms, record)
-    for key in record.keys:
+    _shift_first_expiry(redis, -by_ms, record)
+    for key in (*record.keys, record.left_key):
         if (left_ms := redis.pttl(key)) > 0:
             redis.pexpire(key, left_ms - by_ms) if left_ms > by_ms else redis.delete(key)
 
@@ -223,15 +367,15 @@ def set_clock_back(redis: Any, by_ms: int = 3_600_000, record: Record = RECORD) 
 
 def beyond_leases_ms(redis: Any, key: str, record: Record = RECORD) -> int:
     """How long a key outlives the last lease."""
-    longest_ms = max(leases(redis, record).values())
-    return redis.pttl(key) - longest_ms
+    last_ms = max(leases(redis, record).values())
+    return redis.pttl(key) - last_ms
 
 
 def leases(redis: Any, record: Record = RECORD) -> dict[str, int]:
     """Milliseconds that each tab has left to live."""
-    seconds, microseconds = redis.time()
-    now_ms = seconds * 1000 + microseconds // 1000
-    return {tab: int(end) - now_ms for tab, end in redis.zrange(record.seen_key, 0, -1, withscores=True)}
+    ends = redis.zrange(record.seen_key, 0, -1, withscores=True)
+    moment_ms = now_ms(redis)
+    return {tab: int(end) - moment_ms for tab, end in ends}
 
 
 def contents(redis: Any, record: Record = RECORD) -> dict[str, Any]:
@@ -242,6 +386,12 @@ def contents(redis: Any, record: Record = RECORD) -> dict[str, Any]:
         record.viewers_key: redis.hgetall(record.viewers_key),
         record.order_key: redis.zrange(record.order_key, 0, -1, withscores=True),
     }
+
+
+def everything(redis: Any, record: Record = RECORD) -> dict[str, Any]:
+    """The same, with its timeline and its goodbyes. Not as a DUMP, in which equal hashes may differ."""
+    left, happened = redis.hgetall(record.left_key), redis.xrange(record.timeline_key)
+    return {**contents(redis, record), record.left_key: left, record.timeline_key: happened}
 
 
 class Listener:
@@ -281,11 +431,14 @@ class Listener:
         raise AssertionError("the subscription went silent")
 
     def changes(self) -> list[list[Any]]:
-        """The changes of all messages since the last call: [kind, user, seat or reason]."""
+        """The changes of all messages since the last call: [kind, user, viewer entry or reason].
+
+        The arrival of an entry is its place alone: 1, 2, 3.
+        """
         return [
             [kind, json.loads(user), what]
             for message in self.messages()
-            for kind, user, what in message["changes"]
+            for kind, user, what in without_seconds(message["changes"])
         ]
 
 

@@ -18,7 +18,8 @@ def strict_user(redis_server, real_redis):
     def connect(*keys):
         allowed = [f"~{key}" for key in keys or RECORD.keys]
         real_redis.execute_command(
-            "ACL", "SETUSER", "strict", "reset", "on", ">secret", "+@all", f"&{RECORD.channel}", *allowed
+            *("ACL", "SETUSER", "strict", "reset", "resetchannels", "on", ">secret", "+@all"),
+            *(f"&{RECORD.channel}", *allowed),
         )
         with redis_server.client(username="strict", password="secret") as client:
             yield client
@@ -33,7 +34,7 @@ def full_redis(real_redis):
 
     def fill():
         real_redis.config_set("maxmemory-policy", "noeviction")
-        real_redis.config_set("maxmemory", "1mb")
+        real_redis.config_set("maxmemory", 1)  # an empty Redis 6.2 takes less than a megabyte
 
     yield real_redis, fill
     real_redis.config_set("maxmemory", "0")

@@ -1,43 +1,44 @@
 """claim: a tab says that it works on a field, takes it over or lets it go."""
 
+import json
+
 import pytest
 
-from app.presence.errors import StoreUnavailable
+from record_presence.presence.limits import MAX_CLAIMS, MAX_CLAIMS_PER_USER, TAKE_OVER_INTERVAL_MS
 from tests.lua.commands import (
     DAY_MS,
     LEASE_MS,
-    MOST_BEYOND_MS,
+    MAX_BEYOND_MS,
     RECORD,
     Listener,
     age,
     beyond_leases_ms,
     claim,
     claimed,
+    conflict_state,
     contents,
     heartbeat,
+    key_named,
     leave,
-    notes,
     read_viewers,
     save,
-    saved_versions,
     set_clock_back,
+    stored_keys,
     timeline,
     version,
 )
 
-MOST_CLAIMS = 100
-
 
 @pytest.fixture
 def two_people(redis):
-    heartbeat(redis, "a1", 42)
-    heartbeat(redis, "b1", 43, name="Bob")
+    heartbeat(redis, "a1", 42, mode="edit")
+    heartbeat(redis, "b1", 43, name="Bob", mode="edit")
     return redis
 
 
 def test_claim_says_who_has_the_field_in_which_tab_since_when(two_people):
     status, row = claim(two_people, "a1", "title", 42)
-    held = notes(two_people).claims["title"]
+    held = conflict_state(two_people).claims["title"]
 
     assert status == "OK"
     assert row[:4] == ["title", "a1", "42", "Alice"]
@@ -72,8 +73,8 @@ def test_field_that_another_tab_has_is_not_given(two_people):
 
 
 def test_other_tab_of_the_same_user_is_another_tab(redis):
-    heartbeat(redis, "a1", 42)
-    heartbeat(redis, "a2", 42)
+    heartbeat(redis, "a1", 42, mode="edit")
+    heartbeat(redis, "a2", 42, mode="edit")
     claim(redis, "a1", "title", 42)
 
     assert claim(redis, "a2", "title", 42)[0] == "CLAIMED"
@@ -89,7 +90,7 @@ def test_field_is_taken_over_and_says_from_whom(two_people):
     assert status == "OK"
     assert row[5:] == ["42", "Alice"]
     assert [row[:2] for row in message["claims"]] == [["title", "b1"]]
-    assert notes(redis).claims["title"]["taken_from"] == {"id": 42, "name": "Alice"}
+    assert conflict_state(redis).claims["title"]["taken_from"] == {"id": 42, "name": "Alice"}
 
 
 def test_taking_a_field_that_nobody_has_takes_it_from_nobody(two_people):
@@ -138,7 +139,7 @@ def test_release_that_is_sent_again_releases_nobody_elses_claim(two_people):
 @pytest.mark.parametrize("action", ["claim", "take", "release"])
 @pytest.mark.parametrize("user", [43, "42"])
 def test_tab_of_somebody_else_claims_and_releases_nothing(redis, action, user):
-    heartbeat(redis, "a1", 42)
+    heartbeat(redis, "a1", 42, mode="edit")
     claim(redis, "a1", "steps", 42)
     before = contents(redis)
 
@@ -175,8 +176,8 @@ def test_claim_lasts_while_its_tab_beats(two_people):
     claim(redis, "a1", "title", 42)
     for _ in range(3):
         age(redis, "a1", LEASE_MS - 1_000)
-        heartbeat(redis, "a1", 42)
-        heartbeat(redis, "b1", 43, name="Bob")
+        heartbeat(redis, "a1", 42, mode="edit")
+        heartbeat(redis, "b1", 43, name="Bob", mode="edit")
 
     assert claimed(redis) == {"title": "a1"}
 
@@ -235,46 +236,144 @@ def test_claim_of_a_tab_that_comes_back_late_goes_on(two_people):
     redis = two_people
     claim(redis, "a1", "title", 42)
     age(redis, "a1")
-    heartbeat(redis, "a1", 42)
+    heartbeat(redis, "a1", 42, mode="edit")
 
     assert claimed(redis) == {"title": "a1"}
 
 
 def test_claims_are_forgotten_with_the_last_tab(redis):
-    heartbeat(redis, "a1", 42)
+    heartbeat(redis, "a1", 42, mode="edit")
     claim(redis, "a1", "title", 42)
     leave(redis, "a1", 42)
 
-    assert redis.keys("*") == []
-    heartbeat(redis, "a1", 42)
+    assert stored_keys(redis) == []
+    heartbeat(redis, "a1", 42, mode="edit")
     assert claimed(redis) == {}
 
 
 # How many
 
 
-def test_a_hundred_fields_are_claimed_and_no_more(two_people):
+def claim_many(redis, tab_id, user, count):
+    for number in range(count):
+        assert claim(redis, tab_id, f"{user}'s field {number}", user)[0] == "OK"
+
+
+def test_user_claims_twenty_fields_in_all_of_their_tabs_and_no_more(two_people):
     redis = two_people
-    for number in range(MOST_CLAIMS):
-        assert claim(redis, "a1", f"field {number}", 42)[0] == "OK"
+    heartbeat(redis, "a2", 42, mode="edit")
+    claim_many(redis, "a1", 42, MAX_CLAIMS_PER_USER)
+    claim(redis, "b1", "title", 43)
     before = contents(redis)
 
-    assert claim(redis, "a1", "one more", 42) == ["FULL"]
-    assert claim(redis, "b1", "one more", 43, action="take") == ["FULL"]
+    assert claim(redis, "a2", "one more", 42) == ["TOO_MANY", ""]
+    status, held = claim(redis, "a2", "title", 42, action="take")
+    assert (status, held[1]) == ("TOO_MANY", "b1")
     assert contents(redis) == before
-    assert claim(redis, "b1", "field 7", 43, action="take")[0] == "OK"
-    assert claim(redis, "a1", "field 7", 42, action="release")[0] == "OK"
-    assert len(claimed(redis)) == MOST_CLAIMS
+    assert claim(redis, "a2", "42's field 7", 42, action="take")[0] == "OK"
+    claim(redis, "a1", "42's field 8", 42, action="release")
+    assert claim(redis, "a2", "title", 42, action="take")[0] == "OK"
+
+
+def test_colleague_can_always_claim_and_who_has_most_loses_their_oldest(two_people):
+    redis = two_people
+    heartbeat(redis, "a1", 42, mode="edit")
+    claim(redis, "b1", "title", 43)
+    for user in range(100, 104):
+        heartbeat(redis, f"t{user}", user, mode="edit")
+        claim_many(redis, f"t{user}", user, MAX_CLAIMS_PER_USER)
+    claim_many(redis, "a1", 42, MAX_CLAIMS_PER_USER - 1)
+    assert len(claimed(redis)) == MAX_CLAIMS
+
+    with Listener(redis) as listener:
+        assert claim(redis, "b1", "steps", 43, timeline_ms=DAY_MS)[0] == "OK"
+        [message] = listener.messages()
+    assert "100's field 0" not in claimed(redis)
+    assert len(claimed(redis)) == len(message["claims"]) == MAX_CLAIMS
+    assert [entry[0] for _, entry in timeline(redis)] == ["released", "claimed"]
+    assert claim(redis, "t101", "one more", 101) == ["TOO_MANY", ""]
+
+
+def test_user_who_claimed_a_hundred_fields_before_there_were_bounds_makes_room(two_people):
+    redis = two_people
+    rows = [[f"field {number}", "a1", "42", "Alice", "1700000000000"] for number in range(MAX_CLAIMS)]
+    redis.hset(RECORD.viewers_key, "#claims", json.dumps(rows))
+
+    assert claim(redis, "a1", "one more", 42) == ["TOO_MANY", ""]
+    assert claim(redis, "b1", "title", 43)[0] == "OK"
+    assert len(claimed(redis)) == MAX_CLAIMS
+    assert "field 0" not in claimed(redis)
 
 
 def test_claims_of_tabs_that_are_gone_unnoticed_make_room(two_people):
     redis = two_people
-    for number in range(MOST_CLAIMS):
-        claim(redis, "a1", f"field {number}", 42)
+    heartbeat(redis, "a2", 42, mode="edit")
+    claim_many(redis, "a1", 42, MAX_CLAIMS_PER_USER)
     age(redis, "a1")
 
-    assert claim(redis, "b1", "one more", 43)[0] == "OK"
-    assert claimed(redis) == {"one more": "b1"}
+    assert claim(redis, "a2", "one more", 42)[0] == "OK"
+    assert claimed(redis) == {"one more": "a2"}
+
+
+# Who may claim, and how often a field is taken over
+
+
+@pytest.mark.parametrize("action", ["claim", "take"])
+def test_tab_that_only_views_claims_nothing(two_people, action):
+    redis = two_people
+    claim(redis, "a1", "title", 42)
+    heartbeat(redis, "v1", 44, name="Mallory")
+    before = contents(redis)
+
+    status, held = claim(redis, "v1", "title", 44, action=action)
+    assert (status, held[1]) == ("NOT_EDITING", "a1")
+    assert claim(redis, "v1", "steps", 44, action=action) == ["NOT_EDITING", ""]
+    assert contents(redis) == before
+
+
+def test_tab_that_stops_editing_can_still_release_its_field(two_people):
+    redis = two_people
+    claim(redis, "a1", "title", 42)
+    heartbeat(redis, "a1", 42, mode="view")
+
+    assert claim(redis, "a1", "title", 42, action="release") == ["OK", ""]
+    assert claimed(redis) == {}
+
+
+def let_claims_age(redis, by_ms):
+    rows = json.loads(redis.hget(RECORD.viewers_key, "#claims"))
+    for row in rows:
+        row[4] = f"{row[4][: len(row[4]) - 13]}{int(row[4]) - by_ms}"
+    redis.hset(RECORD.viewers_key, "#claims", json.dumps(rows))
+
+
+def test_field_is_taken_over_once_in_five_seconds(two_people):
+    redis = two_people
+    heartbeat(redis, "c1", 44, name="Carol", mode="edit")
+    claim(redis, "a1", "title", 42)
+    claim(redis, "b1", "title", 43, action="take")
+    before = contents(redis)
+
+    status, held = claim(redis, "c1", "title", 44, action="take")
+    assert (status, held[1]) == ("TAKEN_RECENTLY", "b1")
+    assert contents(redis) == before
+    let_claims_age(redis, TAKE_OVER_INTERVAL_MS)
+    assert claim(redis, "c1", "title", 44, action="take")[0] == "OK"
+
+
+def test_field_may_be_taken_back_at_once_and_then_not_be_taken_again(two_people):
+    redis = two_people
+    claim(redis, "a1", "title", 42)
+    claim(redis, "b1", "title", 43, action="take")
+
+    assert claim(redis, "a1", "title", 42, action="take")[0] == "OK"
+    assert conflict_state(redis).claims["title"]["taken_from"] == {"id": 43, "name": "Bob"}
+    for _ in range(3):
+        status, held = claim(redis, "b1", "title", 43, action="take")
+        assert (status, held[1]) == ("TAKEN_RECENTLY", "a1")
+    let_claims_age(redis, TAKE_OVER_INTERVAL_MS)
+    assert claim(redis, "b1", "title", 43, action="take")[0] == "OK"
+    assert claim(redis, "a1", "title", 42, action="take")[0] == "OK"
 
 
 # Eviction, expiry, memory, keys
@@ -285,7 +384,7 @@ def test_claim_of_a_tab_that_was_evicted_ends_and_the_others_stay(two_people, lo
     redis = two_people
     claim(redis, "a1", "title", 42)
     claim(redis, "b1", "steps", 43)
-    redis.delete(getattr(RECORD, f"{lost}_key"))
+    redis.delete(key_named(lost))
     heartbeat(redis, "b1", 43, name="Bob", mode="edit")
 
     assert claimed(redis) == {"steps": "b1"}
@@ -303,7 +402,7 @@ def test_claims_that_were_evicted_are_gone_and_can_be_made_anew(two_people):
 @pytest.mark.parametrize("lost", ["tabs", "seen"])
 def test_claim_after_an_eviction_finds_no_tab(two_people, lost):
     redis = two_people
-    redis.delete(getattr(RECORD, f"{lost}_key"))
+    redis.delete(key_named(lost))
 
     assert claim(redis, "a1", "title", 42) == ["ABSENT"]
 
@@ -316,7 +415,7 @@ def test_clock_that_is_set_back_keeps_the_claim_no_longer_than_the_tab(two_peopl
     assert claimed(redis) == {"title": "a1"}
 
     age(redis, "a1", LEASE_MS + 1)
-    heartbeat(redis, "b1", 43, name="Bob")
+    heartbeat(redis, "b1", 43, name="Bob", mode="edit")
     assert claimed(redis) == {}
 
 
@@ -325,51 +424,14 @@ def test_every_key_of_a_record_with_claims_ends_by_itself(two_people):
     claim(redis, "a1", "title", 42, timeline_ms=2 * LEASE_MS)
 
     for key in (RECORD.tabs_key, RECORD.seen_key, RECORD.viewers_key):
-        assert 0 <= beyond_leases_ms(redis, key) <= MOST_BEYOND_MS
+        assert 0 <= beyond_leases_ms(redis, key) <= MAX_BEYOND_MS
     assert LEASE_MS < redis.pttl(RECORD.timeline_key) <= 2 * LEASE_MS
-    assert len(redis.keys("*")) == 4
-
-
-@pytest.mark.parametrize(("action", "held"), [("claim", False), ("take", False), ("take", True)])
-def test_full_redis_refuses_a_claim_whole(full_redis, action, held):
-    redis, fill = full_redis
-    for user, tab_id in ((42, "a1"), (43, "b1"), (44, "c1")):
-        heartbeat(redis, tab_id, user)
-    claim(redis, "c1", "steps", 44)
-    if held:
-        claim(redis, "b1", "title", 43)
-    age(redis, "c1")
-    before = contents(redis)
-    fill()
-    with Listener(redis) as listener:
-        with pytest.raises(StoreUnavailable):
-            claim(redis, "a1", "title", 42, action=action, timeline_ms=DAY_MS)
-
-        assert listener.messages() == []
-    assert contents(redis) == before
-    assert not redis.exists(RECORD.timeline_key)
-
-
-def test_claim_touches_only_the_keys_that_it_declares(real_redis, strict_user):
-    with strict_user() as redis:
-        for user, tab_id in ((42, "a1"), (43, "b1")):
-            heartbeat(redis, tab_id, user)
-        for action in ("claim", "release", "claim"):
-            claim(redis, "a1", "title", 42, action=action, timeline_ms=DAY_MS)
-        claim(redis, "b1", "title", 43, timeline_ms=DAY_MS)
-        claim(redis, "b1", "title", 43, action="take", timeline_ms=DAY_MS)
-        save(redis, 8, "title")
-        redis.delete(RECORD.viewers_key)
-        claim(redis, "a1", "title", 42, timeline_ms=DAY_MS)
-        age(redis, "a1")
-        claim(redis, "b1", "title", 43, timeline_ms=DAY_MS)
-        assert saved_versions(redis) == []
-    assert set(real_redis.keys("*")) <= set(RECORD.keys)
+    assert len(stored_keys(redis)) == 4
 
 
 def test_claim_ends_when_another_user_has_its_tab_in_a_broken_record(redis):
     """Its lease was over, nobody had swept it, and a field without a lease stood beside it."""
-    heartbeat(redis, "a1", 42)
+    heartbeat(redis, "a1", 42, mode="edit")
     claim(redis, "a1", "title", 42)
     redis.hset(RECORD.tabs_key, "by hand", "no JSON")
     age(redis, "a1")
@@ -384,7 +446,7 @@ def test_claim_outlives_the_loss_of_its_tabs_lease(two_people):
     claim(redis, "a1", "title", 42)
     redis.delete(RECORD.seen_key)
 
-    heartbeat(redis, "a1", 42)
+    heartbeat(redis, "a1", 42, mode="edit")
     assert claimed(redis) == {"title": "a1"}
 
     redis.delete(RECORD.seen_key)

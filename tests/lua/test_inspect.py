@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from app.presence.conflicts import decode_notes
+from record_presence.presence.codec import decode_conflict_state
 from tests.lua.commands import (
     LEASE_MS,
     RECORD,
@@ -13,17 +13,13 @@ from tests.lua.commands import (
     call,
     claim,
     heartbeat,
+    inspect,
+    key_named,
     save,
     state_of,
+    stored_keys,
+    tabs,
 )
-
-
-def inspect(redis):
-    """Now, meta, saves and claims; and a row for each tab: (lease end, state)."""
-    _, now_ms, meta, saves, claims, *rows = call(redis, "inspect", RECORD)
-    found = {rows[i]: (rows[i + 1], rows[i + 2]) for i in range(0, len(rows), 3)}
-    assert len(found) * 3 == len(rows)
-    return int(now_ms), meta, saves, claims, found
 
 
 def left_ms(redis, tab_id):
@@ -49,15 +45,15 @@ def test_every_tab_is_told_with_its_lease_and_state(redis):
 
 
 def test_version_saves_and_claims_are_told_too(redis):
-    now = heartbeat(redis, "t1", 42)[1]
+    now = heartbeat(redis, "t1", 42, mode="edit")[1]
     save(redis, 8, "name")
     claim(redis, "t1", "title")
     _, meta, saves, claims, _ = inspect(redis)
-    notes = decode_notes(meta.rpartition(" ")[2], saves, claims)
+    found = decode_conflict_state(meta.rpartition(" ")[2], saves, claims)
 
     assert meta.partition(" ")[0] > now
-    assert [row["lock_version"] for row in notes.saves] == [8]
-    assert list(notes.claims) == ["title"]
+    assert [row["lock_version"] for row in found.saves] == [8]
+    assert list(found.claims) == ["title"]
 
 
 def test_tab_whose_lease_is_over_is_told_until_somebody_sweeps_it(redis):
@@ -65,7 +61,7 @@ def test_tab_whose_lease_is_over_is_told_until_somebody_sweeps_it(redis):
     age(redis, "t1")
 
     assert -5_000 < left_ms(redis, "t1") < 0
-    call(redis, "tabs", RECORD, lease_ms=LEASE_MS, nonce="0")
+    tabs(redis)
     assert inspect(redis)[4] == {}
 
 
@@ -86,18 +82,18 @@ def test_looking_changes_and_announces_nothing(redis, lost):
     heartbeat(redis, "t2", 43)
     age(redis, "t2")
     if lost:
-        redis.delete(getattr(RECORD, f"{lost}_key"))
-    before = {key: (redis.dump(key), redis.pttl(key)) for key in redis.keys("*")}
+        redis.delete(key_named(lost))
+    before = {key: (redis.dump(key), redis.pttl(key)) for key in stored_keys(redis)}
     with Listener(redis) as listener:
         inspect(redis)
         assert listener.messages() == []
-    after = {key: redis.dump(key) for key in redis.keys("*")}
+    after = {key: redis.dump(key) for key in stored_keys(redis)}
 
     assert after == {key: text for key, (text, _) in before.items()}
     assert all(redis.pttl(key) <= left for key, (_, left) in before.items())
 
 
-def test_large_room_is_told_whole(redis):
+def test_record_with_many_tabs_is_told_whole(redis):
     for user in range(1_200):
         redis.hset(RECORD.tabs_key, f"t{user}", json.dumps(["42"]))
         redis.zadd(RECORD.seen_key, {f"t{user}": 1})
@@ -105,8 +101,27 @@ def test_large_room_is_told_whole(redis):
     assert len(inspect(redis)[4]) == 1_200
 
 
-def test_inspect_touches_only_the_keys_that_it_declares(strict_user):
-    with strict_user(*RECORD.keys[:3]) as redis:
-        redis.hset(RECORD.tabs_key, "by hand", "no JSON")
+def test_record_is_told_page_by_page_with_what_has_no_lease_on_the_last_one(redis):
+    for number in range(10):
+        heartbeat(redis, f"t{number}", number)
+        age(redis, f"t{number}", by_ms=60_000 - number * 1_000)
+    redis.hset(RECORD.tabs_key, "by hand", "no JSON")
 
-        assert list(inspect(redis)[4]) == ["by hand"]
+    after, pages, is_cut = "", [], True
+    while is_cut:
+        _, is_cut, _, _, _, _, *rows = call(redis, "inspect", RECORD, after=after, limit=4)
+        pages.append(rows[::3])
+        after = f"{int(float(rows[-2] or 0))}-{rows[-3]}"
+
+    assert pages == [["t0", "t1", "t2", "t3"], ["t4", "t5", "t6", "t7"], ["t8", "t9", "by hand"]]
+
+
+def test_fields_without_a_lease_are_told_as_far_as_they_fit(redis):
+    heartbeat(redis, "t1", 42)
+    for number in range(10):
+        redis.hset(RECORD.tabs_key, f"by hand {number}", "x" * 100)
+
+    reply = call(redis, "inspect", RECORD, after="", max_bytes=500)
+
+    assert reply[1] == 0
+    assert 2 <= len(reply[6::3]) <= 6

@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.presence.errors import StoreUnavailable
+from record_presence.presence.errors import StoreUnavailable
 from tests.lua.commands import scripts
 
 PROBE = "presence_ready"

@@ -3,31 +3,16 @@
 import pytest
 
 from tests.lua.commands import (
-    LEASE_MS,
     RECORD,
     Listener,
     age,
-    call,
     contents,
     heartbeat,
-    user_key,
+    signal,
+    stored_keys,
 )
 
 CALLS = "calls-of-42"
-MESSAGE = '{"announce": "signal", "data": {"kind": "typing"}}'
-
-
-def signal(redis, tab_id="t1", user=42, *, calls=None, calls_limit=0, window_ms=60_000):
-    values = {
-        "tab_id": tab_id,
-        "user": user_key(user),
-        "message": MESSAGE,
-        "lease_ms": LEASE_MS,
-        "calls": calls or RECORD.tabs_key,
-        "calls_limit": calls_limit,
-        "window_ms": window_ms,
-    }
-    return call(redis, "signal", RECORD, **values)
 
 
 def test_signal_of_a_live_tab_is_passed_on_as_it_is_and_changes_nothing(redis):
@@ -37,14 +22,14 @@ def test_signal_of_a_live_tab_is_passed_on_as_it_is_and_changes_nothing(redis):
         assert signal(redis) == ["OK"]
         assert listener.messages() == [{"announce": "signal", "data": {"kind": "typing"}}]
     assert contents(redis) == before
-    assert set(redis.keys("*")) <= set(RECORD.keys)
+    assert set(stored_keys(redis)) <= set(RECORD.keys)
 
 
 def test_signal_of_a_tab_that_is_not_registered_is_told_to_nobody(redis):
     with Listener(redis) as listener:
         assert signal(redis) == ["ABSENT"]
         assert listener.messages() == []
-    assert redis.keys("*") == []
+    assert stored_keys(redis) == []
 
 
 def test_signal_of_a_tab_whose_lease_is_over_is_told_to_nobody(redis):
@@ -63,16 +48,6 @@ def test_signal_from_another_users_tab_is_refused(redis, user):
     with Listener(redis) as listener:
         assert signal(redis, user=user) == ["TAB_TAKEN"]
         assert listener.messages() == []
-
-
-@pytest.mark.parametrize("lost", ["tabs", "seen"])
-def test_half_a_record_has_no_live_tab_and_is_left_for_others_to_repair(redis, lost):
-    heartbeat(redis, "t1", 42)
-    redis.delete(getattr(RECORD, f"{lost}_key"))
-    before = contents(redis)
-
-    assert signal(redis) == ["ABSENT"]
-    assert contents(redis) == before
 
 
 def test_record_whose_leases_are_over_is_left_for_a_sweep_to_announce(redis):
@@ -119,11 +94,3 @@ def test_signal_passes_uncounted_when_redis_is_full(full_redis):
 
     assert signal(redis, calls=CALLS, calls_limit=5) == ["OK"]
     assert redis.get(CALLS) is None
-
-
-def test_signal_touches_only_the_keys_that_it_declares(real_redis, strict_user):
-    heartbeat(real_redis, "t1", 42)
-    with strict_user(*RECORD.keys, CALLS) as redis:
-        assert signal(redis, calls=CALLS, calls_limit=1) == ["OK"]
-        assert signal(redis, calls=CALLS, calls_limit=1)[0] == "THROTTLED"
-    assert set(real_redis.keys("*")) <= {*RECORD.keys, CALLS}

@@ -1,31 +1,26 @@
 """tabs: every live tab of a record."""
 
-from itertools import combinations
+from itertools import chain
 
 import pytest
 
+from record_presence.presence.limits import MAX_REPLY_BYTES
 from tests.lua.commands import (
-    LEASE_MS,
     RECORD,
-    Listener,
     age,
-    call,
-    contents,
     heartbeat,
-    leases,
     leave,
     names,
-    set_clock_back,
+    read_tabs,
     state_of,
+    stored_keys,
     tabs,
 )
-
-SIBLINGS = ("tabs", "seen", "viewers", "order")
 
 
 def test_record_that_nobody_has_open_has_no_tabs_and_writes_nothing(redis):
     assert tabs(redis) == {}
-    assert redis.keys("*") == []
+    assert stored_keys(redis) == []
 
 
 def test_every_tab_is_listed_with_its_state_and_the_end_of_its_lease(redis):
@@ -33,33 +28,15 @@ def test_every_tab_is_listed_with_its_state_and_the_end_of_its_lease(redis):
     heartbeat(redis, "t2", 43, name="Bob", hidden=True)
     age(redis, "t2", by_ms=30_000)
 
-    reply = call(redis, "tabs", RECORD, lease_ms=LEASE_MS, nonce="0")
+    status, is_cut, *rows = read_tabs(redis)
 
-    assert reply[0] == "OK"
-    assert reply[1::3] == ["t2", "t1"]
-    assert [float(end) for end in reply[2::3]] == [redis.zscore(RECORD.seen_key, tab) for tab in ("t2", "t1")]
-    assert reply[3::3] == [
+    assert (status, is_cut) == ("OK", 0)
+    assert rows[::3] == ["t2", "t1"]
+    assert [float(end) for end in rows[1::3]] == [redis.zscore(RECORD.seen_key, tab) for tab in ("t2", "t1")]
+    assert rows[2::3] == [
         state_of(43, "Bob", hidden=True),
         state_of(42, mode="edit", dirty=True, field="title"),
     ]
-
-
-def test_stale_tab_is_not_listed_and_its_departure_announced_once(redis):
-    heartbeat(redis, "t1", 42)
-    heartbeat(redis, "t2", 43)
-    age(redis, "t1")
-    with Listener(redis) as listener:
-        assert list(tabs(redis)) == ["t2"]
-        assert list(tabs(redis)) == ["t2"]
-        assert listener.changes() == [["leave", 42, "expired"]]
-
-
-def test_listing_a_record_in_order_writes_nothing(redis):
-    heartbeat(redis, "t1", 42)
-    before = contents(redis)
-    tabs(redis)
-
-    assert contents(redis) == before
 
 
 def test_tabs_agree_with_viewers_after_leaving_and_expiring(redis):
@@ -71,39 +48,6 @@ def test_tabs_agree_with_viewers_after_leaving_and_expiring(redis):
         age(redis, f"t{number}")
 
     assert sorted(tabs(redis)) == ["t11", "t2", "t5", "t8"]
-
-
-def test_clock_set_back_makes_no_tab_immortal(redis):
-    heartbeat(redis, "t1", 42)
-    set_clock_back(redis)
-
-    assert list(tabs(redis)) == ["t1"]
-    assert leases(redis)["t1"] <= LEASE_MS
-
-
-@pytest.mark.parametrize("lost", [*combinations(SIBLINGS, 1), *combinations(SIBLINGS, 2)], ids="+".join)
-def test_listing_repairs_a_record_that_lost_some_of_its_keys(redis, lost):
-    heartbeat(redis, "t1", 42)
-    heartbeat(redis, "t2", 43)
-    redis.delete(*(getattr(RECORD, f"{name}_key") for name in lost))
-
-    assert set(tabs(redis)) == (set() if {"tabs", "seen"} & set(lost) else {"t1", "t2"})
-    assert redis.zcard(RECORD.seen_key) == redis.hlen(RECORD.tabs_key) == len(tabs(redis))
-
-
-@pytest.mark.parametrize(
-    "garbage",
-    ["no JSON", "", "null", "42", "{}", "[]", '["42","Alice","view"]', '["x","Alice"]'],
-)
-@pytest.mark.parametrize("has_lease", [False, True], ids=["without a lease", "with a lease"])
-def test_garbage_never_shows(redis, garbage, has_lease):
-    heartbeat(redis, "t1", 42)
-    redis.hset(RECORD.tabs_key, "__proto__", garbage)
-    if has_lease:
-        redis.zadd(RECORD.seen_key, {"__proto__": redis.zscore(RECORD.seen_key, "t1")})
-
-    assert list(tabs(redis)) == ["t1"]
-    assert redis.hkeys(RECORD.tabs_key) == ["t1"]
 
 
 @pytest.mark.parametrize("garbage", ["no JSON", "", "null", "[]", '["x","Alice"]'])
@@ -119,22 +63,74 @@ def test_garbage_in_place_of_a_live_tab_hides_that_tab_and_its_viewer_only(redis
     assert names(redis) == ["Bob"]
 
 
-def test_listing_works_when_redis_is_full(full_redis):
-    redis, fill = full_redis
-    heartbeat(redis, "t1", 42)
-    heartbeat(redis, "t2", 43)
-    age(redis, "t2")
-    fill()
-
-    assert list(tabs(redis)) == ["t1"]
+# Page by page
 
 
-def test_tabs_touches_only_the_keys_that_it_declares(real_redis, strict_user):
-    heartbeat(real_redis, "t1", 42)
-    heartbeat(real_redis, "t2", 43)
-    age(real_redis, "t2")
-    with strict_user() as redis:
-        assert list(tabs(redis)) == ["t1"]
-        redis.delete(RECORD.viewers_key)
-        assert list(tabs(redis)) == ["t1"]
-    assert set(real_redis.keys("*")) <= set(RECORD.keys)
+def all_pages(redis, limit=1000, max_bytes=MAX_REPLY_BYTES):
+    """The tabs of each page."""
+    after, pages = "", []
+    while True:
+        _, is_cut, *rows = read_tabs(redis, after=after, limit=limit, max_bytes=max_bytes)
+        pages.append(rows[::3])
+        if not is_cut:
+            return pages
+        after = f"{int(float(rows[-2]))}-{rows[-3]}"
+
+
+def ten_tabs(redis):
+    for number in range(10):
+        heartbeat(redis, f"t{number}", number)
+        age(redis, f"t{number}", by_ms=60_000 - number * 1_000)
+
+
+def test_list_is_cut_at_its_limit_and_goes_on_from_there(redis):
+    ten_tabs(redis)
+
+    assert all_pages(redis, limit=4) == [["t0", "t1", "t2", "t3"], ["t4", "t5", "t6", "t7"], ["t8", "t9"]]
+    assert all_pages(redis, limit=5) == [["t0", "t1", "t2", "t3", "t4"], ["t5", "t6", "t7", "t8", "t9"]]
+    assert len(all_pages(redis)) == 1
+
+
+def test_list_is_cut_where_its_bytes_are_full_and_one_tab_fits_in_any_case(redis):
+    ten_tabs(redis)
+
+    assert [len(page) for page in all_pages(redis, max_bytes=600)] == [3, 3, 3, 1]
+    assert [len(page) for page in all_pages(redis, max_bytes=1)] == [1] * 10
+
+
+def test_leases_that_end_at_the_same_moment_are_paged_too(redis):
+    ten_tabs(redis)
+    end = redis.zscore(RECORD.seen_key, "t9")
+    redis.zadd(RECORD.seen_key, {f"t{number}": end for number in range(10)})
+
+    assert list(chain(*all_pages(redis, limit=3))) == [f"t{number}" for number in range(10)]
+
+
+@pytest.mark.parametrize("moved_by", ["leaving", "beating"])
+def test_page_after_a_tab_that_moved_misses_no_tab(redis, moved_by):
+    ten_tabs(redis)
+    _, _, *rows = read_tabs(redis, limit=4)
+    after = f"{int(float(rows[-2]))}-t3"
+    leave(redis, "t3", 3) if moved_by == "leaving" else heartbeat(redis, "t3", 3)
+
+    _, is_cut, *rows = read_tabs(redis, after=after)
+
+    assert is_cut == 0
+    assert rows[::3] == [
+        *(f"t{number}" for number in range(4, 10)),
+        *(["t3"] if moved_by == "beating" else []),
+    ]
+
+
+def test_thousand_tabs_of_the_largest_states_are_listed_to_a_megabyte(real_redis):
+    heartbeat(real_redis, "stays", 42)
+    end = real_redis.zscore(RECORD.seen_key, "stays")
+    state = state_of(42, dirty_fields=[f"{number:02}" + "x" * 80 for number in range(100)])
+    real_redis.hset(RECORD.tabs_key, mapping={f"t{number}": state for number in range(1000)})
+    real_redis.zadd(RECORD.seen_key, {f"t{number}": end for number in range(1000)})
+
+    pages = all_pages(real_redis)
+
+    assert len(pages) > 5
+    assert sorted(chain(*pages)) == sorted(["stays", *(f"t{number}" for number in range(1000))])
+    assert max(len(page) for page in pages) * len(state) < MAX_REPLY_BYTES

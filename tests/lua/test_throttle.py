@@ -4,19 +4,29 @@ from threading import Thread
 
 import pytest
 
-from app.presence.errors import StoreUnavailable
+from record_presence.presence.errors import StoreUnavailable
 from tests.lua.commands import scripts
 
 CALLS = "tenant_1_presence_calls:42"
 WINDOW_MS = 60_000
 
 
-def take(redis, limit=3, key=CALLS, window_ms=WINDOW_MS):
-    return scripts.run(redis, "throttle", (key,), (limit, window_ms))
+def take(redis, limit=3, key=CALLS, window_ms=WINDOW_MS, cost=1):
+    return scripts.run(redis, "throttle", (key,), (limit, window_ms, cost))
 
 
 def test_as_many_calls_as_the_limit_pass(redis):
     assert [take(redis)[0] for _ in range(5)] == ["OK", "OK", "OK", "THROTTLED", "THROTTLED"]
+
+
+def test_call_that_costs_more_uses_up_as_much_of_the_limit(redis):
+    assert [take(redis, limit=10, cost=cost)[0] for cost in (4, 6, 1)] == ["OK", "OK", "THROTTLED"]
+
+
+def test_window_that_a_dear_call_opens_ends_like_any_other(redis):
+    take(redis, limit=10, cost=4)
+
+    assert 0 < redis.pttl(CALLS) <= WINDOW_MS
 
 
 def test_refusal_says_how_long_the_window_lasts(redis):

@@ -4,23 +4,28 @@ import json
 
 import pytest
 
-from app.presence.errors import StoreUnavailable
+from record_presence.presence.codec import decode_entries
+from record_presence.presence.errors import StoreUnavailable
+from record_presence.presence.limits import (
+    MAX_TIMELINE_BYTES,
+    MAX_TIMELINE_ENTRIES,
+    MAX_TIMELINE_ENTRY_BYTES,
+)
 from tests.lua.commands import (
     DAY_MS,
     LEASE_MS,
     RECORD,
     Listener,
     age,
-    call,
     claim,
     heartbeat,
     leave,
     names,
     save,
+    stored_keys,
     timeline,
 )
 
-MOST_ENTRIES = 1_000
 HOUR_MS = 3_600_000
 
 
@@ -39,6 +44,10 @@ def kinds(redis):
 def stored(redis):
     """The entries without a sweep."""
     return [json.loads(fields["e"]) for _, fields in redis.xrange(RECORD.timeline_key)]
+
+
+def stored_pairs(redis):
+    return [(entry_id, fields["e"]) for entry_id, fields in redis.xrange(RECORD.timeline_key)]
 
 
 def put_entry(redis, age_ms, name="long ago"):
@@ -66,17 +75,25 @@ def test_visit_is_told_from_join_to_leave(redis):
 
 
 def test_heartbeat_that_changes_nothing_writes_nothing(redis):
-    for visible in (True, True, False, False):
-        beat(redis, mode="edit", dirty=True, field="title", **({} if visible else {"hidden": True}))
-        beat(redis, mode="edit", dirty=True, field="title", **({} if visible else {"hidden": True}))
+    for active in (None, None, True, True):  # what the default is, and the same said
+        beat(redis, mode="edit", dirty=True, field="title", **({} if active is None else {"active": active}))
+        beat(redis, mode="edit", dirty=True, field="title", **({} if active is None else {"active": active}))
 
     assert kinds(redis) == ["join"]
 
 
-def test_second_tab_of_a_user_is_an_update_of_hers(redis):
+def test_timeline_tells_when_a_user_goes_away_and_comes_back(redis):
+    beat(redis, mode="edit")
+    beat(redis, mode="edit", hidden=True)
+    beat(redis, mode="edit")
+
+    assert [entry[4] for entry in entries(redis)] == [1, True, 1]
+
+
+def test_second_tab_of_a_user_is_an_update(redis):
     beat(redis, "t1", mode="edit")
     beat(redis, "t2")
-    beat(redis, "t2", mode="edit")  # she edits already
+    beat(redis, "t2", mode="edit")  # its user edits already
     leave(redis, "t1", timeline_ms=DAY_MS)
 
     assert entries(redis) == [
@@ -102,33 +119,12 @@ def test_leave_tells_why(redis, reason):
     assert entries(redis)[-1] == ["leave", "42", "Alice", reason]
 
 
-@pytest.mark.parametrize("sweeper", ["heartbeat", "leave", "viewers", "tabs", "watch", "timeline", "saved"])
-def test_leave_of_a_tab_that_expired_is_told_by_whoever_sweeps_it(redis, sweeper):
-    beat(redis)
-    beat(redis, "t2", 43, name="Bob")
-    age(redis, "t1")
-    if sweeper == "heartbeat":
-        beat(redis, "t2", 43, name="Bob")
-    elif sweeper == "leave":
-        leave(redis, "t3", 44, timeline_ms=DAY_MS)
-    elif sweeper == "saved":
-        save(redis, 8, timeline_ms=DAY_MS)
-    elif sweeper == "timeline":
-        timeline(redis)
-    else:
-        values = {"known_version": "?", "limit": 10, "user": "", "lease_ms": LEASE_MS, "nonce": "0"}
-        call(redis, sweeper, RECORD, **values, timeline_ms=DAY_MS)
-
-    assert ["leave", "42", "Alice", "expired"] in stored(redis)
-    assert kinds(redis).count("leave") == 1
-
-
 def test_last_tab_that_expired_is_told_though_nothing_else_is_left(redis):
     beat(redis)
     age(redis, "t1")
 
     assert kinds(redis) == ["join", "leave"]
-    assert redis.keys("*") == [RECORD.timeline_key]
+    assert stored_keys(redis) == [RECORD.timeline_key]
 
 
 def test_viewers_whom_redis_forgot_unnoticed_are_not_told_as_still_there(redis):
@@ -164,7 +160,7 @@ def test_user_who_comes_back_before_anybody_noticed_has_not_left(redis):
 
 
 def test_saves_and_claims_stand_after_what_was_noticed_with_them(redis):
-    beat(redis)
+    beat(redis, mode="edit")
     beat(redis, "b1", 43, name="Bob")
     age(redis, "b1")
     save(redis, 8, "name", "steps", tab_id="t1", timeline_ms=DAY_MS)
@@ -180,8 +176,8 @@ def test_saves_and_claims_stand_after_what_was_noticed_with_them(redis):
 
 
 def test_claim_that_is_taken_over_tells_from_whom(redis):
-    beat(redis)
-    beat(redis, "b1", 43, name="Bob")
+    beat(redis, mode="edit")
+    beat(redis, "b1", 43, name="Bob", mode="edit")
     claim(redis, "t1", timeline_ms=DAY_MS)
     claim(redis, "b1", user=43, action="take", timeline_ms=DAY_MS)
 
@@ -189,7 +185,7 @@ def test_claim_that_is_taken_over_tells_from_whom(redis):
 
 
 def test_claim_that_ends_with_its_tab_is_released(redis):
-    beat(redis, "t1")
+    beat(redis, "t1", mode="edit")
     beat(redis, "t2")
     claim(redis, "t1", timeline_ms=DAY_MS)
     leave(redis, "t1", timeline_ms=DAY_MS)
@@ -201,17 +197,18 @@ def test_claim_that_ends_with_its_tab_is_released(redis):
 
 
 def test_claim_that_made_room_unnoticed_is_released_once(redis):
-    beat(redis, "t1")
-    beat(redis, "b1", 43, name="Bob")
-    for number in range(100):
+    beat(redis, "t1", mode="edit")
+    beat(redis, "t2", mode="edit")
+    beat(redis, "b1", 43, name="Bob", mode="edit")
+    for number in range(20):
         claim(redis, "t1", f"field {number}")
     age(redis, "t1")
-    claim(redis, "b1", "title", 43, timeline_ms=DAY_MS)
+    claim(redis, "t2", "title", timeline_ms=DAY_MS)
 
-    assert kinds(redis).count("released") == 100
+    assert kinds(redis).count("released") == 20
     assert entries(redis)[-2:] == [
-        ["leave", "42", "Alice", "expired"],
-        ["claimed", "43", "Bob", "b1", "title"],
+        ["update", "42", "Alice", 1, 1, 0, 0],
+        ["claimed", "42", "Alice", "t2", "title"],
     ]
 
 
@@ -253,26 +250,118 @@ def test_refused_calls_write_nothing(redis):
 
 
 def test_at_most_a_thousand_entries_are_kept_the_newest(redis):
-    for number in range(MOST_ENTRIES):
+    for number in range(MAX_TIMELINE_ENTRIES):
         put_entry(redis, HOUR_MS - number, f"user {number}")
     for number in range(5):
         save(redis, number, timeline_ms=DAY_MS)
 
     kept = entries(redis)
-    assert len(kept) == redis.xlen(RECORD.timeline_key) == MOST_ENTRIES
+    assert len(kept) == redis.xlen(RECORD.timeline_key) == MAX_TIMELINE_ENTRIES
     assert [kept[0][2], kept[-1][4]] == ["user 5", "4"]
 
 
 def test_change_with_more_entries_than_are_kept_keeps_the_last_with_what_was_done(real_redis):
     redis = real_redis
-    for user in range(MOST_ENTRIES + 10):
+    for user in range(MAX_TIMELINE_ENTRIES + 10):
         heartbeat(redis, f"t{user}", user, name=f"user {user}")
     redis.delete(RECORD.viewers_key)
     save(redis, 8, "name", timeline_ms=DAY_MS)
 
-    assert redis.xlen(RECORD.timeline_key) <= MOST_ENTRIES
+    assert redis.xlen(RECORD.timeline_key) <= MAX_TIMELINE_ENTRIES
     assert stored(redis)[0] == ["reset"]
     assert stored(redis)[-1][0] == "saved"
+
+
+def sizes(redis):
+    """Bytes of the entries as they are counted, and of the longest one."""
+    texts = [fields["e"] for _, fields in redis.xrange(RECORD.timeline_key)]
+    return sum(len(text.encode()) + 32 for text in texts), max(len(text.encode()) for text in texts)
+
+
+def many_fields(prefix, count=60):
+    return [f"{prefix} {number:03} {'x' * 90}" for number in range(count)]
+
+
+def test_viewer_with_too_many_fields_for_one_entry_is_told_in_several(redis):
+    fields = many_fields("a")
+    beat(redis, mode="edit", dirty=True, field="title", dirty_fields=fields)
+    assert sizes(redis)[1] <= MAX_TIMELINE_ENTRY_BYTES
+    before = redis.xlen(RECORD.timeline_key)
+    beat(redis, mode="edit", dirty=True, field="name", dirty_fields=[*fields[1:], "steps"])
+
+    assert kinds(redis)[:2] == ["join", "changed"]
+    assert redis.xlen(RECORD.timeline_key) == before + 1
+    last = entries(redis)[-1]
+    assert last == ["changed", "42", "Alice", 1, 1, 1, 1, 1, 1, "name", "title", "steps", fields[0]]
+    told, _ = decode_entries([text for pair in stored_pairs(redis) for text in pair])
+    assert [entry["kind"] for entry in told] == ["join"] + ["update"] * (len(told) - 1)
+    assert (told[-2]["active_fields"], told[-2]["dirty_fields"]) == (["title"], fields)
+    assert (told[-1]["active_fields"], told[-1]["dirty_fields"]) == (["name"], sorted([*fields[1:], "steps"]))
+
+
+def test_viewer_whose_fields_fit_again_is_told_whole(redis):
+    beat(redis, dirty=True, dirty_fields=many_fields("a"))
+    beat(redis, dirty=True, dirty_fields=["steps"])
+    told, _ = decode_entries([text for pair in stored_pairs(redis) for text in pair])
+
+    assert stored(redis)[-1] == ["update", "42", "Alice", 1, 0, 1, 0, "steps"]
+    assert told[-1]["dirty_fields"] == ["steps"]
+
+
+def test_save_of_many_fields_names_those_that_have_room_and_counts_the_rest(redis):
+    beat(redis)
+    fields = many_fields("a")
+    save(redis, 8, *fields, timeline_ms=DAY_MS)
+    *told, more = stored(redis)[-1]
+
+    assert sizes(redis)[1] <= MAX_TIMELINE_ENTRY_BYTES
+    assert told[5:] == fields[: len(told) - 5]
+    assert more == len(fields) - len(told[5:]) > 0
+
+
+def test_long_name_is_cut_where_an_entry_has_no_room_for_it(redis):
+    beat(redis, name="🙂" * 200)
+    leave(redis, "t1", timeline_ms=DAY_MS)
+
+    assert stored(redis) == [
+        ["join", "42", "🙂" * 16, 1, 0, 0, 0],
+        ["leave", "42", "🙂" * 16, "left", 1],
+    ]
+
+
+def test_timeline_is_bounded_in_bytes_and_keeps_the_newest(redis):
+    for number in range(160):
+        beat(redis, dirty=True, dirty_fields=many_fields("a" if number % 2 else "b", 12))
+        assert sizes(redis)[0] <= MAX_TIMELINE_BYTES
+
+    assert sizes(redis)[0] > MAX_TIMELINE_BYTES - 12_000
+    assert redis.xlen(RECORD.timeline_key) < MAX_TIMELINE_ENTRIES
+    beat(redis, mode="edit")
+    assert stored(redis)[-1] == ["update", "42", "Alice", 1, 1, 0, 0]
+
+
+def test_stream_of_the_release_before_is_cut_to_its_last_bytes_when_something_is_written(redis):
+    old = [f"old {number} " + "x" * 90 for number in range(100)]
+    for _ in range(60):
+        entry = json.dumps(["update", "42", "Alice", 1, 1, 1, 0, *old])
+        redis.xadd(RECORD.timeline_key, {"e": entry})
+    beat(redis, "t2", 43, name="Bob")
+
+    assert MAX_TIMELINE_BYTES / 2 < sizes(redis)[0] <= MAX_TIMELINE_BYTES
+    assert [entry[0] for entry in stored(redis)][-3:] == ["update", "reset", "join"]
+    for _ in range(30):
+        beat(redis, dirty=True, dirty_fields=many_fields("a"))
+        beat(redis)
+        assert sizes(redis)[0] <= MAX_TIMELINE_BYTES
+
+
+def test_stream_to_which_two_releases_write_at_once_stays_bounded(redis):
+    for number in range(200):
+        beat(redis, dirty=True, dirty_fields=many_fields("a" if number % 2 else "b", 12))
+        if number % 3 == 0:
+            redis.xadd(RECORD.timeline_key, {"e": json.dumps(["update", "43", "Bob", 1, 1, 1, 0])})
+
+    assert sizes(redis)[0] <= 2 * MAX_TIMELINE_BYTES
 
 
 def test_entries_that_are_too_old_are_trimmed_when_somebody_comes_or_goes(redis):
@@ -300,6 +389,7 @@ def test_entries_that_are_too_old_are_not_shown_though_nobody_has_trimmed_them(r
 
 def test_timeline_ends_with_its_last_entry(redis):
     beat(redis, timeline_ms=HOUR_MS)
+    beat(redis, "t2", 43, timeline_ms=HOUR_MS)
     assert HOUR_MS - 5_000 < redis.pttl(RECORD.timeline_key) <= HOUR_MS
 
     redis.pexpire(RECORD.timeline_key, 10_000)
@@ -310,13 +400,36 @@ def test_timeline_ends_with_its_last_entry(redis):
     assert redis.pttl(RECORD.timeline_key) > 10_000
 
 
+def test_timeline_on_which_nobody_met_is_kept_for_two_leases(redis):
+    beat(redis, mode="edit")
+    beat(redis, "t2", mode="edit")
+    save(redis, 8, "name", timeline_ms=DAY_MS)
+    claim(redis, "t1", timeline_ms=DAY_MS)
+    assert LEASE_MS < redis.pttl(RECORD.timeline_key) <= 2 * LEASE_MS
+
+    leave(redis, "t1", timeline_ms=DAY_MS)
+    leave(redis, "t2", timeline_ms=DAY_MS)
+    beat(redis, "t3", 43, name="Bob")
+    assert LEASE_MS < redis.pttl(RECORD.timeline_key) <= 2 * LEASE_MS
+
+
+def test_timeline_on_which_people_met_is_kept_though_one_is_alone_by_now(redis):
+    beat(redis)
+    beat(redis, "t2", 43, name="Bob")
+    leave(redis, "t1", timeline_ms=DAY_MS)
+    beat(redis, "t2", 43, name="Bob", mode="edit")
+    leave(redis, "t2", 43, timeline_ms=DAY_MS)
+
+    assert DAY_MS - 5_000 < redis.pttl(RECORD.timeline_key) <= DAY_MS
+
+
 def test_timeline_that_is_off_writes_and_shows_nothing(redis):
     beat(redis, timeline_ms=0)
     beat(redis, mode="edit", timeline_ms=0)
     save(redis, 8, timeline_ms=0)
     claim(redis, "t1", timeline_ms=0)
     leave(redis, "t1", timeline_ms=0)
-    assert redis.keys("*") == []
+    assert stored_keys(redis) == []
 
     beat(redis)
     assert timeline(redis, timeline_ms=0) == []
@@ -326,18 +439,20 @@ def test_timeline_that_is_off_writes_and_shows_nothing(redis):
 
 
 def test_pages_go_on_where_the_one_before_ended(redis):
-    for number in range(7):
+    beat(redis)
+    for number in range(1, 7):
         save(redis, number, timeline_ms=DAY_MS)
     pages, since = [], ""
     while page := timeline(redis, since=since, limit=3):
-        pages.append([entry[4] for _, entry in page])
+        pages.append([entry[4] if entry[0] == "saved" else entry[0] for _, entry in page])
         since = page[-1][0]
 
-    assert pages == [["0", "1", "2"], ["3", "4", "5"], ["6"]]
+    assert pages == [["join", "1", "2"], ["3", "4", "5"], ["6"]]
 
 
 def test_page_goes_on_though_the_entry_before_it_was_trimmed(redis):
-    for number in range(3):
+    beat(redis)
+    for number in range(1, 3):
         save(redis, number, timeline_ms=DAY_MS)
     first = timeline(redis)[0][0]
     redis.xdel(RECORD.timeline_key, first)
@@ -354,16 +469,16 @@ def test_nothing_is_after_what_has_not_happened(redis, since):
 
 def test_reading_a_record_in_order_writes_and_announces_nothing(redis):
     beat(redis)
-    before = {key: redis.dump(key) for key in redis.keys("*")}
+    before = {key: redis.dump(key) for key in stored_keys(redis)}
     with Listener(redis) as listener:
         timeline(redis)
         assert listener.messages() == []
-    assert {key: redis.dump(key) for key in redis.keys("*")} == before
+    assert {key: redis.dump(key) for key in stored_keys(redis)} == before
 
 
 def test_record_that_nobody_had_open_has_an_empty_timeline(redis):
     assert timeline(redis) == []
-    assert redis.keys("*") == []
+    assert stored_keys(redis) == []
 
 
 # Eviction, memory, keys
@@ -381,12 +496,12 @@ def test_timeline_that_was_evicted_begins_anew(redis):
 def test_full_redis_refuses_a_change_and_its_entry_together(full_redis):
     redis, fill = full_redis
     beat(redis)
-    before = {key: redis.dump(key) for key in redis.keys("*")}
+    before = {key: redis.dump(key) for key in stored_keys(redis)}
     fill()
     with pytest.raises(StoreUnavailable):
         beat(redis, mode="edit")
 
-    assert {key: redis.dump(key) for key in redis.keys("*")} == before
+    assert {key: redis.dump(key) for key in stored_keys(redis)} == before
 
 
 def test_full_redis_still_lets_people_go_and_tells_it(full_redis):
@@ -396,15 +511,3 @@ def test_full_redis_still_lets_people_go_and_tells_it(full_redis):
 
     assert leave(redis, "t1", timeline_ms=DAY_MS) == "OK"
     assert kinds(redis) == ["join", "leave"]
-
-
-def test_timeline_touches_only_the_keys_that_it_declares(real_redis, strict_user):
-    with strict_user() as redis:
-        beat(redis)
-        beat(redis, "b1", 43, name="Bob")
-        claim(redis, "t1", timeline_ms=DAY_MS)
-        age(redis, "t1")
-        assert len(timeline(redis)) == 5
-        redis.delete(RECORD.viewers_key)
-        timeline(redis)
-    assert set(real_redis.keys("*")) <= set(RECORD.keys)

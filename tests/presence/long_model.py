@@ -1,9 +1,10 @@
 """`make model`: a million steps of random histories against the plain model of test_model.py.
 
 `python -m tests.presence.long_model [STEPS]`: a tenth of them on fakeredis and
-a tenth on a Cluster, the rest on one Redis; other histories each time, and in
-every second round of them two viewers are a crowd. A
-difference ends it, with the shortest history that shows it.
+a tenth on a Cluster, the rest on one Redis; other histories each time. In one
+round of four two viewers are a crowd, in one a user may say little, and in one a
+script sweeps one tab at most. A difference ends it, with the shortest history that
+shows it.
 """
 
 import itertools
@@ -18,15 +19,24 @@ import redis as redis_py
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import invariant, run_state_machine_as_test
 
-from app.presence.scripts import Scripts
-from tests.presence.test_model import PresenceMachine, small_crowds
+from record_presence.presence.scripts import Scripts
+from tests.presence.test_model import (
+    SMALL_BUDGET,
+    TWO_TABS,
+    Budget,
+    MachineStoodStill,
+    PresenceMachine,
+    small_budgets,
+    small_crowds,
+    small_sweeps,
+)
 from tests.redis_cluster import RedisCluster
 from tests.redis_server import RedisServer
 
 STEPS = 1_000_000
 SAY_EVERY_SECONDS = 60.0
 ROUND = settings(
-    max_examples=200,
+    max_examples=50,
     stateful_step_count=50,
     phases=[Phase.generate, Phase.shrink],
     deadline=None,
@@ -69,9 +79,9 @@ def play(redis: Any, steps: int, say: Callable[[int], None]) -> int:
     done = 0
 
     class Counted(PresenceMachine):
-        def __init__(self, scripts: Scripts | None) -> None:
+        def __init__(self, scripts: Scripts | None, budget: Budget) -> None:
             nonlocal done
-            super().__init__(redis, scripts)
+            super().__init__(redis, scripts, budget)
             done -= 1  # invariants are looked at once before the first step
 
         @invariant()
@@ -79,10 +89,19 @@ def play(redis: Any, steps: int, say: Callable[[int], None]) -> int:
             nonlocal done
             done += 1
 
-    for scripts in itertools.cycle((None, small_crowds())):
+    variants = (
+        (None, Budget()),
+        (small_crowds(), Budget()),
+        (small_budgets(), SMALL_BUDGET),
+        (small_sweeps(), TWO_TABS),
+    )
+    for variant in itertools.cycle(variants):
         if done >= steps:
             break
-        run_state_machine_as_test(lambda scripts=scripts: Counted(scripts), settings=ROUND)
+        try:
+            run_state_machine_as_test(lambda variant=variant: Counted(*variant), settings=ROUND)
+        except MachineStoodStill:
+            print("  a step took seconds, so its round was ended", flush=True)
         say(done)
     return done
 

@@ -1,5 +1,6 @@
-"""The forecast against a plain model: whoever comes, saves and goes, it misses and invents no collision."""
+"""The forecast against a plain model: whatever its users do, it misses and invents no collision."""
 
+import json
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,9 +13,11 @@ from hypothesis import Phase
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
-from app.presence.errors import StoreUnavailable
-from app.presence.service import RecordPresenceService
-from app.untold import Announcement, Untold
+from record_presence.presence.conflicts import ConflictState
+from record_presence.presence.errors import StoreUnavailable
+from record_presence.presence.forecast import forecast
+from record_presence.presence.service import RecordPresenceService
+from record_presence.versioned.announcement_queue import Announcement, AnnouncementQueue
 from tests.lua.commands import LEASE_MS, age
 from tests.presence.histories import histories
 
@@ -23,14 +26,14 @@ PROFILE = histories(40, 30, long=4_000, phases=(Phase.generate, Phase.shrink))
 PEOPLE = {"a1": 1, "a2": 1, "b1": "2", "b2": "2", "c1": 3}  # tab -> user: two of them have two tabs
 NAMES = {1: "Alice", "2": "Bob", 3: "Carol"}
 FIELDS = ["name", "status", "steps"]
-MOST_SAVES = 50
+MAX_REMEMBERED_SAVES = 50
 
 TABS = st.sampled_from(sorted(PEOPLE))
 SOME_FIELDS = st.lists(st.sampled_from(FIELDS), unique=True, min_size=1)
 
 
 @dataclass
-class Save:
+class ModelSave:
     lock_version: int
     fields: list[str]
     user: int | str
@@ -38,7 +41,7 @@ class Save:
 
 
 @dataclass
-class Page:
+class OpenPage:
     """What a tab has in its form. `loaded_ms` is Redis's time."""
 
     base_version: int
@@ -57,29 +60,30 @@ class Reported:
 class ForecastMachine(RuleBasedStateMachine):
     """A record, people's pages, and the service. `saves` are all that ever happened and were told."""
 
-    def __init__(self, redis, *, is_quick):
+    def __init__(self, redis, *, is_fast_redis):
         super().__init__()
         redis.flushall()
         self.redis = redis
-        self.is_quick = is_quick
+        self.is_fast_redis = is_fast_redis
         self.service = RecordPresenceService(redis, 1, ttl_seconds=LEASE_MS / 1000)
         self.lock_version = 1
+        self.has_forgotten = False
         self.saves = []
-        self.untold = []  # saved, and not announced yet
+        self.unannounced = []  # saved, and not announced yet
         self.refused = []  # saved, and kept by the process, since Redis would not hear of it
-        self.waiting = Untold(start=lambda thread: None)
+        self.waiting = AnnouncementQueue(start=lambda thread: None)
         self.pages = {}
         self.reported = {}
         self.known = {}  # tab -> the version of the list that it has, and what it was foretold with it
 
-    # What people do
+    # What users do
 
     @rule(tab_id=TABS)
     def load(self, tab_id):
         """Open the page, or load it again; the service does not hear of that yet."""
         time.sleep(0.001)  # so that it is after, not in the same millisecond as, what was before
         seconds, microseconds = self.redis.time()
-        self.pages[tab_id] = Page(self.lock_version, seconds * 1000 + microseconds // 1000)
+        self.pages[tab_id] = OpenPage(self.lock_version, seconds * 1000 + microseconds // 1000)
         self.known.pop(tab_id, None)
 
     @precondition(lambda self: self.pages)
@@ -125,9 +129,9 @@ class ForecastMachine(RuleBasedStateMachine):
             return
         for _ in range(times):
             self.lock_version += 1
-            save = Save(self.lock_version, sorted(page.unsaved), PEOPLE[tab_id], tab_id)
+            save = ModelSave(self.lock_version, sorted(page.unsaved), PEOPLE[tab_id], tab_id)
             if told == "later":
-                self.untold.append(save)
+                self.unannounced.append(save)
             elif told == "once Redis is back":
                 self.announce_in_vain(save)
             else:
@@ -135,23 +139,24 @@ class ForecastMachine(RuleBasedStateMachine):
                 self.announce(save)
         page.base_version = self.lock_version
         page.unsaved = set()
-        self.known.pop(tab_id, None)  # another base: she asks anew
+        self.known.pop(tab_id, None)  # with another base version, the tab asks again
 
-    @precondition(lambda self: self.is_quick and self.pages)
+    @precondition(lambda self: self.is_fast_redis and self.pages and not self.has_forgotten)
     @rule(tab_id=TABS, fields=SOME_FIELDS)
     def save_very_often(self, tab_id, fields):
-        """More versions than are remembered."""
+        """More versions than are remembered; once, since it takes as long as all else."""
         if page := self.pages.get(tab_id):
+            self.has_forgotten = True
             page.base_version, page.unsaved = self.lock_version, set(fields)
-            self.save(tab_id, "with its tab", MOST_SAVES + 3)
+            self.save(tab_id, "with its tab", MAX_REMEMBERED_SAVES + 3)
 
-    @precondition(lambda self: self.untold)
+    @precondition(lambda self: self.unannounced)
     @rule(random=st.randoms(use_true_random=False))
     def announce_late(self, random):
         """In any order, and perhaps twice."""
-        save = random.choice(self.untold)
+        save = random.choice(self.unannounced)
         if random.random() < 0.8:
-            self.untold.remove(save)
+            self.unannounced.remove(save)
         self.announce(save)
 
     def announce_in_vain(self, save):
@@ -159,14 +164,14 @@ class ForecastMachine(RuleBasedStateMachine):
         told = (save.lock_version, save.fields, save.user, NAMES[save.user], save.tab_id)
         announcement = Announcement(self.service, "flow", 12, *told)
         with self.redis_that_refuses(), pytest.raises(StoreUnavailable):
-            announcement.tell()
+            announcement.send()
         self.waiting.add(announcement)
         self.refused.append(save)
 
     @contextmanager
     def redis_that_refuses(self):
         """A full one; the embedded one can't be."""
-        if self.is_quick:
+        if self.is_fast_redis:
             self.redis.config_set("maxmemory", 1)
             try:
                 yield
@@ -180,14 +185,14 @@ class ForecastMachine(RuleBasedStateMachine):
     @rule()
     def try_again_in_vain(self):
         with self.redis_that_refuses():
-            assert not self.waiting.tell()
+            assert not self.waiting.flush()
         assert len(self.waiting) == len(self.refused)
 
     @precondition(lambda self: self.refused)
     @rule()
     def come_back(self):
         """What the process kept is told, and from then on part of every forecast."""
-        assert self.waiting.tell()
+        assert self.waiting.flush()
         assert len(self.waiting) == 0
         self.sweep()
         self.saves += self.refused
@@ -262,11 +267,53 @@ class ForecastMachine(RuleBasedStateMachine):
         assert {
             name: {holder["id"] for holder in holders} for name, holders in forecast["contested"].items()
         } == {name: users for name, users in contested.items() if users}
+        assert forecast["own_tabs"] == sum(
+            PEOPLE[other] == user and other != tab_id for other in self.reported
+        )
+        assert forecast["own_contested"] == [
+            name
+            for name in sorted(page.unsaved)
+            if any(
+                PEOPLE[other] == user and other != tab_id and name in reported.unsaved
+                for other, reported in self.reported.items()
+            )
+        ]
         for holders in forecast["contested"].values():
             assert all(holder["name"] == NAMES[holder["id"]] for holder in holders)
             assert len({holder["id"] for holder in holders}) == len(holders)
 
 
+def test_tab_is_not_foretold_its_own_save_and_the_users_other_tab_is():
+    save = {
+        "lock_version": 8,
+        "fields": ["name"],
+        "user": {"id": 42, "name": "Alice"},
+        "tab_id": "t1",
+        "saved_at": "",
+    }
+
+    def saves_for(tab_id):
+        options = {"user_id": 42, "base_version": 7, "dirty_fields": ["name"]}
+        return forecast(ConflictState(saves=[save]), [], tab_id=tab_id, **options)["saves"]
+
+    assert saves_for("t1") == []
+    assert saves_for("t2") == [{**save, "own": True, "touches": ["name"]}]
+
+
+def test_forecast_is_bounded_and_names_somebody_for_each_contested_field():
+    fields = [f"field-{number}" for number in range(100)]
+    others = [
+        {"id": str(n) * 200, "name": "\N{PILE OF POO}" * 200, "dirty_fields": fields} for n in range(100)
+    ]
+
+    foretold = forecast(ConflictState(), others, tab_id="t1", user_id=42, base_version=7, dirty_fields=fields)
+
+    first = {"id": others[0]["id"], "name": others[0]["name"]}
+    assert list(foretold["contested"]) == fields
+    assert all(users[0] == first for users in foretold["contested"].values())
+    assert len(json.dumps(foretold, ensure_ascii=False).encode()) < 150_000
+
+
 def test_forecast_misses_no_collision_and_invents_none(redis):
-    is_quick = not isinstance(redis, fakeredis.FakeRedis)
-    run_state_machine_as_test(lambda: ForecastMachine(redis, is_quick=is_quick), settings=PROFILE)
+    is_fast_redis = not isinstance(redis, fakeredis.FakeRedis)
+    run_state_machine_as_test(lambda: ForecastMachine(redis, is_fast_redis=is_fast_redis), settings=PROFILE)

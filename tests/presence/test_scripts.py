@@ -1,12 +1,17 @@
 """The loader: what it refuses, where it says an error is, and what it survives."""
 
 import os
+import re
+import subprocess
+import sys
 
 import fakeredis
 import pytest
 
-from app.presence.errors import ScriptFault, ScriptInvalid, StoreUnavailable
-from app.presence.scripts import LUA_DIRECTORY, Scripts, compose
+from record_presence.presence.errors import ScriptFault, ScriptInvalid, StoreUnavailable
+from record_presence.presence.scripts import Scripts, compose, find_lua_directory, syntax
+from record_presence.presence.scripts import __main__ as scripts_main
+from record_presence.redis_client.embedded import connect_embedded
 
 GOOD = """\
 -- touch - Mark a viewer.
@@ -53,6 +58,16 @@ def lua(tmp_path):
     return directory
 
 
+@pytest.fixture(params=["embedded", "redis-server"])
+def strict_redis(request):
+    """The embedded Redis as it is shipped, and a real one: both say as much about an error."""
+    if request.param == "redis-server":
+        yield request.getfixturevalue("real_redis")
+        return
+    with connect_embedded() as client:
+        yield client
+
+
 def edit(path, old, new):
     """Replace text in a file, which is then newer than all the others."""
     text = path.read_text()
@@ -81,7 +96,7 @@ def test_every_script_of_the_project_is_good():
     names = {script.name for script in Scripts()}
 
     assert {"heartbeat", "leave", "viewers", "tabs", "throttle"} <= names
-    assert names == {path.stem for path in LUA_DIRECTORY.glob("*.lua")}
+    assert names == {path.stem for path in find_lua_directory().glob("*.lua")}
 
 
 @pytest.mark.parametrize(
@@ -147,6 +162,32 @@ def test_library_may_include_another_and_an_error_there_names_its_line(lua, redi
         touch(redis, Scripts(lua))
 
 
+def test_library_shares_what_was_included_before_it(lua, redis):
+    (lua / "lib" / "other.lua").write_text("local other = { times = 0 }\nreturn other\n")
+    use = 'local other = require("lib.other")\nother.times = other.times + 1'
+    edit(lua / "lib" / "words.lua", "local words = {}", f"{use}\nlocal words = {{}}")
+    edit(
+        lua / "touch.lua", 'local words = require("lib.words")', f'{use}\nlocal words = require("lib.words")'
+    )
+    edit(lua / "touch.lua", '{ "OK", words.hello() }', '{ "OK", other.times }')
+
+    assert touch(redis, Scripts(lua)) == ["OK", 2]
+
+
+def test_library_that_was_included_in_a_block_is_not_shared_outside_it(lua, redis):
+    (lua / "lib" / "other.lua").write_text("local other = {}\nreturn other\n")
+    edit(
+        lua / "lib" / "words.lua",
+        "local words = {}",
+        'local other = require("lib.other")\nlocal words = other',
+    )
+    include = 'local words = require("lib.words")'
+    block = f'if redis then\n  local other = require("lib.other")\n  other.x = 1\nend\n{include}'
+    edit(lua / "touch.lua", include, block)
+
+    assert touch(redis, Scripts(lua)) == ["OK", "hello"]
+
+
 @pytest.mark.parametrize("library", ["words", "missing"])
 def test_library_may_not_include_itself_nor_what_is_not_there(lua, library):
     edit(lua / "lib" / "words.lua", "local words = {}", f'local {library} = require("lib.{library}")')
@@ -193,33 +234,61 @@ def test_error_names_the_file_and_line_as_they_were_written(redis, lua, file, ol
     assert "touch (keys record)" in str(fault.value)
 
 
-def test_error_of_a_redis_command_names_the_line_too(real_redis, lua):
-    real_redis.set("record", "a string")
+def test_error_of_a_redis_command_names_the_line_too(strict_redis, lua):
+    strict_redis.set("record", "a string")
 
-    with pytest.raises(ScriptFault, match=r"lua/touch\.lua:19"):
-        touch(real_redis, Scripts(lua))
+    with pytest.raises(ScriptFault, match=r"WRONGTYPE(.|\n)*lua/touch\.lua:19|lua/touch\.lua:19: WRONGTYPE"):
+        touch(strict_redis, Scripts(lua))
 
 
-def test_text_that_is_no_lua_names_the_file_and_line(redis, lua):
+@pytest.mark.parametrize(
+    ("file", "old", "new", "place"),
+    [
+        ("touch.lua", "if ttl_ms < 0 then", "if ttl_ms < 0 do", "lua/touch.lua:16: 'then' expected"),
+        ("touch.lua", '{ "ABSENT" }\nend', '{ "ABSENT" }', "lua/touch.lua:16) near"),  # (to close 'if' at …)
+        ("lib/words.lua", "\nend", "", "lua/lib/words.lua:7: unexpected symbol near ')'|'end' expected"),
+    ],
+)
+def test_text_that_is_no_lua_stops_the_start_with_file_and_line(lua, file, old, new, place):
+    edit(lua / file, old, new)
+
+    with pytest.raises(ScriptInvalid) as refusal:
+        Scripts(lua)
+    assert any(part in str(refusal.value) for part in place.split("|"))
+    assert "<python>" not in str(refusal.value)
+    assert not re.search(r"\bline \d", str(refusal.value))
+
+
+def test_text_that_is_no_lua_is_told_by_redis_where_no_compiler_is_installed(redis, lua, monkeypatch):
+    monkeypatch.setattr(syntax, "_compiler", lambda: None)
     edit(lua / "touch.lua", "if ttl_ms < 0 then", "if ttl_ms < 0 do")
 
     with pytest.raises(ScriptFault, match=r"lua/touch\.lua:1[67]"):
         touch(redis, Scripts(lua))
 
 
-def test_library_without_its_end_is_named_itself(redis, lua):
-    edit(lua / "lib/words.lua", "end", "")
-
-    with pytest.raises(ScriptFault, match=r"lua/lib/words\.lua:\d"):
-        touch(redis, Scripts(lua))
-
-
-def test_global_is_named_with_its_file_and_line(redis, lua):
-    edit(lua / "touch.lua", "if ttl_ms < 0 then", "waited = 0\nif ttl_ms < 0 then")
+@pytest.mark.parametrize("line", ["waited = 0", "local waited = wated"], ids=["set", "read"])
+def test_global_is_named_with_its_file_and_line_and_spoils_no_later_script(strict_redis, lua, line):
+    edit(lua / "touch.lua", "if ttl_ms < 0 then", f"{line}\nif ttl_ms < 0 then")
 
     with pytest.raises(ScriptFault) as fault:
-        touch(redis, Scripts(lua))
+        touch(strict_redis, Scripts(lua))
     assert "lua/touch.lua:16" in str(fault.value)
+
+    (lua / "touch.lua").write_text(GOOD)
+    assert touch(strict_redis, Scripts(lua)) == ["OK", "hello"]
+
+
+def test_endless_loop_of_the_embedded_redis_ends_with_its_file_and_line(lua):
+    edit(lua / "lib/words.lua", 'return "hello"', "while true do\n  end")
+
+    with connect_embedded(max_script_seconds=0.1) as redis:
+        with pytest.raises(
+            ScriptFault, match=r"lua/lib/words\.lua:[56]: the script has run for more than 0\.1 s"
+        ):
+            touch(redis, Scripts(lua))
+        (lua / "lib/words.lua").write_text(WORDS)
+        assert touch(redis, Scripts(lua)) == ["OK", "hello"]
 
 
 def test_answer_that_the_header_does_not_declare_is_a_fault(redis, lua):
@@ -239,7 +308,102 @@ def test_origin_of_every_composed_line_is_known(lua):
     composed = script.text.split("\n")
     sources = {"lua/touch.lua": GOOD.splitlines(), "lua/lib/words.lua": WORDS.splitlines()}
     for line, (file, number) in zip(composed, script.origins, strict=True):
-        assert line == sources[file][number - 1] or "function()" in line or "end)()" in line
+        source = sources[file][number - 1]
+        is_comment = source.startswith("--")
+        assert line == ("" if is_comment else source) or "function()" in line or "end)()" in line
+
+
+# What is seen before it runs
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "message"),
+    [
+        (
+            "touch.lua",
+            "-- Writes   tabs",
+            "-- Writes   nothing",
+            "touch.lua:19: HSET writes tabs, which the Writes row",
+        ),
+        (
+            "touch.lua",
+            '"HSET", tabs',
+            '"HSET", "tabs"',
+            "touch.lua:19: HSET takes something, which is no name",
+        ),
+        (
+            "touch.lua",
+            '"HSET", tabs',
+            '"HSET", tabs .. ":x"',
+            "touch.lua:19: HSET takes something, which is no name",
+        ),
+        ("touch.lua", '"HSET", tabs', '"HSET", tab_id', "touch.lua:19: HSET takes tab_id, which is no name"),
+        (
+            "touch.lua",
+            '"HSET", tabs',
+            '"HSET", words.key',
+            "touch.lua:19: HSET takes something, which is no name",
+        ),
+        (
+            "touch.lua",
+            '"HSET", tabs,',
+            '"DEL", tabs, tab_id, "",',
+            "touch.lua:19: DEL takes tab_id, which is no name",
+        ),
+        ("touch.lua", '"HSET", tabs', '"HGETAL", tabs', "touch.lua:19: HGETAL is not among the commands"),
+        ("touch.lua", '"HSET", tabs', '"SPUBLISH", tabs', "touch.lua:19: SPUBLISH is not among the commands"),
+        ("touch.lua", '"HSET", tabs', '"RANDOMKEY"', "touch.lua:19: RANDOMKEY is not among the commands"),
+        ("touch.lua", '"HSET", tabs', "tab_id, tabs", "touch.lua:19: a command is written out"),
+        ("touch.lua", "redis.call", 'tabs = "others"\nredis.call', "touch.lua:19: tabs is a row of KEYS"),
+        ("touch.lua", '"OK", words.hello() }', '"OK", nil }', "touch.lua:20: an answer ends at nil"),
+        ("touch.lua", '"OK", words.hello() }', '"OK", {} }', "touch.lua:20: an empty table in an answer"),
+        (
+            "touch.lua",
+            '"OK", words.hello() }',
+            '"OK", ttl_ms / 1000 }',
+            "touch.lua:20: a number with a fraction",
+        ),
+        ("touch.lua", '"OK", words.hello() }', '"OK", 0.5 }', "touch.lua:20: a number with a fraction"),
+        (
+            "lib/words.lua",
+            'return "hello"',
+            'return redis.call("HLEN", seen)',
+            "lib/words.lua:5: HLEN takes seen",
+        ),
+        (
+            "lib/words.lua",
+            "return words",
+            'redis.call("HLEN", seen)\nreturn words',
+            "lib/words.lua:8: HLEN takes seen",
+        ),
+    ],
+)
+def test_mistake_in_the_text_stops_the_start_with_file_and_line(lua, file, old, new, message):
+    edit(lua / file, old, new)
+
+    with pytest.raises(ScriptInvalid) as refusal:
+        Scripts(lua)
+    assert str(refusal.value).startswith(f"lua/{message}")
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("touch.lua", '"OK", words.hello() }', '"OK", math.floor(ttl_ms / 1000) }'),
+        ("touch.lua", '"OK", words.hello() }', '"OK", "1.5 {} nil/" }'),
+        ("touch.lua", "redis.call", 'local own_tabs = "others"\nredis.call'),
+        ("touch.lua", "redis.call(", 'redis.call("PUBLISH", tab_id, "")\nredis.call('),
+        (
+            "lib/words.lua",
+            "return words",
+            'function words.unused()\n  redis.call("SET", "x")\nend\n\nreturn words',
+        ),
+    ],
+)
+def test_what_only_looks_like_a_mistake_is_none(lua, file, old, new):
+    edit(lua / file, old, new)
+
+    Scripts(lua)
 
 
 # Redis forgets scripts
@@ -338,27 +502,49 @@ def test_edit_of_a_library_runs_with_the_next_call(redis, lua):
     assert touch(redis, scripts) == ["OK", "good morning"]
 
 
-@pytest.mark.parametrize(
-    ("old", "new", "error", "place"),
-    [
-        ("-- Cost     O(1)\n", "", ScriptInvalid, "lua/touch.lua: the header has no Cost row"),
-        ("local tabs = KEYS[1]", "local tabs = KEYS[2]", ScriptInvalid, "lua/touch.lua:13"),
-        ("if ttl_ms < 0 then", "if ttl_ms < 0 do", ScriptFault, "lua/touch.lua:1"),
-    ],
-)
-def test_broken_edit_says_so_until_the_next_good_one(redis, lua, old, new, error, place):
+BROKEN_EDITS = [
+    ("-- Cost     O(1)\n", "", "lua/touch.lua: the header has no Cost row"),
+    ("local tabs = KEYS[1]", "local tabs = KEYS[2]", "lua/touch.lua:13"),
+    ("if ttl_ms < 0 then", "if ttl_ms < 0 do", "lua/touch.lua:16"),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "place"), BROKEN_EDITS)
+def test_last_good_text_runs_while_a_file_is_broken_which_is_told_once(redis, lua, caplog, old, new, place):
     scripts = Scripts(lua, reload=True)
     touch(redis, scripts)
 
     edit(lua / "touch.lua", old, new)
     for _ in range(2):
-        with pytest.raises(error) as complaint:
-            touch(redis, scripts)
-        assert place in str(complaint.value)
+        assert touch(redis, scripts) == ["OK", "hello"]
+    assert place in str(scripts.invalid["touch"])
+    assert [place in record.message for record in caplog.records] == [True]
 
     (lua / "touch.lua").write_text(GOOD)
     edit(lua / "touch.lua", '{ "OK", words.hello() }', '{ "OK", "good again" }')
     assert touch(redis, scripts) == ["OK", "good again"]
+    assert scripts.invalid == {}
+
+
+@pytest.mark.parametrize(("old", "new", "place"), BROKEN_EDITS)
+def test_process_that_reloads_starts_with_a_broken_file_and_mends_with_it(redis, lua, old, new, place):
+    edit(lua / "touch.lua", old, new)
+    scripts = Scripts(lua, reload=True)
+
+    for _ in range(2):
+        with pytest.raises(ScriptInvalid) as complaint:
+            touch(redis, scripts)
+        assert place in str(complaint.value)
+
+    (lua / "touch.lua").write_text(GOOD)
+    assert touch(redis, scripts) == ["OK", "hello"]
+
+
+def test_half_written_file_is_no_end_either(redis, lua):
+    scripts = Scripts(lua, reload=True)
+    (lua / "touch.lua").write_bytes(GOOD.encode()[:200] + b"\xff")
+
+    assert touch(redis, scripts) == ["OK", "hello"]
 
 
 def test_edit_that_is_older_than_what_runs_counts_too(redis, lua):
@@ -381,12 +567,68 @@ def test_edit_waits_for_the_next_start_where_nobody_asked_for_reloading(redis, l
     assert touch(redis, scripts) == ["OK", "hello"]
 
 
-def test_composed_text_can_be_printed_with_its_origins(capsys, monkeypatch):
-    from app.presence import scripts
+def print_composed(*arguments):
+    command = [sys.executable, "-m", "record_presence.presence.scripts", *arguments]
+    return subprocess.run(command, capture_output=True, text=True)
 
-    monkeypatch.setattr("sys.argv", ["scripts", "heartbeat", "--origins"])
-    scripts.main()
 
-    printed = capsys.readouterr().out.splitlines()
-    assert printed[0].startswith("lua/heartbeat.lua:1: -- heartbeat - ")
+def test_composed_text_can_be_printed():
+    printed = print_composed("heartbeat")
+
+    assert printed.stdout == Scripts()["heartbeat"].text + "\n"
+
+
+def test_composed_text_can_be_printed_with_its_origins():
+    printed = print_composed("heartbeat", "--origins").stdout.splitlines()
+
+    assert printed[0].startswith("lua/heartbeat.lua:1: ")
     assert any(line.startswith("lua/lib/quota.lua:") for line in printed)
+
+
+def test_all_commands_can_be_checked():
+    assert print_composed("--check").returncode == 0
+
+
+def test_check_names_each_error_once(lua, monkeypatch, capsys):
+    edit(lua / "lib/words.lua", "return words", "return = words")
+    (lua / "again.lua").write_text(GOOD.replace("touch", "again"))
+    monkeypatch.setattr(scripts_main, "find_lua_directory", lambda: lua)
+    monkeypatch.setattr(sys, "argv", ["scripts", "--check"])
+
+    with pytest.raises(SystemExit) as end:
+        scripts_main.main()
+    assert str(end.value.code) == "lua/lib/words.lua:8: unexpected symbol near '='"
+
+
+def test_command_that_does_not_exist_is_not_printed():
+    printed = print_composed("heartbreak")
+
+    assert (printed.returncode, printed.stdout) == (2, "")
+    assert "there is no command heartbreak in" in printed.stderr
+
+
+# Where the files are
+
+
+@pytest.mark.parametrize("place", ["package/lua", "lua"], ids=["installed", "checkout"])
+def test_lua_files_are_found_in_the_package_and_beside_it(tmp_path, place):
+    directory = tmp_path / place
+    directory.mkdir(parents=True)
+    (directory / "heartbeat.lua").touch()
+
+    assert find_lua_directory(tmp_path / "package") == directory
+
+
+def test_lua_files_of_the_package_come_before_a_folder_of_that_name_beside_it(tmp_path):
+    for place in ("package/lua", "lua"):
+        (tmp_path / place).mkdir(parents=True)
+        (tmp_path / place / "heartbeat.lua").touch()
+
+    assert find_lua_directory(tmp_path / "package") == tmp_path / "package/lua"
+
+
+def test_package_without_lua_files_says_where_it_looked(tmp_path):
+    with pytest.raises(
+        ScriptInvalid, match=rf"^no Lua scripts found in {tmp_path}/package/lua or {tmp_path}/lua"
+    ):
+        find_lua_directory(tmp_path / "package")

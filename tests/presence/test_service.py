@@ -1,18 +1,29 @@
 """The Python contract, on the embedded and on a real Redis, with both kinds of client."""
 
+import json
 from datetime import UTC, datetime, timedelta
 
 import fakeredis
 import pytest
 from redis import Redis
 
-from app.presence.conflicts import Notes
-from app.presence.errors import InvalidPresence, StoreUnavailable, TabOwnedByAnotherUser, TooManyCalls
-from app.presence.records import Record
-from app.presence.scripts import Scripts
-from app.presence.service import Quota, RecordPresenceService, ViewerList
+from record_presence.presence.conflicts import ConflictState
+from record_presence.presence.errors import (
+    InvalidPresence,
+    StoreUnavailable,
+    TabHasLeft,
+    TabOwnedByAnotherUser,
+    TooManyCalls,
+)
+from record_presence.presence.limits import MAX_TABS_PER_USER, Quota
+from record_presence.presence.records import Record
+from record_presence.presence.results import ViewerList
+from record_presence.presence.scripts import Scripts
+from record_presence.presence.service import RecordPresenceService
+from record_presence.presence.stamps import now_us
 from tests.lua.commands import leases
 from tests.presence.test_records import HOSTILE_TENANTS
+from tests.viewers import viewer
 
 RECORD = Record("1", "flow", "12")
 
@@ -37,6 +48,17 @@ def service(client):
     return RecordPresenceService(client, 1)
 
 
+def beat(service, tab_id, **options):
+    return service.update_presence("flow", 12, tab_id, 42, "Alice", mode="view", dirty=False, **options)
+
+
+def crowd_whose_leases_are_over(service, client, size):
+    """More than one script may sweep."""
+    for user_id in range(1000, 1000 + size):
+        service.update_presence("flow", 12, f"t{user_id}", user_id, "Gone")
+    client.zadd(RECORD.seen_key, {f"t{user_id}": 1 for user_id in range(1000, 1000 + size)})
+
+
 def expire(client, tab_id):
     client.zincrby(RECORD.seen_key, -90_001, tab_id)
 
@@ -55,14 +77,7 @@ def test_viewer_has_the_shape_of_the_contract(service):
     service.update_presence("flow", 12, "t2", 42, "Alice")
 
     assert service.get_unique_viewers("flow", 12) == [
-        {
-            "id": 42,
-            "name": "Alice",
-            "tabs": 2,
-            "mode": "edit",
-            "has_dirty_tab": True,
-            "active_fields": ["description"],
-        }
+        viewer(tabs=2, mode="edit", has_dirty_tab=True, active_fields=["description"]),
     ]
 
 
@@ -75,12 +90,19 @@ def test_presence_has_every_tab_by_its_id(service):
 
     assert tabs == {
         "t1": {"user_id": 42, "user_name": "Alice", "mode": "edit", "dirty": True, "active_field": "title"},
-        "t2": {"user_id": "u-7", "user_name": "Zoë", "mode": "view", "dirty": False, "active_field": None},
+        "t2": {
+            "user_id": "u-7",
+            "user_name": "Zoë",
+            "mode": "view",
+            "dirty": False,
+            "active_field": None,
+            "away": True,
+        },
     }
     assert all(abs(datetime.now(UTC) - moment) < timedelta(seconds=5) for moment in seen_at)
 
 
-def test_last_heartbeat_of_a_shortened_lease_is_told_right(service):
+def test_last_heartbeat_of_a_shortened_lease_is_exact(service):
     service.update_presence("flow", 12, "t1", 42, "Alice", lease_seconds=10)
 
     seen_at = datetime.fromisoformat(service.get_presence("flow", 12)["t1"]["last_seen_at"])
@@ -88,14 +110,14 @@ def test_last_heartbeat_of_a_shortened_lease_is_told_right(service):
     assert abs(datetime.now(UTC) - seen_at) < timedelta(seconds=5)
 
 
-def test_nobody_is_an_empty_list_and_an_empty_dict(service, client):
+def test_record_that_nobody_has_open_is_an_empty_list_and_an_empty_dict(service, client):
     assert service.get_unique_viewers("flow", 12) == []
     assert service.get_presence("flow", 12) == {}
-    assert service.list_viewers("flow", 12) == ViewerList("0", [], 0, Notes())
+    assert service.list_viewers("flow", 12) == ViewerList("0", [], 0, ConflictState())
     assert client.keys("*") == []
 
 
-def test_stale_tab_is_gone_from_both(service, client):
+def test_stale_tab_is_in_neither_the_tabs_nor_the_viewers(service, client):
     service.update_presence("flow", 12, "t1", 42, "Alice")
     service.update_presence("flow", 12, "t2", 43, "Bob")
     expire(client, "t1")
@@ -104,18 +126,86 @@ def test_stale_tab_is_gone_from_both(service, client):
     assert ids(service.get_unique_viewers("flow", 12)) == [43]
 
 
+@pytest.mark.parametrize(
+    "list_names",
+    [
+        lambda service: [viewer["name"] for viewer in service.list_viewers("flow", 12).viewers],
+        lambda service: [viewer["name"] for viewer in service.get_unique_viewers("flow", 12)],
+        lambda service: [
+            viewer["name"]
+            for viewers in service.list_viewers_of([("flow", 12), ("flow", 13)])
+            for viewer in viewers.viewers
+        ],
+        lambda service: [tab["user_name"] for tab in service.list_tabs("flow", 12).tabs.values()],
+        lambda service: [
+            *(viewer["name"] for viewer in beat(service, "late", list_viewers=True).viewers),
+            "Alice",  # who has asked
+        ],
+    ],
+    ids=["list_viewers", "get_unique_viewers", "list_viewers_of", "list_tabs", "update_presence"],
+)
+def test_nobody_is_shown_who_has_left_with_many_others(service, client, list_names):
+    beat(service, "stays")
+    crowd_whose_leases_are_over(service, client, 400)
+
+    assert list_names(service) == ["Alice"]
+
+
+def test_new_tab_finds_room_though_tabs_that_are_over_have_not_been_swept(service, client):
+    for number in range(MAX_TABS_PER_USER):
+        beat(service, f"t{number}")
+    crowd_whose_leases_are_over(service, client, 200)
+    client.zadd(RECORD.seen_key, {f"t{number}": 2 for number in range(MAX_TABS_PER_USER)})
+
+    beat(service, "new")
+
+    assert list(service.get_presence("flow", 12)) == ["new"]
+
+
+def test_leases_that_end_faster_than_they_are_swept_are_no_list(service, client, monkeypatch):
+    monkeypatch.setattr("record_presence.presence.service.MAX_SWEEP_SECONDS", 0)
+    crowd_whose_leases_are_over(service, client, 400)
+
+    with pytest.raises(StoreUnavailable):
+        service.list_viewers("flow", 12)
+
+
 def test_removed_tab_is_gone_and_the_second_removal_says_so(service, client):
     service.update_presence("flow", 12, "t1", 42, "Alice")
 
     assert service.remove_presence("flow", 12, "t1", 42) is True
     assert service.remove_presence("flow", 12, "t1", 42) is False
-    assert client.keys("*") == []
+    assert client.exists(*RECORD.keys) == 0
 
 
 def test_removal_without_a_user_removes_anybodys_tab(service, client):
     service.update_presence("flow", 12, "t1", 42, "Alice")
 
     assert service.remove_presence("flow", 12, "t1") is True
+    assert client.exists(*RECORD.keys) == 0
+
+
+def test_call_from_before_a_goodbye_brings_no_tab_back_and_a_later_one_does(service):
+    arrived_us = now_us()
+    service.update_presence("flow", 12, "t1", 42, "Alice")
+    service.remove_presence("flow", 12, "t1", 42)
+
+    with pytest.raises(TabHasLeft):
+        service.update_presence("flow", 12, "t1", 42, "Alice", arrived_us=arrived_us)
+    assert service.get_unique_viewers("flow", 12) == []
+    service.update_presence("flow", 12, "t1", 42, "Alice")
+    assert ids(service.get_unique_viewers("flow", 12)) == [42]
+
+
+@pytest.mark.parametrize("sent_at", [-1, 2**53, 1.0, True, "1"])
+def test_time_of_a_client_that_is_none_is_refused(service, client, sent_at):
+    for call in (
+        lambda: service.update_presence("flow", 12, "t1", 42, "Alice", sent_at=sent_at),
+        lambda: service.remove_presence("flow", 12, "t1", 42, sent_at=sent_at),
+    ):
+        with pytest.raises(InvalidPresence) as refused:
+            call()
+        assert list(refused.value.errors) == ["sent_at"]
     assert client.keys("*") == []
 
 
@@ -167,13 +257,13 @@ def test_lease_must_last(client, ttl_seconds):
         RecordPresenceService(client, 1, ttl_seconds=ttl_seconds)
 
 
-def test_control_characters_and_emoji_survive(service):
-    name = "Zoë\x00\x1b\u2028😀\"\\'</script>"
-    service.update_presence("flow", 12, "t1", name, name, active_field="日本 😀")
+def test_emoji_and_markup_survive_and_controls_in_an_id_only(service):
+    user_id, name = "Zoë\x00\x1b\u2028😀\"\\'</script>", "Zoë 😀\"\\'</script>"
+    service.update_presence("flow", 12, "t1", user_id, user_id, active_field="日本 😀")
 
     [viewer] = service.get_unique_viewers("flow", 12)
 
-    assert viewer["id"] == viewer["name"] == name
+    assert (viewer["id"], viewer["name"]) == (user_id, name)
     assert viewer["active_fields"] == ["日本 😀"]
     assert service.get_presence("flow", 12)["t1"]["user_name"] == name
 
@@ -185,7 +275,7 @@ def test_lone_surrogate_is_stored_as_a_question_mark(service):
 
 
 @pytest.mark.parametrize("data", [float("inf"), float("nan"), {1}, b"x"], ids=str)
-def test_signal_that_is_no_json_is_refused(service, data):
+def test_signal_whose_data_is_not_json_is_refused(service, data):
     service.update_presence("flow", 12, "t1", 42, "Alice")
 
     with pytest.raises(InvalidPresence) as refusal:
@@ -193,7 +283,7 @@ def test_signal_that_is_no_json_is_refused(service, data):
     assert list(refusal.value.errors) == ["data"]
 
 
-def test_bytes_that_are_no_text_break_nothing(service, client):
+def test_bytes_that_are_not_utf_8_break_nothing(service, client):
     service.update_presence("flow", 12, "t1", 42, "Alice")
     client.hset(RECORD.tabs_key, b"\xff", b'["43","\xff\xfe"]')
     client.zadd(RECORD.seen_key, {b"\xff": client.zscore(RECORD.seen_key, "t1")})
@@ -217,7 +307,7 @@ def test_current_version_is_answered_without_viewers(service):
     ) == ViewerList(first.version)
 
 
-def test_heartbeat_lists_the_others_to_who_asks(service):
+def test_heartbeat_that_asks_for_viewers_lists_the_others(service):
     service.update_presence("flow", 12, "t2", 43, "Bob")
 
     answer = service.update_presence("flow", 12, "t1", 42, "Alice", list_viewers=True)
@@ -248,7 +338,7 @@ def test_user_may_be_left_out_of_the_list(service):
 
 
 @pytest.mark.parametrize("size", [12, 131])
-def test_limit_counts_the_others_whether_or_not_the_asker_is_among_the_first(service, size):
+def test_limit_counts_the_others_whether_or_not_the_caller_is_among_the_first(service, size):
     for user in range(size):
         service.update_presence("flow", 12, f"t{user}", user, "somebody")
 
@@ -324,7 +414,7 @@ VALID = {
 }
 
 
-class Untouchable:
+class UnreachedRedis:
     """A Redis that must not be asked."""
 
     def __getattr__(self, name):
@@ -353,7 +443,7 @@ class Untouchable:
     ],
 )
 def test_value_outside_the_contract_is_refused_before_redis_is_asked(argument, value, field):
-    service = RecordPresenceService(Untouchable(), 1)
+    service = RecordPresenceService(UnreachedRedis(), 1)
 
     with pytest.raises(InvalidPresence) as refusal:
         service.update_presence(**{**VALID, argument: value})
@@ -374,14 +464,14 @@ def test_value_outside_the_contract_is_refused_before_redis_is_asked(argument, v
         lambda service: service.list_viewers_of([("flow", "12"), ("flow", "1:2")]),
     ],
 )
-def test_every_method_refuses_before_redis_is_asked(call):
+def test_every_method_refuses_invalid_names_before_redis_is_asked(call):
     with pytest.raises(InvalidPresence):
-        call(RecordPresenceService(Untouchable(), 1))
+        call(RecordPresenceService(UnreachedRedis(), 1))
 
 
 def test_several_wrong_values_are_named_together():
     with pytest.raises(InvalidPresence) as refusal:
-        RecordPresenceService(Untouchable(), 1).update_presence(
+        RecordPresenceService(UnreachedRedis(), 1).update_presence(
             "flow", "12", "t 1", 42, "Alice", mode="peek", active_field=""
         )
 
@@ -421,7 +511,7 @@ def test_real_redis_that_is_down_is_unavailable(tmp_path, call):
 def test_full_redis_is_unavailable_for_heartbeats(real_redis):
     service = RecordPresenceService(real_redis, 1)
     service.update_presence("flow", 12, "t1", 42, "Alice")
-    real_redis.config_set("maxmemory", "1mb")
+    real_redis.config_set("maxmemory", 1)  # an empty Redis 6.2 takes less than a megabyte
     try:
         with pytest.raises(StoreUnavailable):
             service.update_presence("flow", 12, "t2", 43, "Bob")
@@ -458,19 +548,19 @@ def test_services_share_scripts_that_are_handed_in(client):
         *(("ttl_seconds", value) for value in (0, -1, float("nan"), float("inf"), 1e20, "90", None)),
         *(
             (name, value)
-            for name in ("timeline_seconds", "settle_seconds")
+            for name in ("timeline_seconds", "recovery_grace_seconds")
             for value in (-1, float("nan"), "0")
         ),
     ],
 )
-def test_service_of_times_that_are_none_can_not_be_made(client, name, value):
+def test_service_with_an_invalid_duration_is_refused(client, name, value):
     with pytest.raises(InvalidPresence) as raised:
         RecordPresenceService(client, 1, **{name: value})
 
     assert list(raised.value.errors) == [name]
 
 
-WRONG_ARGUMENTS = [
+INVALID_ARGUMENTS = [
     *(("update", "user_id", value) for value in ("", None, True, 1.5, [], "x" * 256, 10**255, -(10**255))),
     *(("update", "dirty_fields", value) for value in (None, 7, "name", [["a"]], ["a"] * 101, ["a\nb"])),
     *(("update", "lease_seconds", value) for value in (float("nan"), "soon", [])),
@@ -488,8 +578,8 @@ WRONG_ARGUMENTS = [
 ]
 
 
-@pytest.mark.parametrize(("call", "name", "value"), WRONG_ARGUMENTS, ids=lambda value: ascii(value)[:20])
-def test_wrong_argument_is_named_and_nothing_written(service, client, call, name, value):
+@pytest.mark.parametrize(("call", "name", "value"), INVALID_ARGUMENTS, ids=lambda value: ascii(value)[:20])
+def test_invalid_argument_is_named_and_nothing_written(service, client, call, name, value):
     calls = {
         "update": (service.update_presence, {"tab_id": "t1", "user_id": 42, "user_name": "Alice"}),
         "remove": (service.remove_presence, {"tab_id": "t1"}),
@@ -503,3 +593,26 @@ def test_wrong_argument_is_named_and_nothing_written(service, client, call, name
 
     assert list(raised.value.errors) == [name]
     assert client.keys() == []
+
+
+def test_page_of_a_timeline_has_at_most_a_megabyte_and_the_rest_comes_with_the_next(client, monkeypatch):
+    service = RecordPresenceService(client, 1, timeline_seconds=60)
+    monkeypatch.setattr("record_presence.presence.service.MAX_REPLY_BYTES", 20_000)
+    fields = [f"{number:03d}".ljust(40, "x") for number in range(100)]
+    for number in range(40):
+        service.update_presence(
+            "flow", 12, "t1", 42, "Alice", mode="edit", dirty=True, dirty_fields=fields[number % 2 :]
+        )
+    told, since = [], None
+    while True:
+        page = service.get_timeline("flow", 12, since=since, limit=1000)
+        assert len(json.dumps(page.entries).encode()) < 25_000  # json.dumps adds spaces
+        told += page.entries
+        since = page.next
+        if since is None:
+            break
+
+    assert len({entry["id"] for entry in told}) == len(told)
+    assert told == sorted(told, key=lambda entry: [int(part) for part in entry["id"].split("-")])
+    assert told[-1]["dirty_fields"] == fields[1:]
+    assert len(told) > 40

@@ -4,20 +4,12 @@ import time
 
 import pytest
 
-from app.presence.errors import StoreUnavailable
-from app.presence.records import Record
-from app.presence.service import RecordPresenceService
-from app.redis_client import connect
-from tests.redis_cluster import RedisCluster
+from record_presence.presence.errors import StoreUnavailable
+from record_presence.presence.records import Record
+from record_presence.presence.service import RecordPresenceService
+from record_presence.redis_client.client import connect
 
 IN_TIME_SECONDS = 2.0
-
-
-@pytest.fixture(scope="module")
-def cluster():
-    cluster = RedisCluster()
-    yield cluster
-    cluster.close()
 
 
 @pytest.fixture
@@ -36,7 +28,7 @@ def open_records(cluster, service, prefix, count=12):
     return ports
 
 
-def test_many_records_are_listed_without_a_question_to_an_uninvolved_node(cluster, service):
+def test_many_records_are_listed_without_asking_a_node_that_holds_none_of_them(cluster, service):
     ports = open_records(cluster, service, "ask")
     ids = list(ports)
     service.list_viewers_of([("flow", id) for id in ids])

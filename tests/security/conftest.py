@@ -5,13 +5,15 @@ from dataclasses import replace
 import fakeredis
 import pytest
 
-from app import create_app
+from record_presence import create_app
 from tests.api.client import SETTINGS
+from tests.presence.streaming.screen import running_broadcasts
+from tests.waiting import wait_until
 
 
 @pytest.fixture
 def make_app():
-    apps = []
+    apps, before = [], running_broadcasts()
 
     def make(redis=None, **changes):
         # The embedded one, with a server of its own, unless the test asks for another.
@@ -23,3 +25,4 @@ def make_app():
     yield make
     for app in apps:
         app.extensions["presence"].broadcast.close()
+    wait_until(lambda: running_broadcasts() <= before)  # they use the client until then

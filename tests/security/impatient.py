@@ -1,8 +1,8 @@
-"""app.gunicorn with little patience, for tests that wait for it to end."""
+"""record_presence.server.gunicorn_config with short timeouts, for tests that wait for it to end."""
 
-from app import patience
-from app.gunicorn import *  # noqa: F403
-from app.gunicorn import pre_request, when_ready  # noqa: F401 - what gunicorn looks for
+from record_presence.server import timeouts
+from record_presence.server.gunicorn_config import *  # noqa: F403
+from record_presence.server.gunicorn_config import pre_request, when_ready  # noqa: F401 - what gunicorn looks for
 
-patience.BODY_SECONDS = patience.SEND_SECONDS = 0.5
+timeouts.BODY_SECONDS = timeouts.SEND_SECONDS = 0.5
 keepalive = 1

@@ -4,9 +4,9 @@ import json
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from app.api.presence import API_PREFIX
-from app.identity.caller import Caller
-from app.identity.session import CSRF_HEADER, csrf_token, sign_in
+from record_presence.api.paths import API_PREFIX
+from record_presence.identity.caller import Caller
+from record_presence.identity.session import CSRF_HEADER, csrf_token, sign_in
 from tests.api.client import token
 
 MARK = "of-the-others"  # stands in whatever the other tenant's user says
@@ -16,7 +16,7 @@ TAB = {"tab_id": "t1"}
 
 @dataclass(frozen=True)
 class Call:
-    """A call that any user of any tenant may make. `{mark}` in it becomes what she says."""
+    """A call that any user of any tenant may make. `{mark}` in it is replaced by the user's own text."""
 
     method: str
     path: str
@@ -26,20 +26,20 @@ class Call:
 
 
 RECORD = f"{API_PREFIX}/flow/12"
-# In the order of a visit: who makes all these calls has come, done everything, and left.
+# In the order of a visit: a user who makes all these calls comes, does everything, and leaves.
 CASES = {
-    "presence.heartbeat": Call(
+    "record_presence.heartbeat": Call(
         "POST",
         f"{RECORD}/heartbeat",
         {**TAB, "mode": "edit", "dirty": True, "active_field": "{mark}", "version": None},
     ),
-    "presence.signal": Call("POST", f"{RECORD}/signal", {**TAB, "kind": "typing", "data": "{mark}"}),
-    "presence.viewers": Call("GET", f"{RECORD}/viewers", query=[("include_self", "true")]),
-    "presence.tabs": Call("GET", f"{RECORD}/tabs"),
-    "presence.batch_viewers": Call(
+    "record_presence.signal": Call("POST", f"{RECORD}/signal", {**TAB, "kind": "typing", "data": "{mark}"}),
+    "record_presence.viewers": Call("GET", f"{RECORD}/viewers", query=[("include_self", "true")]),
+    "record_presence.tabs": Call("GET", f"{RECORD}/tabs"),
+    "record_presence.batch_viewers": Call(
         "GET", f"{API_PREFIX}/viewers", query=[("record", "flow:12"), ("record", "flow:13")]
     ),
-    "events.events": Call(
+    "record_presence_events.events": Call(
         "GET",
         f"{API_PREFIX}/events",
         query=[("record", "flow:12"), ("include_self", "true")],
@@ -59,24 +59,26 @@ CASES = {
             "steps": "{mark}",
         },
     ),
-    "conflicts.saved": Call("POST", f"{RECORD}/saved", {**TAB, "lock_version": 7, "fields": ["{mark}"]}),
-    "conflicts.claim": Call("POST", f"{RECORD}/claim", {**TAB, "field": "{mark}"}),
-    "conflicts.timeline": Call("GET", f"{RECORD}/timeline"),
-    "conflicts.release": Call("DELETE", f"{RECORD}/claim", {**TAB, "field": "{mark}"}),
-    "operators.inspect": Call("GET", f"{RECORD}/inspect"),
-    "operators.evict": Call("POST", f"{RECORD}/evict", TAB),
-    "presence.unregister": Call("DELETE", f"{RECORD}/unregister", TAB),
+    "record_presence_conflicts.saved": Call(
+        "POST", f"{RECORD}/saved", {**TAB, "lock_version": 7, "fields": ["{mark}"]}
+    ),
+    "record_presence_conflicts.claim": Call("POST", f"{RECORD}/claim", {**TAB, "field": "{mark}"}),
+    "record_presence_conflicts.timeline": Call("GET", f"{RECORD}/timeline"),
+    "record_presence_conflicts.release": Call("DELETE", f"{RECORD}/claim", {**TAB, "field": "{mark}"}),
+    "record_presence_operators.inspect": Call("GET", f"{RECORD}/inspect"),
+    "record_presence_operators.evict": Call("POST", f"{RECORD}/evict", TAB),
+    "record_presence.unregister": Call("DELETE", f"{RECORD}/unregister", TAB),
 }
-GOODBYE = "presence.unregister"
-# Routes that ask nobody who she is, or only which of the demo's people: one call of each.
+GOODBYE = "record_presence.unregister"
+# Routes that need no identity, or only which of the demo's people: one call of each.
 OPEN = {
     "static": "/static/presence/presence.js",
-    "operations.live": "/health/live",
-    "operations.ready": "/health/ready",
-    "operations.metrics": "/metrics",
-    "openapi.static": "/api/docs/static/docs.css",
-    "openapi.docs": "/api/docs",
-    "openapi.openapi_json": "/api/docs/openapi.json",
+    "record_presence_operations.live": "/health/live",
+    "record_presence_operations.ready": "/health/ready",
+    "record_presence_metrics.metrics": "/metrics",
+    "record_presence_openapi.static": "/api/docs/static/reference.css",
+    "record_presence_openapi.docs": "/api/docs",
+    "record_presence_openapi.openapi_json": "/api/docs/openapi.json",
     "demo.pages.index": "/",
     "demo.pages.editor": "/flows/1",
     "demo.pages.react_editor": "/react/flows/1",
@@ -143,7 +145,7 @@ class Visitor:
         for endpoint, call in CASES.items():
             if endpoint == until:
                 break
-            if self._is_server and endpoint == "conflicts.saved":
+            if self._is_server and endpoint == "record_presence_conflicts.saved":
                 call = replace(call, json={**call.json, "user": {"id": USER, "name": "{mark}"}})
             answers[endpoint] = self.answer(call)
         return answers

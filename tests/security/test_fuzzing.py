@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from app.demo.people import TENANT
+from record_presence.demo.people import TENANT
 from tests.api.client import contents
 from tests.security.routes import CASES, Visitor
 
@@ -135,16 +135,18 @@ def fuzz(examples):
 
 
 @pytest.mark.parametrize(("endpoint", "place"), FUZZED)
-def test_hostile_call_is_answered_and_writes_nothing_when_it_is_refused(make_app, endpoint, place):
-    app = make_app()
-    redis, flows = app.extensions["presence"].redis, app.extensions["demo_flows"]
+def test_hostile_call_is_answered_and_writes_nothing_when_it_is_refused(
+    make_app, real_redis, endpoint, place
+):
+    redis, app = real_redis, make_app(real_redis)
+    flows = app.extensions["demo_flows"]
     visitor = Visitor(app, TENANT, role="operator")
     call = CASES[endpoint]
 
     @fuzz(50)
     @given(PLACES[place](call))
     def send(changes):
-        visitor.send(CASES["presence.heartbeat"])
+        visitor.send(CASES["record_presence.heartbeat"])
         before = contents(redis), flows.get(1)
         options = dict(changes)
         hostile = replace(

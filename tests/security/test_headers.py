@@ -6,9 +6,9 @@ import fakeredis
 import pytest
 from flask import Flask
 
-from app import init_app
-from app.identity.caller import Caller
-from app.identity.session import sign_in
+from record_presence import init_app
+from record_presence.identity.caller import Caller
+from record_presence.identity.session import sign_in
 from tests.api.client import PREFIX, SETTINGS, failure_of, token
 from tests.security.routes import CASES, OPEN, Visitor
 
@@ -36,7 +36,7 @@ def directives(response):
 @pytest.mark.parametrize("path", [BEAT, f"{PREFIX}/events", f"{PREFIX}/flow/12/claim", "/health/live"])
 def test_what_flask_says_of_the_methods_is_kept_by_nobody_and_not_guessed(path):
     host = Flask(__name__)
-    init_app(host, SETTINGS, redis=fakeredis.FakeRedis(server=fakeredis.FakeServer()))
+    init_app(host, SETTINGS, redis=fakeredis.FakeRedis(server=fakeredis.FakeServer()), health=True)
     headers = host.test_client().options(path).headers
 
     assert (headers["X-Content-Type-Options"], headers["Cache-Control"]) == ("nosniff", "no-store")
@@ -93,7 +93,7 @@ def test_page_has_no_script_or_style_in_itself(make_app, path):
 def test_page_of_the_documentation_brings_its_policy_into_a_host_and_leaves_the_hosts_alone():
     host = Flask("host")
     host.add_url_rule("/", view_func=lambda: "<p>host's own")
-    init_app(host, SETTINGS, redis=fakeredis.FakeRedis(server=fakeredis.FakeServer()))
+    init_app(host, SETTINGS, redis=fakeredis.FakeRedis(server=fakeredis.FakeServer()), docs=True)
     client = host.test_client()
 
     assert "script-src" in directives(client.get("/api/docs"))

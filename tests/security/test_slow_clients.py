@@ -38,9 +38,19 @@ class Slow:
 
     def look(self):
         """Send one byte more, and see whether the server has hung up."""
-        try:
-            if self._drip and not self.is_closed:
+        self._receive()
+        if self._drip and not self.is_closed:
+            try:
                 self._socket.send(self._drip)
+            except BlockingIOError:
+                pass
+            except OSError:  # the answer may have come before the connection broke
+                self._receive()
+                self.is_closed = True
+        return self.is_closed
+
+    def _receive(self):
+        try:
             while received := self._socket.recv(65_536):
                 self.answer += received
             self.is_closed = True
@@ -48,7 +58,6 @@ class Slow:
             pass
         except OSError:
             self.is_closed = True
-        return self.is_closed
 
     def close(self):
         self._socket.close()
@@ -102,6 +111,38 @@ def test_client_that_takes_its_time_is_given_up(slow, way):
     wait_until(client.look, seconds=GIVEN_UP_SECONDS)
 
 
+@pytest.fixture(scope="module")
+def server_that_keeps_idle_connections():
+    server = GunicornServer(config="tests.security.impatient_with_heads")
+    yield server
+    server.close()
+
+
+@pytest.mark.parametrize("way", ["half a request line", "a head without an end", "a head that drips"])
+def test_head_that_comes_too_slowly_ends_though_an_idle_connection_is_kept(
+    server_that_keeps_idle_connections, way
+):
+    begin, drip = WAYS[way]
+    client = Slow(server_that_keeps_idle_connections, begin, drip=drip)
+    idle = Slow(server_that_keeps_idle_connections, b"")
+    with contextlib.closing(client), contextlib.closing(idle):
+        wait_until(client.look, seconds=GIVEN_UP_SECONDS)
+        assert not idle.look()
+
+        idle._socket.sendall(head(f"Content-Length: {len(BEAT)}") + BEAT)
+        wait_until(lambda: idle.look() or b'"registered":true' in idle.answer)
+
+
+def test_slow_head_of_a_second_request_ends_as_well(server_that_keeps_idle_connections):
+    request = head(f"Content-Length: {len(BEAT)}") + BEAT
+    client = Slow(server_that_keeps_idle_connections, request)
+    with contextlib.closing(client):
+        wait_until(lambda: client.look() or b"registered" in client.answer)
+        client._drip = b"x"
+
+        wait_until(client.look, seconds=GIVEN_UP_SECONDS)
+
+
 @pytest.mark.parametrize("way", ["no body", "a body that drips", "chunks that drip"])
 def test_body_that_comes_too_slowly_is_400_in_the_envelope(slow, way):
     begin, drip = WAYS[way]
@@ -146,6 +187,17 @@ def test_connection_is_not_cut_for_what_an_earlier_request_took(slow):
 
     wait_until(lambda: client.look() or client.answer.count(b"registered") == 2)
     assert client.answer.count(b"registered") == 2
+
+
+def test_client_that_sends_hundreds_of_requests_at_once_lets_others_have_their_turn(server, slow):
+    ask = b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    greedy = slow(ask * 400)
+    other = slow(ask)
+    wait_until(lambda: other.look() or b"HTTP/1.1 200" in other.answer)
+    greedy.look()
+
+    assert greedy.answer.count(b"HTTP/1.1 200") < 400
+    wait_until(lambda: greedy.look() or greedy.answer.count(b"HTTP/1.1 200") == 400)
 
 
 def test_client_that_reads_no_answers_is_given_up_and_not_logged(server, slow):

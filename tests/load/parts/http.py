@@ -8,13 +8,13 @@ from typing import Any
 import redis as redis_py
 import requests
 
-from app import create_app
-from app.api.presence import API_PREFIX
-from app.identity.bearer import issue_token
-from app.identity.caller import Caller
-from app.identity.session import CSRF_HEADER, csrf_token, sign_in
-from app.presence.service import RecordPresenceService
-from app.settings import Settings, read_settings
+from record_presence import create_app
+from record_presence.api.paths import API_PREFIX
+from record_presence.identity.bearer import issue_token
+from record_presence.identity.caller import Caller
+from record_presence.identity.session import CSRF_HEADER, csrf_token, sign_in
+from record_presence.presence.service import RecordPresenceService
+from record_presence.settings import Settings, read_settings
 from tests.load.crowd import RECORD_TYPE, Crowd, OpenTab, User
 from tests.load.figures import Rounds, Table, at_least, at_most, interleaved
 from tests.load.parts import Effort
@@ -79,7 +79,9 @@ def _tables(loads: list[Load], service: Service, generator: Generator, effort: E
         pause_ms = round(CONNECTIONS / (HALF * answered.a_second) * 1000 - ANSWER_MS)
         return Measured(answered, cpu_us, generator.send(load.requests, effort.seconds, pause_ms=pause_ms))
 
-    generator.send(loads[0].requests, 1)  # the first second of a process is not like the others
+    generator.send(
+        loads[0].requests, min(1, effort.seconds)
+    )  # the first second of a process is not like the others
     measured = interleaved(effort.rounds, {load.name: lambda load=load: measure(load) for load in loads})
     figures = {name: _Figures(rounds) for name, rounds in measured.items()}
     floor = figures["floor"]

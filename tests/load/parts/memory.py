@@ -4,8 +4,8 @@ from statistics import fmean
 
 import redis as redis_py
 
-from app.presence.records import Record
-from app.presence.service import RecordPresenceService
+from record_presence.presence.records import Record
+from record_presence.presence.service import RecordPresenceService
 from tests.load.crowd import RECORD_TYPE, Crowd
 from tests.load.figures import Rounds, Table, at_most
 from tests.load.parts import Effort

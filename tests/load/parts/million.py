@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 import redis as redis_py
 
-from app.presence.scripts import Scripts
-from app.presence.service import RecordPresenceService
+from record_presence.presence.scripts import Scripts
+from record_presence.presence.service import RecordPresenceService
 from tests.load.crowd import RECORD_TYPE
 from tests.load.figures import Goal, Rounds, Table, at_most
 from tests.load.pacer import BATCH, ROOMS, Pacers, Plan, Served, tabs_of

@@ -21,20 +21,27 @@ PIECES = {
     "Flask: the request object": ("flask.app:Flask.request_context",),
     "routing": ("flask.ctx:RequestContext.match_request", "flask.app:Flask.create_url_adapter"),
     "session": (
-        "app.identity.session:Sessions.open_session",
-        "app.identity.session:Sessions.save_session",
+        "record_presence.identity.session:CachedSessionInterface.open_session",
+        "record_presence.identity.session:CachedSessionInterface.save_session",
     ),
-    "identity: the token": ("app.api.presence:read_caller",),
-    "the record, and access to it": ("app.api.presence:check_record", "app.api.presence:check_access"),
-    "reading the body": ("app.api.presence:read_body",),
-    "JSON in": ("app.api.requests:read_json",),
-    "validation": ("app.api.quick:QuickSchema.load",),
-    "throttle: its key": ("app.identity.throttle:Throttle.quota",),
-    "service: keys, state, answer": ("app.presence.service:RecordPresenceService.update_presence",),
-    "scripts: call and answer": ("app.presence.scripts:Scripts.run",),
-    "Redis client, and gevent's loop": ("app.redis_pipelining:PipeliningRedis.exchange",),
-    "metrics": ("app.factory:observe_script", "app.factory:observe_request"),
-    "JSON out, the envelope": ("app.api.presence:success",),
+    "identity: the token": ("record_presence.api.requests:_identify",),
+    "the record, and access to it": (
+        "record_presence.api.presence:read_record_call",
+        "record_presence.api.requests:authorize",
+    ),
+    "reading the body": ("record_presence.api.presence:read_body",),
+    "JSON in": ("record_presence.api.requests:read_json",),
+    "validation": ("record_presence.api.fast_schema:FastSchema.load",),
+    "throttle: its key": ("record_presence.identity.throttle:Throttle.quota",),
+    "service: keys, state, answer": (
+        "record_presence.presence.service:RecordPresenceService.update_presence",
+    ),
+    "scripts: call and answer": ("record_presence.presence.scripts.runner:Scripts.run",),
+    "Redis client, and gevent's loop": (
+        "record_presence.redis_client.pipelining:PipeliningRedis.execute_pipelined",
+    ),
+    "metrics": ("record_presence.factory:observe_script", "record_presence.factory:observe_request"),
+    "JSON out, the envelope": ("record_presence.api.presence:success",),
     "Flask: sending the answer": ("werkzeug.wrappers:Response.__call__",),
     "the view": (),
 }
@@ -81,7 +88,7 @@ def _outside(settings: dict[str, str], effort: Effort) -> Rounds:
     generator = Generator(service.url)
     try:
         requests = generator.write("constant", [http_request(*_request({}))])
-        generator.send(requests, 1)
+        generator.send(requests, min(1, effort.seconds))
 
         def measure() -> float:
             cpu_seconds = service.cpu_seconds()
@@ -101,9 +108,9 @@ def _request(headers: dict[str, str]) -> tuple[str, str, dict[str, str], dict[st
 
 def main(calls: int) -> None:
     """In the child: heartbeats by WSGI, and the pieces as JSON."""
-    from app import create_app
-    from app.identity.bearer import issue_token
-    from app.settings import read_settings
+    from record_presence import create_app
+    from record_presence.identity.bearer import issue_token
+    from record_presence.settings import read_settings
 
     watch = Stopwatch()
     for label, paths in PIECES.items():
@@ -111,8 +118,8 @@ def main(calls: int) -> None:
             watch.watch(label, path)
     settings = read_settings()
     app = create_app(settings)
-    app.view_functions["presence.heartbeat"] = watch.timed(
-        "the view", app.view_functions["presence.heartbeat"]
+    app.view_functions["record_presence.heartbeat"] = watch.timed(
+        "the view", app.view_functions["record_presence.heartbeat"]
     )
     token = issue_token(settings, {"sub": 10_007, "name": "Alice Moreau", "tenant": "1"}, PROOF_SECONDS)
     method, path, _, body = _request({})

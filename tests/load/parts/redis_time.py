@@ -7,9 +7,10 @@ from typing import Any
 
 import redis as redis_py
 
-from app.presence.records import Record
-from app.presence.scripts import Scripts
-from app.presence.service import Quota, RecordPresenceService
+from record_presence.presence.limits import Quota
+from record_presence.presence.records import Record
+from record_presence.presence.scripts import Scripts
+from record_presence.presence.service import RecordPresenceService
 from tests.load.crowd import RECORD_TYPE, Crowd, OpenTab
 from tests.load.figures import Rounds, Table, at_most, interleaved
 from tests.load.parts import Effort

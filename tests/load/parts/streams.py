@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
-from app.api.presence import API_PREFIX
-from app.identity.bearer import issue_token
-from app.presence.service import RecordPresenceService
-from app.settings import Settings, read_settings
+from record_presence.api.paths import API_PREFIX
+from record_presence.identity.bearer import issue_token
+from record_presence.presence.service import RecordPresenceService
+from record_presence.settings import Settings, read_settings
 from tests.load.crowd import RECORD_TYPE, Crowd, OpenTab, User
 from tests.load.figures import Goal, Rounds, Table, at_least, at_most, interleaved
 from tests.load.parts import Effort
@@ -134,7 +134,7 @@ class _Bench:
         table = Table(
             "Open streams of one process",
             ("streams", "RSS a stream, KB", "goal", "PSS a stream, KB", "opened a second", "idle CPU, %"),
-            f"{self._streams:,} streams on one gevent process, each with a user and a connection of her own. "
+            f"{self._streams:,} streams on one gevent process, each with a user and a connection of its own. "
             "Memory is what the process has grown by, 1 KB is 1,000 bytes. Idle CPU is that of a core while "
             "nobody beats: each stream gets its comment, each record its sweep.",
         )
@@ -188,7 +188,9 @@ class _Bench:
                 tabs = self._streamed_tabs(stack, redis, service, streams)
                 steady = generator.write("steady", (self._clients.beat(tab) for tab in tabs))
                 changing = generator.write("changing", self._changing_beats(tabs))
-                generator.send(steady, 1)  # the first second of a process is not like the others
+                generator.send(
+                    steady, min(1, self._effort.seconds)
+                )  # the first second of a process is not like the others
                 for kind, requests in (("steady", steady), ("changing", changing)):
                     measures[f"{kind} {name}"] = lambda send=generator.send, requests=requests: send(
                         requests, self._effort.seconds

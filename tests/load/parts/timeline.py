@@ -10,11 +10,11 @@ from typing import TypeVar
 
 import redis as redis_py
 
-from app.identity.bearer import issue_token
-from app.presence.records import Record
-from app.presence.scripts import Scripts
-from app.presence.service import RecordPresenceService
-from app.settings import read_settings
+from record_presence.identity.bearer import issue_token
+from record_presence.presence.records import Record
+from record_presence.presence.scripts import Scripts
+from record_presence.presence.service import RecordPresenceService
+from record_presence.settings import read_settings
 from tests.load.crowd import RECORD_TYPE, Crowd, OpenTab
 from tests.load.figures import Rounds, Table, at_least, at_most, interleaved
 from tests.load.parts import Effort

@@ -1,0 +1,124 @@
+// Compiled by `npm run types`, never run: the declarations as a host meets them.
+
+import { renderAvatars } from '../../../app/static/presence/avatars.js';
+import { theBrowser } from '../../../app/static/presence/browser.js';
+import { trackDirty } from '../../../app/static/presence/dirty.js';
+import { createPresence, type PresenceState } from '../../../app/static/presence/presence.js';
+import '../../../app/static/presence/element.js';
+import alpine from '../../../app/static/presence/alpine.js';
+import { PresenceAvatars, useRecordPresence } from '../../../app/static/presence/react.js';
+import { watch } from '../../../app/static/presence/stream.js';
+import { createFakeService, until } from '../../../app/static/presence/testing.js';
+import * as vue from '../../../app/static/presence/vue.js';
+import { whoIsIn, whoIsTyping } from '../../../app/static/presence/who.js';
+
+const presence = createPresence({ type: 'flow', id: 12, token: async () => 'jwt', browser: { fetch } });
+presence.subscribe((state: PresenceState) => renderAvatars(document.body, state, { max: 5 }));
+presence.on('change', ({ joined }) => joined[0]?.name.toUpperCase());
+presence.on('unauthorized', (error) => error.status === 401 && presence.resume());
+document.querySelector('record-presence')?.presence?.setMode('view');
+const form = document.createElement('form');
+trackDirty(form, { loaded: { title: 'Old', tags: ['a'] }, isFilled: ({ id }) => id === 'title' }).stop();
+trackDirty(form, { onChange: ({ dirty }) => presence.setDirty(dirty) }).rebase();
+const { viewers, tabId, state } = useRecordPresence('flow', 'a-b', true, { mode: 'edit' });
+PresenceAvatars({ state, max: 3 });
+alpine({});
+presence.stop().then(() => tabId?.length);
+
+presence.on('signal', ({ kind, data, user }) => kind === 'cursor' && data?.x > 0.5 && user.name.length);
+presence.signal('typing', { field: 'title' });
+whoIsIn(viewers, 'title').map(({ name }) => name);
+whoIsTyping(state.typing, 'title').map(({ name }) => name);
+watch({ records: ['flow:1'], onList: (record, { total }) => record.length + total }).close();
+
+createPresence({ type: 'flow', id: 12, token: { current: null } })
+  .getSnapshot()
+  .unseen.valueOf();
+useRecordPresence('flow', 12, false, { token: null });
+const lists = watch({
+  records: ['flow:1'],
+  onList() {},
+  onRefused: ({ records }) => records?.length,
+  onUnsupported() {},
+});
+lists.resume();
+
+presence.setDirty(['title']);
+presence.setBaseVersion(7);
+presence.claim('title', { takeOver: true }).then(({ claimed, claim }) => claimed || claim?.user.name);
+presence.announceSaved(8, ['title']).then(() => presence.release('title'));
+const { forecast, claims, saved } = useRecordPresence('flow', 12, ['title'], { baseVersion: 7 });
+forecast?.saves.map(({ own, user, touches }) => own || user.name + touches.join());
+saved?.at(-1)?.lock_version.toFixed();
+claims?.title?.taken_from?.name;
+
+// With exactOptionalPropertyTypes: an option that a host hasn't set is as good as one that it leaves out.
+declare const notSet: undefined;
+createPresence({
+  type: 'flow',
+  id: 12,
+  base: notSet,
+  mode: notSet,
+  dirty: notSet,
+  baseVersion: notSet,
+  activeField: notSet,
+  token: notSet,
+  csrfToken: notSet,
+  credentials: notSet,
+  autoStart: notSet,
+  stream: notSet,
+  share: notSet,
+  shareKey: notSet,
+  browser: notSet,
+  transport: notSet,
+});
+const unsetHandlers = { onChange: notSet, onUnauthorized: notSet, onError: notSet, onSignal: notSet };
+useRecordPresence('flow', null, notSet, { token: notSet, baseVersion: notSet, ...unsetHandlers });
+vue.useRecordPresence('flow', null, notSet, { token: notSet, baseVersion: notSet, ...unsetHandlers });
+const unsetAvatars = { max: notSet, graceMs: notSet, announce: notSet, locale: notSet, fieldLabel: notSet };
+renderAvatars(document.body, state, { ...unsetAvatars, labels: notSet });
+PresenceAvatars({ state, ...unsetAvatars });
+trackDirty('editor', {
+  onChange: notSet,
+  onFocus: notSet,
+  onForm: notSet,
+  ignore: notSet,
+  loaded: notSet,
+  isFilled: notSet,
+  root: notSet,
+}).form()?.elements;
+watch({ records: [], onList() {}, onLost: notSet, onRefused: notSet, token: notSet, share: notSet, browser: notSet });
+createPresence({ type: 'flow', id: 12, browser: { ...theBrowser(), locks: notSet, openChannel: notSet } });
+createFakeService({ base: notSet, me: notSet, streams: notSet });
+
+document.addEventListener('presence:unauthorized', ({ detail }) => detail.status === 401);
+document.querySelector('record-presence')?.addEventListener('presence:state', ({ detail }) => detail.viewers?.length);
+const inVue = vue.useRecordPresence(
+  () => 'flow',
+  12,
+  ['title'],
+  () => ({ mode: 'edit' as const, token: null }),
+);
+inVue.viewers.value?.map(({ name }) => name);
+inVue.claim('title').then(({ claimed }) => claimed || inVue.state.value.fresh);
+const service = createFakeService({ me: { id: 1, name: 'Me' } });
+const bob = service.join('flow:12', { id: 2, name: 'Bob' }, { mode: 'edit' });
+bob.edit('title', 'steps');
+until(createPresence({ type: 'flow', id: 12, browser: service.browser }), ({ viewers: seen }) => !!seen?.length).then(
+  ({ total }) => total?.toFixed(),
+);
+service.tabs('flow:12')[0]?.dirty_fields.join();
+service.install()();
+
+// @ts-expect-error: not known is not nothing
+forecast.collisions;
+// @ts-expect-error: no such kind
+presence.signal('singing');
+// @ts-expect-error: not known is not nobody
+viewers.length;
+// @ts-expect-error: a record has a type
+createPresence({ id: 12 });
+// @ts-expect-error: no such mode
+presence.setMode('admire');
+// @ts-expect-error: no such event
+presence.on('arrival', () => {});

@@ -1,0 +1,3 @@
+<?php
+
+return ['presence' => ['key' => env('PRESENCE_JWT_KEY')]];
