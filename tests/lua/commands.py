@@ -24,6 +24,8 @@ DAY_MS = 86_400_000
 NONCE = "00c0ffee"
 RECORD = Record("1", "flow", "12")
 KEY_NAMES = ("tabs", "seen", "viewers", "order")  # of a record, but for its timeline
+ALL_KEY_NAMES = (*KEY_NAMES, "timeline", "unsaved")  # in the order of the headers
+IDLE_MS = 120_000  # that a holder may be away while somebody waits
 MANY = 130  # viewers: more than are listed without an index
 
 # States of a tab that this service never writes.
@@ -84,7 +86,7 @@ def call(redis: Any, name: str, record: Record, **values: Any) -> list[Any]:
     A key that the header has and the record has not comes from `values` too.
     """
     script = scripts[name]
-    keys = zip(("tabs", "seen", "viewers", "order", "timeline"), record.keys, strict=True)
+    keys = zip(ALL_KEY_NAMES, record.keys, strict=True)
     usual = {
         "left": record.left_key,
         "stamp": encode_stamp(None, None),
@@ -204,14 +206,14 @@ def claim(
 ) -> list[Any]:
     """Claim a field, `take` or `release` it; the reply without its version, the row unpacked."""
     values = {"tab_id": tab_id, "user": encode_user_id(user), "field": field, "action": action}
-    more = {"lease_ms": LEASE_MS, "nonce": NONCE, "timeline_ms": timeline_ms}
+    more = {"lease_ms": LEASE_MS, "nonce": NONCE, "timeline_ms": timeline_ms, "idle_ms": IDLE_MS}
     status, *row = call(redis, "claim", record, **values, **more)[:2]
     return [status, *(json.loads(text) if text else text for text in row)]
 
 
 def conflict_state(redis: Any, record: Record = RECORD) -> ConflictState:
     """What the viewers are told of saves and claims."""
-    return decode_conflict_state(*read_viewers(redis, record=record)[5:8])
+    return decode_conflict_state(*read_viewers(redis, record=record)[5:9])
 
 
 def saved_versions(redis: Any, record: Record = RECORD) -> list[int]:
@@ -262,14 +264,14 @@ def viewers_page(
     """The viewers of a page, first arrival first: their decoded ids and entries, and whether it is cut."""
     values = {"known_version": "?", "limit": limit, "user": "", "lease_ms": LEASE_MS, "nonce": NONCE}
     reply = call(redis, "viewers", RECORD, **values, after=after, max_bytes=max_bytes)
-    pairs = list(zip(map(json.loads, reply[9::2]), map(json.loads, reply[10::2]), strict=True))
+    pairs = list(zip(map(json.loads, reply[10::2]), map(json.loads, reply[11::2]), strict=True))
     return sorted(pairs, key=lambda pair: pair[1][1]), bool(reply[3])
 
 
 def viewers(redis: Any, record: Record = RECORD) -> list[dict[str, Any]]:
     """Who is viewing, first arrival first."""
     reply = read_viewers(redis, record=record)
-    return decode_viewer_page(reply[8:], None, int(reply[4]))[0]
+    return decode_viewer_page(reply[9:], None, int(reply[4]))[0]
 
 
 def names(redis: Any, record: Record = RECORD) -> list[str]:
@@ -309,7 +311,7 @@ def watch(
 
 def inspect(redis: Any) -> tuple[int, str, str, str, dict[str, tuple[str, str]]]:
     """Now, meta, saves and claims; and a row for each tab: (lease end, state)."""
-    _, _, moment_ms, meta, saves, claims, *rows = call(redis, "inspect", RECORD, after="")
+    _, _, moment_ms, meta, saves, claims, _, *rows = call(redis, "inspect", RECORD, after="")
     found = {rows[i]: (rows[i + 1], rows[i + 2]) for i in range(0, len(rows), 3)}
     assert len(found) * 3 == len(rows)
     return int(moment_ms), meta, saves, claims, found
@@ -385,6 +387,7 @@ def contents(redis: Any, record: Record = RECORD) -> dict[str, Any]:
         record.seen_key: redis.zrange(record.seen_key, 0, -1, withscores=True),
         record.viewers_key: redis.hgetall(record.viewers_key),
         record.order_key: redis.zrange(record.order_key, 0, -1, withscores=True),
+        record.unsaved_key: redis.zrange(record.unsaved_key, 0, -1),
     }
 
 

@@ -32,9 +32,10 @@ class Releases:
     def call(self, release: str, name: str, **values: Any) -> list[Any]:
         named = {"lease_ms": LEASE_MS, "nonce": NONCE, "timeline_ms": DAY_MS, **values}
         if release == "today":
-            return call(self._redis, name, RECORD, **{"default_lease_ms": LEASE_MS, **named})
+            usual = {"default_lease_ms": LEASE_MS, "idle_ms": commands.IDLE_MS}
+            return call(self._redis, name, RECORD, **{**usual, **named})
         script = self._earlier[name]
-        keys = dict(zip(("tabs", "seen", "viewers", "order", "timeline"), RECORD.keys, strict=True))
+        keys = dict(zip(commands.ALL_KEY_NAMES, RECORD.keys, strict=True))
         arguments = {
             "usual_ms": LEASE_MS,
             "calls": RECORD.tabs_key,
@@ -61,7 +62,7 @@ class Releases:
     def viewers(self, release: str) -> dict[int, tuple[int, bool, bool]]:
         """User -> tabs, whether editing, whether one is dirty; as this release reads them."""
         reply = self.call(release, "viewers", known_version="?", limit=100, user="")
-        rows = reply[9:] if release == "today" else reply[7:]
+        rows = reply[10:] if release == "today" else reply[7:]
         found = {}
         for user, text in zip(rows[::2], rows[1::2], strict=True):
             entry = json.loads(text)

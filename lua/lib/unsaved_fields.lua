@@ -1,0 +1,219 @@
+-- lib.unsaved_fields - Who has unsaved changes in a field, however many viewers there are.
+--
+-- Of few viewers, all entries are looked at. Of many, an index says it, the sorted set
+-- `unsaved`, whose scores are all 0:
+--
+--   "field\nuser"  for each field that a user has unsaved
+--   "\nversion"    the first member: the version of the record whose index this is
+--
+-- It is made when it is first asked for, and from then on changed when an entry is, never by
+-- a heartbeat that changes nothing. Whoever does not know it (an earlier release) leaves
+-- another version behind: then it is made anew. It can always be made again from the
+-- viewers hash.
+local batches = require("lib.batches")
+local viewer_list = require("lib.viewer_list")
+
+local unsaved_fields = {}
+
+local ALL_FIELDS = "*"
+local MAX_NAMED_VIEWERS = 100 -- and for each field the first one
+local MAX_BRIEF_BYTES = 512 -- of an entry that is returned as it is
+local MAX_READ_AT_ONCE = 400 -- members of the index; more than a user may have (lib.viewer_budget)
+local MARK, AFTER_MARK = "\n", "\11" -- before a version, and between field and user: in no name of a field
+
+-- The names of the fields that an entry has unsaved; `packed` is the decoded array.
+local function dirty_names(packed)
+  local counts, names = packed and packed[#packed], {}
+  if type(counts) == "table" then
+    for i = 1, #counts, 2 do
+      if counts[i] ~= "" and not string.find(counts[i], MARK, 1, true) then
+        names[counts[i]] = counts[i + 1]
+      end
+    end
+  end
+  return names
+end
+
+-- Whether an entry (JSON text) has any, without decoding it: only their list ends it so.
+local function has_dirty_names(entry)
+  return string.sub(entry, -2) == "]]"
+end
+
+-- Bring an existing index from the version before to the record's own.
+function unsaved_fields.update(record, previous_version)
+  local mark = redis.call("ZRANGE", record.unsaved, 0, 0)[1]
+  if not mark then
+    return
+  end
+  if mark ~= MARK .. previous_version then
+    redis.call("DEL", record.unsaved)
+    return
+  end
+  redis.call("ZREM", record.unsaved, mark)
+  redis.call("ZADD", record.unsaved, 0, MARK .. record.version)
+  for _, written in ipairs(record.written_entries) do
+    local user, before, after = written[1], dirty_names(written[2]), dirty_names(written[3])
+    for name in pairs(before) do
+      if not after[name] then
+        redis.call("ZREM", record.unsaved, name .. MARK .. user)
+      end
+    end
+    for name in pairs(after) do
+      if not before[name] then
+        redis.call("ZADD", record.unsaved, 0, name .. MARK .. user)
+      end
+    end
+  end
+end
+
+-- Call `visit(name, user)` for each field that any user has unsaved.
+local function each_of_all(viewers, visit)
+  local stored = redis.call("HGETALL", viewers)
+  for i = 1, #stored, 2 do
+    if viewer_list.is_user(stored[i]) and has_dirty_names(stored[i + 1]) then
+      for name in pairs(dirty_names(cjson.decode(stored[i + 1]))) do
+        visit(name, stored[i])
+      end
+    end
+  end
+end
+
+local function rebuild(viewers, unsaved, version)
+  local members = { 0, MARK .. version }
+  each_of_all(viewers, function(name, user)
+    members[#members + 1], members[#members + 2] = 0, name .. MARK .. user
+  end)
+  redis.call("DEL", unsaved)
+  batches.each(members, function(_, ...)
+    redis.call("ZADD", unsaved, ...)
+  end)
+  redis.call("PEXPIRE", unsaved, redis.call("PTTL", viewers))
+end
+
+local function visit_member(member, visit)
+  visit(string.match(member, "^([^\n]*)\n(.*)$"))
+end
+
+-- Call `visit` with those of the index whose fields are `wanted`; where they are too many,
+-- with the first of each field, and `total(name, count)` with how many there are in all.
+local function each_indexed(unsaved, wanted, visit, total)
+  if wanted[ALL_FIELDS] or redis.call("ZCARD", unsaved) <= MAX_READ_AT_ONCE then
+    -- Of all fields, these are enough to tell whether anybody has one: nobody alone has as many.
+    for _, member in ipairs(redis.call("ZRANGE", unsaved, 1, MAX_READ_AT_ONCE)) do
+      visit_member(member, visit)
+    end
+  end
+  if redis.call("ZCARD", unsaved) <= MAX_READ_AT_ONCE then
+    return
+  end
+  for name in pairs(wanted) do
+    local first, last = "[" .. name .. MARK, "(" .. name .. AFTER_MARK
+    local members = redis.call("ZRANGEBYLEX", unsaved, first, last, "LIMIT", 0, MAX_NAMED_VIEWERS)
+    for _, member in ipairs(members) do
+      visit_member(member, visit)
+    end
+    if #members == MAX_NAMED_VIEWERS then
+      total(name, redis.call("ZLEXCOUNT", unsaved, first, last))
+    end
+  end
+end
+
+-- Whether a tab other than the asker's own has the field unsaved in the user's name.
+local function is_held(viewers, own, name, user)
+  if user ~= own.user then
+    return true
+  elseif not own.fields then
+    return false
+  end
+  own.counts = own.counts or dirty_names(cjson.decode(redis.call("HGET", viewers, user) or "[]"))
+  return (own.counts[name] or 0) > (own.fields[name] and 1 or 0)
+end
+
+-- What of an entry says who it is: without the fields, where they are many.
+local function brief(entry)
+  if #entry <= MAX_BRIEF_BYTES then
+    return entry
+  end
+  local packed = cjson.decode(entry)
+  local first = { packed[1], packed[2], packed[3], packed[4], packed[5] }
+  if packed[6] == "" then
+    first[6], first[7] = "", packed[7]
+  end
+  return cjson.encode(first)
+end
+
+-- The first holders of each field, and the others as far as there is room: JSON object, name ->
+-- [how many there are, place, ...], "" for none; and at those places user, entry, user, entry, ...
+local function name_holders(viewers, names, holders, totals)
+  local users, places, named = {}, {}, {}
+  local function place_of(user, is_first)
+    if not places[user] and (is_first or #users < MAX_NAMED_VIEWERS) then
+      users[#users + 1] = user
+      places[user] = #users
+    end
+    return places[user]
+  end
+  for _, name in ipairs(names) do
+    if holders[name] then
+      named[name] = { totals[name] or #holders[name], place_of(holders[name][1], true) }
+    end
+  end
+  if #users == 0 then
+    return "", {}
+  end
+  for name, row in pairs(named) do
+    for i = 2, #holders[name] do
+      row[#row + 1] = place_of(holders[name][i], false)
+    end
+  end
+  local rows = {}
+  batches.each(users, function(first, ...)
+    for i, entry in ipairs(redis.call("HMGET", viewers, ...)) do
+      rows[#rows + 1], rows[#rows + 2] = users[first + i - 1], brief(entry)
+    end
+  end)
+  return cjson.encode(named), rows
+end
+
+-- Who has unsaved changes in these fields, "*" being all of them, at this version of the
+-- record. `own` is the asker: a `user` (JSON text of the id; "" for none), and the `fields`
+-- that their tab has unsaved, name -> true, which are not held against them; without
+-- `fields`, nothing of that user is.
+--
+-- Returns the holders as `name_holders` does. Which fields have any is exact; of a field with
+-- very many, not all are named. Costs O(names + holders), at most some hundred of them; of
+-- few viewers O(viewers), and once where there is no index.
+function unsaved_fields.find(viewers, unsaved, version, names, own)
+  local wanted, holders, totals, is_seen = {}, {}, {}, {}
+  for _, name in ipairs(names) do
+    wanted[name] = true
+  end
+  local function add(name, user)
+    local key = name .. MARK .. user
+    if wanted[name] and not is_seen[key] then
+      is_seen[key] = true
+      holders[name] = holders[name] or {}
+      table.insert(holders[name], user)
+    end
+  end
+  local function visit(name, user)
+    if (wanted[name] or wanted[ALL_FIELDS]) and is_held(viewers, own, name, user) then
+      add(name, user)
+      add(ALL_FIELDS, user)
+    end
+  end
+  if not viewer_list.needs_index(viewers) then
+    each_of_all(viewers, visit)
+    return name_holders(viewers, names, holders, totals)
+  end
+  if redis.call("ZRANGE", unsaved, 0, 0)[1] ~= MARK .. version then
+    rebuild(viewers, unsaved, version)
+  end
+  each_indexed(unsaved, wanted, visit, function(name, total)
+    local is_own = own.user ~= "" and redis.call("ZSCORE", unsaved, name .. MARK .. own.user)
+    totals[name] = is_own and not is_held(viewers, own, name, own.user) and total - 1 or total
+  end)
+  return name_holders(viewers, names, holders, totals)
+end
+
+return unsaved_fields
