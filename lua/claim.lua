@@ -45,7 +45,8 @@ end
 if state.user ~= user then
   return { "TAB_TAKEN" }
 end
-if record.has_queue then
+local is_swept = record.has_queue
+if is_swept then
   -- Whoever waits for a tab that is gone comes before this one.
   roster.sweep_and_repair(record)
   roster.settle_claims(record)
@@ -118,7 +119,9 @@ end
 
 local reply = answer()
 if record.is_modified or reply[1] == "OK" then
-  roster.sweep_and_repair(record)
+  if not is_swept then
+    roster.sweep_and_repair(record)
+  end
   roster.commit(record, nonce)
 end
 reply[3] = record.version

@@ -125,8 +125,7 @@ if not is_fast_path then
   is_put, left_out =
     roster.put_tab(record, tab_id, state, lease_end, stored_state, is_live, stored_text)
   if not is_put then
-    local viewer_budget = require("lib.viewer_budget")
-    if viewer_budget.may_count_stale_tabs(record) then
+    if roster.may_count_stale_tabs(record) then
       return { "SWEEP_FIRST" }
     end
     return { "TOO_MANY_TABS" }

@@ -13,7 +13,7 @@
 --                     "#saves", "#claims", "#waiting", see lib.conflicts
 --   order     zset    user -> arrival; an index, see lib.viewer_list
 --   timeline  stream  see lib.timeline_entries
---   unsaved   zset    an index of unsaved fields, see lib.unsaved_fields
+--   unsaved   zset    an index of unsaved fields, see lib.unsaved_index
 --
 -- Invariants, true whenever a script that sweeps the record returns:
 --   1. tabs and seen have the same members. No lease in seen has ended, unless more
@@ -52,6 +52,12 @@ local MAX_CHANGES = 100 -- in one message; more are announced as a reset
 local function load_claims()
   local claims = require("lib.claims")
   return claims
+end
+
+-- The same.
+local function load_viewer_budget()
+  local viewer_budget = require("lib.viewer_budget")
+  return viewer_budget
 end
 
 -- The record as Redis has it; writes nothing. `keys` are tabs, seen, viewers, order,
@@ -172,8 +178,7 @@ function roster.put_tab(record, tab_id, state_text, lease_end, old_state, is_liv
   local state = tab_state.decode(state_text)
   local fitting_text, left_out = state_text, nil
   if #state_text > MAX_SMALL_STATE_BYTES or has_other_tabs(record, state.user, old_state) then
-    local viewer_budget = require("lib.viewer_budget")
-    fitting_text, left_out = viewer_budget.fit(record, tab_id, state_text, old_state, is_live)
+    fitting_text, left_out = load_viewer_budget().fit(record, tab_id, state_text, old_state, is_live)
     if not fitting_text then
       return false
     end
@@ -202,6 +207,11 @@ function roster.put_tab(record, tab_id, state_text, lease_end, old_state, is_liv
     end
   end
   return true, left_out
+end
+
+-- Whether put_tab may have counted a user's tabs whose leases are over as live ones.
+function roster.may_count_stale_tabs(record)
+  return load_viewer_budget().may_count_stale_tabs(record)
 end
 
 -- Remove a tab and its lease. The first write is a removal, which a full Redis accepts.
@@ -297,8 +307,8 @@ local function write_record(record, tab_count, events, previous_version)
     viewer_list.update_index(record.viewers, record.order, events)
   end
   if record.version ~= previous_version and viewer_list.may_have_index(tab_count) then
-    local unsaved_fields = require("lib.unsaved_fields")
-    unsaved_fields.update(record, previous_version)
+    local unsaved_index = require("lib.unsaved_index")
+    unsaved_index.update(record, previous_version)
   end
   if record.must_extend_keys then
     extend_keys(record, tab_count)

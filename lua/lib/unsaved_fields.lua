@@ -1,16 +1,8 @@
 -- lib.unsaved_fields - Who has unsaved changes in a field, however many viewers there are.
 --
--- Of few viewers, all entries are looked at. Of many, an index says it, the sorted set
--- `unsaved`, whose scores are all 0:
---
---   "field\nuser"  for each field that a user has unsaved
---   "\nversion"    the first member: the version of the record whose index this is
---
--- It is made when it is first asked for, and from then on changed when an entry is, never by
--- a heartbeat that changes nothing. Whoever does not know it (an earlier release) leaves
--- another version behind: then it is made anew. It can always be made again from the
--- viewers hash.
+-- Of few viewers, all entries are looked at; of many, an index says it, see lib.unsaved_index.
 local batches = require("lib.batches")
+local unsaved_index = require("lib.unsaved_index")
 local viewer_list = require("lib.viewer_list")
 
 local unsaved_fields = {}
@@ -19,51 +11,11 @@ local ALL_FIELDS = "*"
 local MAX_NAMED_VIEWERS = 100 -- and for each field the first one
 local MAX_BRIEF_BYTES = 512 -- of an entry that is returned as it is
 local MAX_READ_AT_ONCE = 400 -- members of the index; more than a user may have (lib.viewer_budget)
-local MARK, AFTER_MARK = "\n", "\11" -- before a version, and between field and user: in no name of a field
-
--- The names of the fields that an entry has unsaved; `packed` is the decoded array.
-local function dirty_names(packed)
-  local counts, names = packed and packed[#packed], {}
-  if type(counts) == "table" then
-    for i = 1, #counts, 2 do
-      if counts[i] ~= "" and not string.find(counts[i], MARK, 1, true) then
-        names[counts[i]] = counts[i + 1]
-      end
-    end
-  end
-  return names
-end
+local AFTER_MARK = "\11" -- behind all that have unsaved_index.MARK
 
 -- Whether an entry (JSON text) has any, without decoding it: only their list ends it so.
 local function has_dirty_names(entry)
   return string.sub(entry, -2) == "]]"
-end
-
--- Bring an existing index from the version before to the record's own.
-function unsaved_fields.update(record, previous_version)
-  local mark = redis.call("ZRANGE", record.unsaved, 0, 0)[1]
-  if not mark then
-    return
-  end
-  if mark ~= MARK .. previous_version then
-    redis.call("DEL", record.unsaved)
-    return
-  end
-  redis.call("ZREM", record.unsaved, mark)
-  redis.call("ZADD", record.unsaved, 0, MARK .. record.version)
-  for _, written in ipairs(record.written_entries) do
-    local user, before, after = written[1], dirty_names(written[2]), dirty_names(written[3])
-    for name in pairs(before) do
-      if not after[name] then
-        redis.call("ZREM", record.unsaved, name .. MARK .. user)
-      end
-    end
-    for name in pairs(after) do
-      if not before[name] then
-        redis.call("ZADD", record.unsaved, 0, name .. MARK .. user)
-      end
-    end
-  end
 end
 
 -- Call `visit(name, user)` for each field that any user has unsaved.
@@ -71,7 +23,7 @@ local function each_of_all(viewers, visit)
   local stored = redis.call("HGETALL", viewers)
   for i = 1, #stored, 2 do
     if viewer_list.is_user(stored[i]) and has_dirty_names(stored[i + 1]) then
-      for name in pairs(dirty_names(cjson.decode(stored[i + 1]))) do
+      for name in pairs(unsaved_index.dirty_names(cjson.decode(stored[i + 1]))) do
         visit(name, stored[i])
       end
     end
@@ -79,9 +31,9 @@ local function each_of_all(viewers, visit)
 end
 
 local function rebuild(viewers, unsaved, version)
-  local members = { 0, MARK .. version }
+  local members = { 0, unsaved_index.MARK .. version }
   each_of_all(viewers, function(name, user)
-    members[#members + 1], members[#members + 2] = 0, name .. MARK .. user
+    members[#members + 1], members[#members + 2] = 0, name .. unsaved_index.MARK .. user
   end)
   redis.call("DEL", unsaved)
   batches.each(members, function(_, ...)
@@ -107,7 +59,7 @@ local function each_indexed(unsaved, wanted, visit, total)
     return
   end
   for name in pairs(wanted) do
-    local first, last = "[" .. name .. MARK, "(" .. name .. AFTER_MARK
+    local first, last = "[" .. name .. unsaved_index.MARK, "(" .. name .. AFTER_MARK
     local members = redis.call("ZRANGEBYLEX", unsaved, first, last, "LIMIT", 0, MAX_NAMED_VIEWERS)
     for _, member in ipairs(members) do
       visit_member(member, visit)
@@ -125,7 +77,10 @@ local function is_held(viewers, own, name, user)
   elseif not own.fields then
     return false
   end
-  own.counts = own.counts or dirty_names(cjson.decode(redis.call("HGET", viewers, user) or "[]"))
+  if not own.counts then
+    local entry = redis.call("HGET", viewers, user) or "[]"
+    own.counts = unsaved_index.dirty_names(cjson.decode(entry))
+  end
   return (own.counts[name] or 0) > (own.fields[name] and 1 or 0)
 end
 
@@ -189,7 +144,7 @@ function unsaved_fields.find(viewers, unsaved, version, names, own)
     wanted[name] = true
   end
   local function add(name, user)
-    local key = name .. MARK .. user
+    local key = name .. unsaved_index.MARK .. user
     if wanted[name] and not is_seen[key] then
       is_seen[key] = true
       holders[name] = holders[name] or {}
@@ -206,11 +161,11 @@ function unsaved_fields.find(viewers, unsaved, version, names, own)
     each_of_all(viewers, visit)
     return name_holders(viewers, names, holders, totals)
   end
-  if redis.call("ZRANGE", unsaved, 0, 0)[1] ~= MARK .. version then
+  if redis.call("ZRANGE", unsaved, 0, 0)[1] ~= unsaved_index.MARK .. version then
     rebuild(viewers, unsaved, version)
   end
   each_indexed(unsaved, wanted, visit, function(name, total)
-    local is_own = own.user ~= "" and redis.call("ZSCORE", unsaved, name .. MARK .. own.user)
+    local is_own = own.user ~= "" and redis.call("ZSCORE", unsaved, name .. unsaved_index.MARK .. own.user)
     totals[name] = is_own and not is_held(viewers, own, name, own.user) and total - 1 or total
   end)
   return name_holders(viewers, names, holders, totals)

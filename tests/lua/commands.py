@@ -6,6 +6,7 @@ from typing import Any
 
 from record_presence.presence.codec import (
     decode_conflict_state,
+    decode_holders,
     decode_viewer_page,
     encode_state,
     encode_user_id,
@@ -211,6 +212,25 @@ def claim(
     return [status, *(json.loads(text) if text else text for text in row)]
 
 
+def check(
+    redis: Any,
+    *fields: str,
+    tab_id: str = "",
+    user: int | str | None = None,
+    record: Record = RECORD,
+    timeline_ms: int = 0,
+) -> dict[str, list[Any]]:
+    """By field, the ids of those who have it unsaved, first arrival first, after how many they are."""
+    asker = "" if user is None else encode_user_id(user)
+    values = {"fields": json.dumps(fields or ["title"]), "tab_id": tab_id, "user": asker}
+    more = {"lease_ms": LEASE_MS, "nonce": NONCE, "timeline_ms": timeline_ms}
+    status, *reply = call(redis, "check", record, **values, **more)
+    if status != "OK":
+        return {status: []}
+    holders = decode_holders(reply[4], reply[5:])
+    return {name: [held.total, *(viewer["id"] for viewer in held.viewers)] for name, held in holders.items()}
+
+
 def conflict_state(redis: Any, record: Record = RECORD) -> ConflictState:
     """What the viewers are told of saves and claims."""
     return decode_conflict_state(*read_viewers(redis, record=record)[5:9])
@@ -357,9 +377,17 @@ def pass_time(redis: Any, by_ms: int, record: Record = RECORD) -> None:
     for tab_id in redis.zrange(record.seen_key, 0, -1):
         redis.zincrby(record.seen_key, -by_ms, tab_id)
     _shift_first_expiry(redis, -by_ms, record)
+    _shift_waiting(redis, -by_ms, record)
     for key in (*record.keys, record.left_key):
         if (left_ms := redis.pttl(key)) > 0:
             redis.pexpire(key, left_ms - by_ms) if left_ms > by_ms else redis.delete(key)
+
+
+def _shift_waiting(redis: Any, by_ms: int, record: Record) -> None:
+    """Move the times at which claims are passed on."""
+    if text := redis.hget(record.viewers_key, "#waiting"):
+        rows = [[*row[:7], row[7] and str(int(row[7]) + by_ms)] for row in json.loads(text)]
+        redis.hset(record.viewers_key, "#waiting", json.dumps(rows, ensure_ascii=False))
 
 
 def set_clock_back(redis: Any, by_ms: int = 3_600_000, record: Record = RECORD) -> None:
