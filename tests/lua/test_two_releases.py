@@ -150,6 +150,34 @@ def test_save_told_to_one_release_is_known_to_the_other(real_redis, releases, fi
         assert [save[0] for save in saves] == ["7"]
 
 
+def test_claim_that_an_earlier_release_ends_is_passed_on_by_the_next_call_of_today(real_redis, releases):
+    for tab_id in ("t0", "t2"):
+        releases.beat("today", tab_id, mode="edit")
+
+    def ask(release, tab_id, action):
+        values = {"tab_id": tab_id, "user": str(TABS[tab_id]), "field": "title", "action": action}
+        return releases.call(release, "claim", **values)[0]
+
+    assert (ask("today", "t0", "claim"), ask("today", "t2", "wait")) == ("OK", "WAITING")
+    for release in ("earlier", "today"):
+        assert releases.viewers(release) == {42: (1, True, False), 43: (1, True, False)}
+    assert ask("earlier", "t0", "release") == "OK"
+    releases.beat("earlier", "t0", mode="edit", dirty=True)
+    releases.viewers("today")
+
+    assert commands.claimed(real_redis) == {"title": "t2"}
+
+
+def test_index_of_unsaved_fields_is_right_after_an_earlier_release_has_changed_some(real_redis, releases):
+    commands.add_viewers(real_redis, commands.MANY)
+    releases.beat("today", "t0", mode="edit", dirty_fields=["title"])
+    assert commands.check(real_redis, "title", "steps") == {"title": [1, 42]}
+    releases.beat("earlier", "t0", mode="edit", dirty_fields=["steps"])
+    releases.beat("today", "t2", mode="edit", dirty_fields=["body"])
+
+    assert commands.check(real_redis, "title", "steps", "body") == {"steps": [1, 42], "body": [1, 43]}
+
+
 def expected_viewers(live: dict[str, dict[str, Any]]) -> dict[int, tuple[int, bool, bool]]:
     found: dict[int, tuple[int, bool, bool]] = {}
     for tab_id, state in live.items():

@@ -707,6 +707,12 @@ class PresenceMachine(RuleBasedStateMachine):
         for tab_id, name in zip(order, names, strict=True):
             self.ask_for(tab_id, name, "wait")
 
+    @rule(active=st.lists(st.sampled_from(TABS), max_size=1), step_ms=st.sampled_from(STEPS_MS[:3]))
+    def nobody_looks(self, active, step_ms):
+        """Or hardly anybody, for a time in which no lease ends."""
+        self.all_stay(active)
+        self.time_passes(step_ms)
+
     @rule(active=st.lists(st.sampled_from(TABS)))
     def all_stay(self, active):
         """All edit, with these tabs on the screen."""

@@ -19,6 +19,7 @@ from tests.redis_server import RedisServer
 
 TTL_SECONDS = 3600  # no lease may end while it is measured
 ROOMS = (10, 100, 10_000)
+UNSAVED_FIELDS = 50
 CALLS_LIMIT = 1_000_000_000
 
 # The least that a heartbeat can be: a field, a lease that moves, and two expiries.
@@ -47,12 +48,19 @@ class _Measures:
         self._beats, self._reads = Recorder(), Recorder(UNCHANGED)
         self._service = RecordPresenceService(self._beats, 1, ttl_seconds=TTL_SECONDS)
         self._reader = RecordPresenceService(self._reads, 1, ttl_seconds=TTL_SECONDS)
+        self._checks, self._claims = (
+            Recorder((b"OK", b"0", b"0", b"", b"", b"")),
+            Recorder((b"OK", b"", b"0")),
+        )
+        self._asker = RecordPresenceService(self._checks, 1, ttl_seconds=TTL_SECONDS)
+        self._claimer = RecordPresenceService(self._claims, 1, ttl_seconds=TTL_SECONDS)
         self._crowd = Crowd()
         self._versions: dict[str, str] = {}
         self._bare = client.script_load(BARE)
         for script in Scripts():
             client.script_load(script.text)
         self._dirty = cycle((True, False))
+        self._claim_turns = cycle((True, True, False, False))
         self._lease_ends = count(1_700_000_000_000)
 
     def tables(self) -> list[Table]:
@@ -65,6 +73,8 @@ class _Measures:
             measures[f"quota {size}"] = self._timed(tabs, self._beat_with_quota)
         measures["change 10"] = self._timed(rooms[10], self._change)
         measures["change 10000"] = self._timed(rooms[10_000], self._change)
+        measures["check"] = self._timed(self._open_with_unsaved_fields(), self._check)
+        measures["claim"] = self._timed(self._open_with_two_who_edit(), self._claim_in_turn)
         measures["unchanged 50"] = self._timed(fifty, self._read_unchanged)
         measures["list 50"] = self._timed(fifty, self._read)
         measured = interleaved(self._effort.rounds, measures)
@@ -99,6 +109,9 @@ class _Measures:
         table.add("a change in a room of 10", figures["change 10"], beat, None)
         change = figures["change 10000"]
         table.add("a change in a room of 10,000", change, beat, at_most(50, change, " µs"))
+        check = figures["check"]
+        table.add("a check of 50 unsaved fields in a room of 10,000", check, beat, at_most(100, check, " µs"))
+        table.add("claim, wait, pass on and release, each", figures["claim"], beat, None)
         table.add("viewers, unchanged, room of 100", figures["unchanged 50"], beat, None)
         table.add("viewers, 50 of them listed", figures["list 50"], beat, None)
         return table
@@ -113,6 +126,33 @@ class _Measures:
         send(self._client, self._beats.take() + self._reads.take())
         return tabs
 
+    def _open_with_unsaved_fields(self) -> list[OpenTab]:
+        """Fifty tabs of a large record, each with an unsaved field of its own."""
+        tabs = self._open(min(10_000, self._effort.crowd))[:UNSAVED_FIELDS]
+        for number, tab in enumerate(tabs):
+            self._beat(tab, mode="edit", dirty=True, dirty_fields=[f"field {number}"])
+        send(self._client, self._beats.take())
+        return tabs
+
+    def _check(self, tab: OpenTab) -> None:
+        fields = [f"field {number}" for number in range(UNSAVED_FIELDS)]
+        self._asker.check_fields(RECORD_TYPE, tab.record_id, fields, base_version=7)
+
+    def _open_with_two_who_edit(self) -> list[OpenTab]:
+        """Two tabs of a small record, twice each: they claim, wait, let go and let go in turn."""
+        first, *_, second = self._crowd.room(10)
+        for tab in (first, second):
+            self._beat(tab, mode="edit")
+        send(self._client, self._beats.take())
+        return [first, second, first, second]
+
+    def _claim_in_turn(self, tab: OpenTab) -> None:
+        names = (RECORD_TYPE, tab.record_id, tab.id, tab.user.id, "title")
+        if next(self._claim_turns):
+            self._claimer.claim_field(*names, wait=True)
+        else:
+            self._claimer.release_field(*names)
+
     def _timed(self, tabs: list[OpenTab], call: Callable[[OpenTab], Any]) -> Callable[[], float]:
         """Microseconds of Redis time a call; each round goes on where the last one stopped."""
         turns: Iterator[OpenTab] = cycle(tabs)
@@ -121,7 +161,8 @@ class _Measures:
             for _ in range(self._effort.calls):
                 call(next(turns))
             self._client.config_resetstat()
-            send(self._client, self._beats.take() + self._reads.take())
+            others = self._checks.take() + self._claims.take()
+            send(self._client, self._beats.take() + self._reads.take() + others)
             return self._client.info("commandstats")["cmdstat_evalsha"]["usec_per_call"]
 
         return measure
