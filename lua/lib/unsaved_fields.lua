@@ -42,43 +42,42 @@ local function rebuild(viewers, unsaved, version)
   redis.call("PEXPIRE", unsaved, redis.call("PTTL", viewers))
 end
 
-local function visit_member(member, visit)
-  visit(string.match(member, "^([^\n]*)\n(.*)$"))
+local function visit_members(members, visit)
+  for _, member in ipairs(members) do
+    visit(string.match(member, "^([^\n]*)\n(.*)$"))
+  end
 end
 
--- Call `visit` with those of the index whose fields are `wanted`; where they are too many,
--- with the first of each field, and `total(name, count)` with how many there are in all.
-local function each_indexed(unsaved, wanted, visit, total)
-  if wanted[ALL_FIELDS] or redis.call("ZCARD", unsaved) <= MAX_READ_AT_ONCE then
+-- Call `visit(name, user)` with those of the index whose fields are `wanted`, and `visit_any`
+-- where all are; where they are too many, with the first of each field, and
+-- `set_total(name, count)` with how many there are in all.
+local function each_indexed(unsaved, wanted, visit, visit_any, set_total)
+  local is_short = redis.call("ZCARD", unsaved) <= MAX_READ_AT_ONCE
+  if is_short or wanted[ALL_FIELDS] then
     -- Of all fields, these are enough to tell whether anybody has one: nobody alone has as many.
-    for _, member in ipairs(redis.call("ZRANGE", unsaved, 1, MAX_READ_AT_ONCE)) do
-      visit_member(member, visit)
-    end
+    local members = redis.call("ZRANGE", unsaved, 1, MAX_READ_AT_ONCE)
+    visit_members(members, is_short and visit or visit_any)
   end
-  if redis.call("ZCARD", unsaved) <= MAX_READ_AT_ONCE then
+  if is_short then
     return
   end
   for name in pairs(wanted) do
     local first, last = "[" .. name .. unsaved_index.MARK, "(" .. name .. AFTER_MARK
     local members = redis.call("ZRANGEBYLEX", unsaved, first, last, "LIMIT", 0, MAX_NAMED_VIEWERS)
-    for _, member in ipairs(members) do
-      visit_member(member, visit)
-    end
+    visit_members(members, visit)
     if #members == MAX_NAMED_VIEWERS then
-      total(name, redis.call("ZLEXCOUNT", unsaved, first, last))
+      set_total(name, redis.call("ZLEXCOUNT", unsaved, first, last))
     end
   end
 end
 
--- Whether a tab other than the asker's own has the field unsaved in the user's name.
-local function is_held(viewers, own, name, user)
-  if user ~= own.user then
-    return true
-  elseif not own.fields then
+-- Whether a tab of the asker other than their own has the field unsaved.
+local function is_held(viewers, own, name)
+  if not own.fields then
     return false
   end
   if not own.counts then
-    local entry = redis.call("HGET", viewers, user) or "[]"
+    local entry = redis.call("HGET", viewers, own.user) or "[]"
     own.counts = unsaved_index.dirty_names(cjson.decode(entry))
   end
   return (own.counts[name] or 0) > (own.fields[name] and 1 or 0)
@@ -101,16 +100,15 @@ end
 -- [how many there are, place, ...], "" for none; and at those places user, entry, user, entry, ...
 local function name_holders(viewers, names, holders, totals)
   local users, places, named = {}, {}, {}
-  local function place_of(user, is_first)
-    if not places[user] and (is_first or #users < MAX_NAMED_VIEWERS) then
-      users[#users + 1] = user
-      places[user] = #users
-    end
-    return places[user]
-  end
   for _, name in ipairs(names) do
-    if holders[name] then
-      named[name] = { totals[name] or #holders[name], place_of(holders[name][1], true) }
+    local of_name = holders[name]
+    if of_name then
+      local user = of_name[1]
+      if not places[user] then
+        users[#users + 1] = user
+        places[user] = #users
+      end
+      named[name] = { totals[name] or #of_name, places[user] }
     end
   end
   if #users == 0 then
@@ -118,7 +116,12 @@ local function name_holders(viewers, names, holders, totals)
   end
   for name, row in pairs(named) do
     for i = 2, #holders[name] do
-      row[#row + 1] = place_of(holders[name][i], false)
+      local user = holders[name][i]
+      if not places[user] and #users < MAX_NAMED_VIEWERS then
+        users[#users + 1] = user
+        places[user] = #users
+      end
+      row[#row + 1] = places[user]
     end
   end
   local rows = {}
@@ -139,22 +142,31 @@ end
 -- very many, not all are named. Costs O(names + holders), at most some hundred of them; of
 -- few viewers O(viewers), and once where there is no index.
 function unsaved_fields.find(viewers, unsaved, version, names, own)
-  local wanted, holders, totals, is_seen = {}, {}, {}, {}
+  local wanted, holders, totals, holds_any = {}, {}, {}, {}
   for _, name in ipairs(names) do
     wanted[name] = true
   end
+  local is_any_wanted = wanted[ALL_FIELDS]
   local function add(name, user)
-    local key = name .. unsaved_index.MARK .. user
-    if wanted[name] and not is_seen[key] then
-      is_seen[key] = true
-      holders[name] = holders[name] or {}
-      table.insert(holders[name], user)
+    local users = holders[name]
+    if users then
+      users[#users + 1] = user
+    else
+      holders[name] = { user }
+    end
+  end
+  local function visit_any(name, user)
+    if not holds_any[user] and (user ~= own.user or is_held(viewers, own, name)) then
+      holds_any[user] = true
+      add(ALL_FIELDS, user)
     end
   end
   local function visit(name, user)
-    if (wanted[name] or wanted[ALL_FIELDS]) and is_held(viewers, own, name, user) then
+    if wanted[name] and name ~= ALL_FIELDS and (user ~= own.user or is_held(viewers, own, name)) then
       add(name, user)
-      add(ALL_FIELDS, user)
+    end
+    if is_any_wanted then
+      visit_any(name, user)
     end
   end
   if not viewer_list.needs_index(viewers) then
@@ -164,9 +176,9 @@ function unsaved_fields.find(viewers, unsaved, version, names, own)
   if redis.call("ZRANGE", unsaved, 0, 0)[1] ~= unsaved_index.MARK .. version then
     rebuild(viewers, unsaved, version)
   end
-  each_indexed(unsaved, wanted, visit, function(name, total)
+  each_indexed(unsaved, wanted, visit, visit_any, function(name, total)
     local is_own = own.user ~= "" and redis.call("ZSCORE", unsaved, name .. unsaved_index.MARK .. own.user)
-    totals[name] = is_own and not is_held(viewers, own, name, own.user) and total - 1 or total
+    totals[name] = is_own and not is_held(viewers, own, name) and total - 1 or total
   end)
   return name_holders(viewers, names, holders, totals)
 end
