@@ -43,7 +43,7 @@ test-lowest: $(LOWEST)/test.stamp system-packages ## Domain, API and host applic
 # WRITE=1 also writes tests/hosts/RESULTS.md anew.
 HOSTS ?= all
 test-hosts: $(VENV)/dev.stamp system-packages chromium node host-packages ## Presence in Django, PHP, Rails, ...: all of tests/hosts (HOSTS="PHP,Rails", WRITE=1)
-	$(BIN)/python -m tests.hosts.install
+	TEST_HOSTS="$(HOSTS)" $(BIN)/python -m tests.hosts.install
 	TEST_HOSTS="$(HOSTS)" $(BIN)/python -m pytest tests/hosts
 	$(if $(WRITE),$(BIN)/python -m tests.hosts.table --write)
 

@@ -10,7 +10,6 @@ class Host < Rails::Application
   config.secret_key_base = "the host's own" * 4
   config.hosts.clear
   config.logger = Logger.new($stdout)
-  config.public_file_server.enabled = true
   config.session_store :cookie_store, key: "_host_session"
 end
 
