@@ -9,6 +9,7 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from dataclasses import fields as fields_of
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -342,7 +343,7 @@ class Settings:
     demo: bool | None = _setting(
         None,
         fields.Boolean(),
-        "Whether the demo is there; unset: not with a REDIS_URL or a HOST beyond this machine.",
+        "Whether the demo is there; unset: not with a REDIS_URL, a HOST beyond this machine, or no SQLAlchemy.",
     )
     database_url: str | None = _setting(
         None, fields.String(), "The demo's records; unset: SQLite.", variable="DATABASE_URL"
@@ -373,6 +374,8 @@ class Settings:
             return f"{variable('redis_url')} is set"
         if not _LOCAL_ADDRESS.match(self.host):
             return f"{variable('host')} is beyond this machine"
+        if find_spec("sqlalchemy") is None:
+            return "the extra 'versioned' is missing"
         return None
 
     @property
