@@ -343,7 +343,7 @@ class Settings:
     demo: bool | None = _setting(
         None,
         fields.Boolean(),
-        "Whether the demo is there; unset: not with a REDIS_URL, a HOST beyond this machine, or no SQLAlchemy.",
+        "Whether the demo is there; unset: not with a REDIS_URL or a HOST beyond this machine.",
     )
     database_url: str | None = _setting(
         None, fields.String(), "The demo's records; unset: SQLite.", variable="DATABASE_URL"
