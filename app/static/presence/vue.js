@@ -137,7 +137,10 @@ export const PresenceAvatars = defineComponent({
   props: {
     state: { type: Object, required: true },
     max: Number,
+    maxAgents: Number,
     graceMs: Number,
+    wasHere: { type: Boolean, default: undefined },
+    pictures: { type: Boolean, default: undefined },
     announce: { type: Boolean, default: undefined },
     locale: String,
     labels: Object,
