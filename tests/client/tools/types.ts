@@ -10,7 +10,7 @@ import { PresenceAvatars, useRecordPresence } from '../../../app/static/presence
 import { watch } from '../../../app/static/presence/stream.js';
 import { createFakeService, until } from '../../../app/static/presence/testing.js';
 import * as vue from '../../../app/static/presence/vue.js';
-import { whoIsIn, whoIsTyping } from '../../../app/static/presence/who.js';
+import { createAwayTimes, whoIsIn, whoIsTyping } from '../../../app/static/presence/who.js';
 
 const presence = createPresence({ type: 'flow', id: 12, token: async () => 'jwt', browser: { fetch } });
 presence.subscribe((state: PresenceState) => renderAvatars(document.body, state, { max: 5 }));
@@ -71,11 +71,20 @@ createPresence({
   shareKey: notSet,
   browser: notSet,
   transport: notSet,
+  awayAfterMs: notSet,
 });
 const unsetHandlers = { onChange: notSet, onUnauthorized: notSet, onError: notSet, onSignal: notSet };
 useRecordPresence('flow', null, notSet, { token: notSet, baseVersion: notSet, ...unsetHandlers });
 vue.useRecordPresence('flow', null, notSet, { token: notSet, baseVersion: notSet, ...unsetHandlers });
-const unsetAvatars = { max: notSet, graceMs: notSet, announce: notSet, locale: notSet, fieldLabel: notSet };
+const unsetMore = { maxAgents: notSet, wasHere: notSet, pictures: notSet };
+const unsetAvatars = {
+  ...unsetMore,
+  max: notSet,
+  graceMs: notSet,
+  announce: notSet,
+  locale: notSet,
+  fieldLabel: notSet,
+};
 renderAvatars(document.body, state, { ...unsetAvatars, labels: notSet });
 PresenceAvatars({ state, ...unsetAvatars });
 trackDirty('editor', {
@@ -104,6 +113,15 @@ inVue.claim('title').then(({ claimed }) => claimed || inVue.state.value.fresh);
 const service = createFakeService({ me: { id: 1, name: 'Me' } });
 const bob = service.join('flow:12', { id: 2, name: 'Bob' }, { mode: 'edit' });
 bob.edit('title', 'steps');
+service
+  .join('flow:12', { id: 's', name: 'S', agent: { for: { id: 1, name: 'Me' } }, about: { title: 'Agent' } })
+  .look(false);
+viewers?.map(createAwayTimes()(state)).map((since) => since?.toFixed());
+renderAvatars(document.body, state, {
+  pictures: false,
+  wasHere: true,
+  labels: { away: (time) => time ?? 'weg', agent: (name, user) => name + user },
+});
 until(createPresence({ type: 'flow', id: 12, browser: service.browser }), ({ viewers: seen }) => !!seen?.length).then(
   ({ total }) => total?.toFixed(),
 );
