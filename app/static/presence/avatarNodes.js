@@ -54,8 +54,8 @@ const DOING = [
 const AWAY = [['crescent', 'M6.6 2.6a5.6 5.6 0 106.9 6.9 4.6 4.6 0 01-6.9-6.9z']];
 // In hundredths of the face, which is its head.
 const ROBOT = [
-  ['antenna', 'M47 0v-7a6 6 0 116 0v7z'],
-  ['ears', 'M-4 34h-3a4 4 0 00-4 4v24a4 4 0 004 4h3zM104 34h3a4 4 0 014 4v24a4 4 0 01-4 4h-3z'],
+  ['antenna', 'M46 0v-6a7.5 7.5 0 118 0v6z'],
+  ['ears', 'M-3 30h-4a6 6 0 00-6 6v28a6 6 0 006 6h4zM103 30h4a6 6 0 016 6v28a6 6 0 01-6 6h-4z'],
 ];
 
 function drawing(doc, className, viewBox, shapes) {

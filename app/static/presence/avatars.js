@@ -173,7 +173,7 @@ function createRow(element) {
    * anybody sees it, it is drawn again, with new nodes, since a morph may have made something else of the old ones.
    */
   function draw() {
-    const { labels, max, maxAgents, wasHere } = options;
+    const { labels, max, maxAgents } = options;
     if (!isIntact()) build();
     if (state.fresh) seenUntil = Date.now();
     else if (state.staleSince) seenUntil = state.staleSince;
@@ -185,22 +185,24 @@ function createRow(element) {
     setText(note, noteOf(state, options));
 
     const unlisted = Math.max(0, (state.total ?? 0) - present.length);
-    const faces = drawn.filter(isPerson).slice(0, max);
-    const rest = drawn.filter(isPerson).slice(max);
-    const agents = drawn.filter(isAgent);
-    const gone = wasHere && !rest.length && !unlisted ? departures.gone().slice(0, max - faces.length) : [];
-
-    const nodes = faces.map(drawViewer);
-    if (rest.length + unlisted) nodes.push(drawMore('people', rest, rest.length + unlisted));
-    nodes.push(...gone.map(drawGone), ...agents.slice(0, maxAgents).map(drawViewer));
-    if (agents.length > maxAgents) {
-      nodes.push(drawMore('agents', agents.slice(maxAgents), agents.length - maxAgents));
-    }
+    const nodes = [...drawKind('people', isPerson, max, unlisted), ...drawKind('agents', isAgent, maxAgents, 0)];
     for (const [key, { item }] of people) if (!nodes.includes(item)) people.delete(key);
     for (const kind of Object.keys(mores)) if (!nodes.includes(mores[kind].item)) delete mores[kind];
     setChildren(list, nodes);
     observer.observe(element, OBSERVED);
     observer.takeRecords(); // its own
+  }
+
+  /** `unlisted`: how many more there are than the list names. */
+  function drawKind(kind, isOfKind, max, unlisted) {
+    const here = drawn.filter(isOfKind);
+    const faces = here.slice(0, max);
+    const rest = here.slice(max);
+    const nodes = faces.map(drawViewer);
+    if (rest.length + unlisted) return [...nodes, drawMore(kind, rest, rest.length + unlisted)];
+    if (!options.wasHere) return nodes;
+    const gone = departures.gone().filter(({ viewer }) => isOfKind(viewer));
+    return [...nodes, ...gone.slice(0, max - faces.length).map(drawGone)];
   }
 
   const drawViewer = (viewer) =>

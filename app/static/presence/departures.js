@@ -26,14 +26,12 @@ export function createDepartures(onGone) {
 
   return {
     isLeaving: (key) => leaving.has(key),
-    count: () => leaving.size,
-    /** Those who were here, the last first. */
+    /** Those who were here and are drawn as such, the last first. */
     gone: () =>
       [...gone]
         .filter(([key]) => !leaving.has(key))
         .map(([, departure]) => departure)
         .reverse(),
-    goneAt: (key) => gone.get(key)?.until,
 
     onPresent: end,
 
