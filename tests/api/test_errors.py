@@ -432,8 +432,8 @@ def test_odd_header_breaks_nothing(app, alice, header, value):
 def pauses(monkeypatch):
     """The pauses that were made, in seconds, where calls are greenlets."""
     made = []
-    monkeypatch.setattr("record_presence.api.requests.runs_greenlets", lambda: True)
-    monkeypatch.setattr("record_presence.api.requests.time.sleep", made.append)
+    monkeypatch.setattr("record_presence.api.refusals.runs_greenlets", lambda: True)
+    monkeypatch.setattr("record_presence.api.refusals.time.sleep", made.append)
     return made
 
 
@@ -462,6 +462,6 @@ def test_nobody_else_is_kept_waiting(alice, pauses):
 
 
 def test_thread_does_not_wait(app, monkeypatch):
-    monkeypatch.setattr("record_presence.api.requests.time.sleep", lambda _: pytest.fail("a thread waits"))
+    monkeypatch.setattr("record_presence.api.refusals.time.sleep", lambda _: pytest.fail("a thread waits"))
 
     failure_of(app.test_client().get(f"{PREFIX}/flow/12/viewers"), 401)

@@ -804,10 +804,7 @@ def test_reload_ends_the_streams_and_new_processes_serve_them(service):
     for reader in readers:
         reader.wait_for(lambda reader: reader.is_over, seconds=3)
         assert reader.messages[-1].retry
-    started = time.monotonic()
     again = [service.open_until_accepted() for _ in readers]
-    # The new processes take as long to start as the first ones.
-    assert time.monotonic() - started < 3 + service.server.start_seconds
     service.wait_until(lambda: not old & set(service.workers()))
     for reader in again:
         reader.read()  # some may have reached the old process once more, before it stopped

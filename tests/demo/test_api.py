@@ -362,7 +362,7 @@ def test_refused_calls_about_flows_are_kept_waiting_like_any_others(settings, mo
     alice = Visitor(app)
     alice.sign_in("alice")
     pauses = []
-    monkeypatch.setattr("record_presence.api.requests.pause_before_refusal", lambda: pauses.append("made"))
+    monkeypatch.setattr("record_presence.api.refusals.pause_before_refusal", lambda: pauses.append("made"))
     failure_of(alice.client.put("/api/v1/flows/1", json={}), 403)  # without a CSRF token, and counted
     assert pauses == []
 
