@@ -51,7 +51,7 @@ describe('beating', () => {
     [0, 27_000],
     [0.999999, 33_000],
   ])('jitter at random %d beats after %d ms', async (random, ms) => {
-    start({ browser: { random: () => random } });
+    start({ stream: false, browser: { random: () => random } });
     await settle();
     await pass(ms - 10);
     expect(service.beats).toHaveLength(1);
@@ -591,7 +591,7 @@ describe('failures', () => {
     [1, 2000],
   ])('at random %d the first retry comes after %d ms', async (random, ms) => {
     service.failing = () => failure(503);
-    start({ browser: { random: () => random } });
+    start({ stream: false, browser: { random: () => random } });
     await settle();
     await pass(ms - 1);
     expect(service.beats).toHaveLength(1);
