@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.chromium import ARGUMENTS, CHROMIUM, MISSING
+from tests.e2e.chromium import ARGUMENTS, CHROMIUM, MISSING, PAGES_CHROMIUM
 from tests.e2e.people import Person
 from tests.e2e.server import ApiUser, Server
 from tests.redis_server import RedisServer
@@ -30,7 +30,7 @@ def server(redis_server: RedisServer) -> Iterator[Server]:
 def browser(chromium: Any) -> Iterator[Any]:
     # One process for the tabs of a person, and none in reserve: to start one takes longer than a page.
     arguments = [*ARGUMENTS, "--renderer-process-limit=1"]
-    browser = chromium.launch(executable_path=CHROMIUM, args=arguments)
+    browser = chromium.launch(executable_path=PAGES_CHROMIUM, args=arguments)
     yield browser
     browser.close()
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.e2e.chromium import ARGUMENTS, CHROMIUM
+from tests.e2e.chromium import ARGUMENTS, PAGES_CHROMIUM
 from tests.e2e.people import EDITORS
 from tests.waiting import settles, stays, wait_until
 
@@ -13,7 +13,7 @@ LONGER_THAN_A_LEASE_SECONDS = 8
 @pytest.fixture(scope="module")
 def browser(chromium):
     """With a process for each tab: a dialog stops all tabs of its process."""
-    browser = chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+    browser = chromium.launch(executable_path=PAGES_CHROMIUM, args=ARGUMENTS)
     yield browser
     browser.close()
 
