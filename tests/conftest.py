@@ -21,7 +21,13 @@ from record_presence.redis_client.embedded import make_strict
 from tests.redis_server import RedisServer
 
 TESTS = Path(__file__).parent
-LONGEST_FIRST = ("e2e", "hosts", "load", "faults", "presence", "security", "api", "client")
+# The files that take the longest, and the rooms of the next ones: what waits a lot beside what computes.
+LONGEST_FIRST = (
+    *("e2e/test_live.py", "presence/test_model.py", "e2e/test_conflicts.py", "faults/test_matrix.py"),
+    *("e2e/test_page_life.py", "load/test_bench.py", "e2e/test_looks.py", "hosts/test_conformance.py"),
+    *("e2e/test_failures.py", "e2e/test_people.py", "security/test_fuzzing.py", "e2e/test_standing_still.py"),
+    *("e2e", "faults", "presence", "security", "packaging", "server", "api", "client"),
+)
 REMOVE_SECONDS = 10.0
 
 
@@ -37,8 +43,13 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """With pytest-xdist a file stays with one worker, so that its servers start once: the longest come
     first, and the short ones fill what is left."""
-    order = {room: place for place, room in enumerate(LONGEST_FIRST)}
-    items.sort(key=lambda item: order.get(item.path.relative_to(TESTS).parts[0], len(order)))
+    order = {name: place for place, name in enumerate(LONGEST_FIRST)}
+
+    def place(item: pytest.Item) -> int:
+        file = item.path.relative_to(TESTS)
+        return order.get(file.as_posix(), order.get(file.parts[0], len(order)))
+
+    items.sort(key=place)
 
 
 def _keep_files_in_one_folder(config: pytest.Config) -> None:
