@@ -29,6 +29,7 @@ def open_dialog(page):
     return opened.value
 
 
+@pytest.mark.measured
 @both_editors
 def test_tab_with_an_open_dialog_stays(person, witness, flow_id, editor):
     bob = person("bob").edit(flow_id, editor=editor)
@@ -48,6 +49,7 @@ def test_tab_with_an_open_dialog_stays(person, witness, flow_id, editor):
     settles(lambda: witness.names(flow_id), lambda names: names == [], seconds=3)
 
 
+@pytest.mark.measured
 def test_tab_whose_script_runs_too_long_stays(person, witness, flow_id):
     bob = person("bob").edit(flow_id)
     wait_until(lambda: witness.names(flow_id), lambda names: names == ["Bob Tanaka"])
