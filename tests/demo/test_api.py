@@ -281,6 +281,7 @@ def test_wrong_tab_id_is_named_and_nothing_written(alice, wrong):
     assert alice.flow() == flow
 
 
+@pytest.mark.measured
 def test_redis_out_of_reach_neither_fails_nor_delays_a_save(settings, caplog):
     app = create_app(settings, redis=connect("redis://127.0.0.1:1"))
     app.extensions[QUEUE_EXTENSION] = AnnouncementQueue(start=lambda thread: None)  # never tries again
@@ -295,6 +296,7 @@ def test_redis_out_of_reach_neither_fails_nor_delays_a_save(settings, caplog):
     assert "a save was not announced" in caplog.text
 
 
+@pytest.mark.measured
 def test_redis_that_hangs_delays_a_save_by_one_call_at_most(settings, redis_server, caplog):
     alice = Visitor(create_app(settings, redis=connect(f"unix://{redis_server.socket}")))
     alice.sign_in("alice")

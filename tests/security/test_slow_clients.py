@@ -108,6 +108,7 @@ WAYS = {
 }
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize("way", WAYS)
 def test_client_that_takes_its_time_is_given_up(slow, way):
     begin, drip = WAYS[way]
@@ -134,7 +135,7 @@ def test_head_that_comes_too_slowly_ends_though_an_idle_connection_is_kept(
         wait_until(client.look, seconds=GIVEN_UP_SECONDS)
         assert not idle.look()
 
-        idle._socket.sendall(head(f"Content-Length: {len(BEAT)}") + BEAT)
+        idle._socket.sendall(signed(head(f"Content-Length: {len(BEAT)}") + BEAT))
         wait_until(lambda: idle.look() or b'"registered":true' in idle.answer)
 
 
@@ -159,6 +160,7 @@ def test_body_that_comes_too_slowly_is_400_in_the_envelope(slow, way):
     assert json.loads(rest.partition(b"\r\n\r\n")[2])["success"] is False
 
 
+@pytest.mark.measured
 def test_hundreds_of_slow_clients_keep_nobody_else_waiting(server, slow):
     clients = [slow(begin, drip=drip) for begin, drip in list(WAYS.values()) * 30]
     for client in clients:
