@@ -132,8 +132,8 @@ if not is_fast_path then
   if record.has_unswept_tabs and known_version ~= "" then
     return { "SWEEP_FIRST" }
   end
-  timeline_bytes = record.timeline_bytes
   has_joined = record.has_joined and 1 or 0
+  timeline_bytes = record.timeline_bytes
   version = record.version
 end
 
