@@ -10,7 +10,8 @@
 -- ARGV[6]  unchecked_ms    int     records that were noted longer ago than this are to be checked
 -- ARGV[7]  limit           int     how many of them to return
 --
--- Returns  {"OK", id, noted_us, ...}; those of the type to look at, since they may be open no longer
+-- Returns  {"OK", age_ms, id, noted_us, ...}; for how long there has been this index of the type, and
+--          those of it to look at, since they may be open no longer
 -- Writes   of_type, of_user
 -- Cost     O(log records)
 local of_type, of_user = KEYS[1], KEYS[2]
@@ -26,14 +27,22 @@ local now_us = clock.now_us()
 local oldest_us = string.format("%d", now_us - kept_ms * 1000)
 redis.call("ZADD", of_type, string.format("%d", now_us), id)
 redis.call("ZADD", of_user, string.format("%d", now_us), name)
+-- Since when: the last member, "#us". A young index may have been lost with all that was in
+-- it, and then every process notes anew what it sees.
+local last = redis.call("ZRANGE", of_type, -1, -1)[1]
+local since_us = string.match(last, "^#(%d+)$")
+if not since_us then
+  since_us = string.format("%d", now_us)
+  redis.call("ZADD", of_type, "+inf", "#" .. since_us)
+end
 redis.call("ZREMRANGEBYSCORE", of_type, "-inf", oldest_us)
 redis.call("ZREMRANGEBYSCORE", of_user, "-inf", oldest_us)
-redis.call("ZREMRANGEBYRANK", of_type, 0, string.format("%d", -max_of_type - 1))
+redis.call("ZREMRANGEBYRANK", of_type, 0, string.format("%d", -max_of_type - 2))
 redis.call("ZREMRANGEBYRANK", of_user, 0, string.format("%d", -max_of_user - 1))
 redis.call("PEXPIRE", of_type, string.format("%d", kept_ms))
 redis.call("PEXPIRE", of_user, string.format("%d", kept_ms))
 
-local reply = { "OK" }
+local reply = { "OK", math.floor(math.max(0, now_us - since_us) / 1000) }
 if limit > 0 then
   local before_us = string.format("%d", now_us - unchecked_ms * 1000)
   local found =

@@ -19,7 +19,7 @@ local reply = { "OK" }
 local offset = 0
 while #reply < 2 * limit do
   local page = { "WITHSCORES", "LIMIT", offset, CHUNK_RECORDS }
-  local found = redis.call("ZRANGEBYSCORE", index, after_us, "+inf", unpack(page))
+  local found = redis.call("ZRANGEBYSCORE", index, after_us, "(+inf", unpack(page))
   for i = 1, #found, 2 do
     local is_new = tonumber(found[i + 1]) ~= tonumber(after_us) or found[i] > after_record
     if is_new and #reply < 2 * limit then

@@ -35,6 +35,8 @@ REFRESH_SECONDS = 7_200
 KEPT_SECONDS = 2 * 86_400  # that an index keeps a record without being told of it; a timeline may last longer
 MIN_RETRY_SECONDS, MAX_RETRY_SECONDS = 1.0, 30.0  # after Redis did not take a note; doubled each time
 MAX_NOTES_PER_CALL = 100
+MIN_YOUNG_INTERVAL_SECONDS = 3_600.0  # whoever makes up types must not keep all others busy
+MAX_NOTED = 100_000  # users with records that a process remembers while an index is young
 NOTES_PER_CHECK = 8  # one of so many notes looks at records that may be open no longer
 RECORDS_PER_CHECK = 16  # twice as many as come: so those that are gone don't pile up
 
@@ -74,7 +76,10 @@ class OpenRecords:
         self._retry_at = 0.0  # monotonic seconds
         self._retry_seconds = 0.0  # the last wait, 0 where Redis took the last note
         self._notes = 0
-        # That an unchanged heartbeat is to be noted: 1 while notes are waiting.
+        # While an index is young: until when (monotonic seconds), and what this process has noted in it.
+        self._young_until = self._young_again_at = 0.0
+        self._noted: set[tuple[Record, str]] = set()
+        # That an unchanged heartbeat is to be looked at: 1 while notes wait, or an index is young.
         self.chance = self._refresh_chance
 
     def type_key(self, record_type: str) -> str:
@@ -97,11 +102,20 @@ class OpenRecords:
         self._write_notes()
 
     def note_by_chance(self, record: Record, user_id: UserId) -> None:
-        """For the few unchanged heartbeats that `chance` picks."""
-        if random.random() < self._refresh_chance:  # noqa: S311
+        """For the heartbeats without a change that `chance` picks: usually few."""
+        if self._young_until and time.monotonic() >= self._young_until:
+            self._young_until = 0.0
+            self._noted.clear()
+        is_unknown = self._young_until and (record, encode_user_id(user_id)) not in self._noted
+        if is_unknown or random.random() < self._refresh_chance:  # noqa: S311
             self.note(record, user_id)
         elif self._unnoted:
             self._write_notes()
+        else:
+            self._set_chance()
+
+    def _set_chance(self) -> None:
+        self.chance = 1.0 if self._unnoted or self._young_until else self._refresh_chance
 
     def note_later(self, record: Record, user_id: UserId) -> None:
         """For a call of which nobody knows whether it was carried out."""
@@ -115,14 +129,20 @@ class OpenRecords:
             return
         notes = list(self._unnoted.items())[:MAX_NOTES_PER_CALL]
         try:
-            due = self._add([(record, user_id) for (record, _), user_id in notes])
+            age_ms, due = self._add([(record, user_id) for (record, _), user_id in notes])
         except PresenceError as error:
             self._postpone(error)
             return
         self._retry_seconds = 0.0
+        now = time.monotonic()
+        if age_ms < self._lease_ms and now >= self._young_again_at:
+            self._young_until = now + 2 * self._lease_ms / 1000
+            self._young_again_at = now + MIN_YOUNG_INTERVAL_SECONDS
         for key, _ in notes:
             self._unnoted.pop(key, None)
-        self.chance = 1.0 if self._unnoted else self._refresh_chance
+            if self._young_until and len(self._noted) < MAX_NOTED:
+                self._noted.add(key)
+        self._set_chance()
         for record_type, found in due:
             with suppress(StoreUnavailable):  # there will be other checks
                 self._check(record_type, found)
@@ -139,18 +159,19 @@ class OpenRecords:
         while len(self._unnoted) > MAX_UNNOTED_RECORDS:
             self._unnoted.pop(next(iter(self._unnoted)), None)
 
-    def _add(self, notes: Sequence[tuple[Record, UserId]]) -> list[tuple[str, list[Noted]]]:
-        """Write the notes; returns what is to be checked, by type."""
+    def _add(self, notes: Sequence[tuple[Record, UserId]]) -> tuple[int, list[tuple[str, list[Noted]]]]:
+        """Write the notes; returns the age of the youngest index (ms), and what is to be checked, by type."""
         calls = [self._addition(record, user_id) for record, user_id in notes]
         if len(calls) == 1:
             replies = [self._scripts.run(self._redis, "open_add", *calls[0])]
         else:
             replies = self._scripts.run_many(self._redis, "open_add", calls)
-        return [
-            (record.type, _decode_noted(reply[1:]))
+        due = [
+            (record.type, _decode_noted(reply[2:]))
             for (record, _), reply in zip(notes, replies, strict=True)
-            if len(reply) > 1
+            if len(reply) > 2
         ]
+        return min(reply[1] for reply in replies), due
 
     def _addition(self, record: Record, user_id: UserId) -> tuple[tuple[str, str], tuple[Any, ...]]:
         self._notes += 1
