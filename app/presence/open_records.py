@@ -106,7 +106,8 @@ class OpenRecords:
         if self._young_until and time.monotonic() >= self._young_until:
             self._young_until = 0.0
             self._noted.clear()
-        is_unknown = self._young_until and (record, encode_user_id(user_id)) not in self._noted
+        is_young = self._young_until and len(self._noted) < MAX_NOTED
+        is_unknown = is_young and (record, encode_user_id(user_id)) not in self._noted
         if is_unknown or random.random() < self._refresh_chance:  # noqa: S311
             self.note(record, user_id)
         elif self._unnoted:
@@ -140,7 +141,7 @@ class OpenRecords:
             self._young_again_at = now + MIN_YOUNG_INTERVAL_SECONDS
         for key, _ in notes:
             self._unnoted.pop(key, None)
-            if self._young_until and len(self._noted) < MAX_NOTED:
+            if self._young_until:
                 self._noted.add(key)
         self._set_chance()
         for record_type, found in due:
