@@ -108,7 +108,9 @@ class OpenRecords:
             self._noted.clear()
         is_young = self._young_until and len(self._noted) < MAX_NOTED
         is_unknown = is_young and (record, encode_user_id(user_id)) not in self._noted
-        if is_unknown or random.random() < self._refresh_chance:  # noqa: S311
+        # Where every heartbeat is looked at, none has been picked yet.
+        is_picked = self.chance < 1 or random.random() < self._refresh_chance  # noqa: S311
+        if is_unknown or is_picked:
             self.note(record, user_id)
         elif self._unnoted:
             self._write_notes()
