@@ -6,16 +6,10 @@ from flask import Blueprint, Response, request
 
 from ..identity.caller import Forbidden
 from . import schemas
+from .calls import ARRIVED_US, authenticate, authorize_and_throttle, read_record_call
 from .extension import current_extension
 from .paths import API_PREFIX
-from .requests import (
-    ARRIVED_US,
-    authenticate,
-    authorize_and_throttle,
-    read_body,
-    read_query,
-    read_record_call,
-)
+from .requests import read_body, read_query
 from .responses import success
 
 blueprint = Blueprint("record_presence_operators", __name__, url_prefix=API_PREFIX)
