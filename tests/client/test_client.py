@@ -19,6 +19,8 @@ PACKAGE = [
     "browser.js",
     "browserSharing.js",
     "browserWorker.js",
+    "conflictLoader.js",
+    "conflictView.js",
     "conflicts.js",
     "diagnose.js",
     "dirty.d.ts",
@@ -28,6 +30,7 @@ PACKAGE = [
     "eventStream.js",
     "failures.js",
     "followers.js",
+    "formValues.js",
     "freshness.js",
     "heartbeat.js",
     "hub.js",
@@ -37,6 +40,8 @@ PACKAGE = [
     "initials.js",
     "leaderElection.js",
     "lifecycle.js",
+    "merge.d.ts",
+    "merge.js",
     "package.json",
     "presence-timer.js",
     "presence.d.ts",
@@ -45,6 +50,9 @@ PACKAGE = [
     "presenceStream.js",
     "react.d.ts",
     "react.js",
+    "record-conflict.css",
+    "record-conflict.d.ts",
+    "record-conflict.js",
     "recovery.js",
     "roster.js",
     "schedule.js",
@@ -58,6 +66,9 @@ PACKAGE = [
     "tokens.js",
     "transport.js",
     "unseen.js",
+    "vendor/README.md",
+    "vendor/node-diff3.LICENSE.md",
+    "vendor/node-diff3.js",
     "vue.d.ts",
     "vue.js",
     "watchers.js",
@@ -102,7 +113,8 @@ def test_npm_package_holds_the_client_and_nothing_of_its_tools(node):
 
 
 def test_folder_that_is_served_holds_the_npm_package_and_nothing_else():
-    assert sorted(str(path.relative_to(CLIENT)) for path in CLIENT.rglob("*")) == PACKAGE
+    files = (path for path in CLIENT.rglob("*") if not path.is_dir())
+    assert sorted(str(path.relative_to(CLIENT)) for path in files) == PACKAGE
 
 
 def test_built_files_of_the_demo_are_what_its_sources_give(node):
