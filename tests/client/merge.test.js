@@ -4,6 +4,7 @@ import { differencesOf, isCollision, mergedValue, mergeLists, mergeRecords, merg
 import { describe, expect, test } from 'vitest';
 
 const CASES = 150;
+const LONG_MS = 5000; // a tenth of that on a quiet machine
 
 /** Numbers that look random and are the same in each run. */
 function randomFrom(seed) {
@@ -258,7 +259,7 @@ describe('a text of 100 KB', () => {
     );
     const start = performance.now();
     const [field] = mergeRecords({ f: base }, { f: mine }, { f: theirs });
-    expect(performance.now() - start).toBeLessThan(2000); // a quarter of a second on a quiet machine
+    expect(performance.now() - start).toBeLessThan(LONG_MS);
     expect(whole(field.parts, 'mine')).toBe(`${mine}\n`);
     expect(whole(field.parts, 'theirs')).toBe(`${theirs}\n`);
     expect(questions(field.parts).length).toBeLessThanOrEqual(20);
@@ -272,7 +273,7 @@ describe('a text of 100 KB', () => {
     const start = performance.now();
     const [field] = mergeRecords({ f: base }, { f: mine }, { f: theirs });
     differencesOf(mine, theirs);
-    expect(performance.now() - start).toBeLessThan(4000);
+    expect(performance.now() - start).toBeLessThan(LONG_MS);
     expect(whole(field.parts, 'mine')).toBe(`${mine}\n`);
   });
 });

@@ -5,6 +5,7 @@ import { nameOf } from './initials.js';
 import { chosen, differencesOf, isCollision, keyOf, mergedValue, mergeRecords } from './merge.js';
 
 const CONTEXT = 60; // characters of what stands around a choice
+const MAX_CONTEXT_PARTS = 10;
 const MAX_MARKED = 20_000; // characters; in longer texts, what differs is not marked
 const UNKNOWN = Symbol('a side that does not know the field');
 
@@ -310,8 +311,10 @@ export function createConflictView(host, { onResolve, onCollisions = () => {} })
       if (node.open && !node.contains(doc.activeElement)) focus(); // what had the focus is gone
     }
 
-    const focus = () =>
-      (asked.querySelector('fieldset:not(:has(:checked)) input') ?? asked.querySelector('input')).focus();
+    function focus() {
+      const open = [...asked.children].find((fieldset) => !fieldset.querySelector(':checked'));
+      (open ?? asked).querySelector('input').focus();
+    }
 
     host.append(node);
     node.showModal();
@@ -364,12 +367,17 @@ export function createConflictView(host, { onResolve, onCollisions = () => {} })
     });
   }
 
+  /** What stands before and after a part in its line; where it is the whole line, the line before. */
   function contextOf({ type, parts }, part) {
     if (type !== 'text') return ['', ''];
     const place = parts.indexOf(part);
-    const sureText = (other) => (other && !isCollision(other) ? chosen(type, other, other.kind) : '');
-    const before = sureText(parts[place - 1]);
-    const after = withoutLastBreak(sureText(parts[place + 1]));
+    const sure = (others) =>
+      others.map((other) => (isCollision(other) ? '…' : chosen(type, other, other.kind))).join('');
+    const above = sure(parts.slice(Math.max(0, place - MAX_CONTEXT_PARTS), place));
+    const below = sure(parts.slice(place + 1, place + 1 + MAX_CONTEXT_PARTS));
+    const before = above.slice(above.lastIndexOf('\n', above.length - 2) + 1);
+    const isLine = part.mine.endsWith('\n') || part.theirs.endsWith('\n');
+    const after = isLine ? '' : below.split('\n')[0];
     return [
       before.length > CONTEXT ? `…${before.slice(-CONTEXT)}` : before,
       after.length > CONTEXT ? `${after.slice(0, CONTEXT)}…` : after,

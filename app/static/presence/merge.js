@@ -8,6 +8,7 @@ import { diffIndices } from './vendor/node-diff3.js';
 const MAX_WORK = 200_000_000;
 const LONG = 4000; // characters of lines that both have changed; beyond, they are merged one by one if they can be
 const MAX_QUESTIONS = 20; // about one text or list; beyond, it is one question
+const MAX_FRAGMENTS = 100; // collisions of one text, before those that are one question are put together
 const MAX_WORDS_BETWEEN = 3; // two collisions in a line with no more words between them are one question
 
 // In scripts that put no spaces between words, each character counts as one.
@@ -33,9 +34,7 @@ function mergeField(field, isWhole) {
   if (isSame(base, mine)) return settled(field, 'theirs', theirs);
   if (isSame(base, theirs)) return settled(field, 'mine', mine);
   const type = isWhole ? 'value' : typeOf(base, mine, theirs);
-  const merged = MERGES[type](base, mine, theirs);
-  const isTooMuch = merged.filter(isCollision).length > MAX_QUESTIONS;
-  const parts = isTooMuch ? MERGES.value(...WHOLE[type](base, mine, theirs)) : merged;
+  const parts = MERGES[type](base, mine, theirs);
   if (parts.some(isCollision)) return { ...field, kind: 'collision', type, parts };
   return { ...field, kind: 'merged', type, parts, value: joined(type, parts) };
 }
@@ -72,12 +71,6 @@ const MERGES = {
   value: (base, mine, theirs) => [{ kind: 'collision', base, mine, theirs }],
 };
 
-/** The three versions as the parts of a merge put them together. */
-const WHOLE = {
-  text: (...texts) => texts.map((text) => `${withLineFeeds(text ?? '')}\n`),
-  list: (base, ...sides) => [base ?? [], ...sides],
-};
-
 /** Only what both sides have can be merged; that there was nothing before is no hindrance. */
 function typeOf(base, ...sides) {
   const known = [...sides, base ?? sides[0]];
@@ -110,20 +103,33 @@ const withLineFeeds = (text) => text.replace(/\r\n?/g, '\n');
  */
 export function mergeTexts(...texts) {
   const budget = { left: MAX_WORK };
-  const lines = texts.map((text) => `${withLineFeeds(text)}\n`.match(LINES));
-  const parts = mergePieces(lines, blanksWithNext(lines), areNearLines, budget).flatMap((part) => {
-    const whole = { kind: part.kind, ...eachOf(part, (pieces) => pieces.join('')) };
-    if (!isCollision(whole)) return [whole];
-    if (whole.mine === whole.theirs) return [{ ...whole, kind: 'agreed' }];
-    const { base, mine, theirs } = part;
-    const isAligned = base.length === mine.length && base.length === theirs.length;
-    if (whole.base.length < LONG || !isAligned) return mergeWords(whole, budget);
-    return base.flatMap((line, i) => mergeWords({ base: line, mine: mine[i], theirs: theirs[i] }, budget));
-  });
-  return withoutFragments(parts);
+  const [base, mine, theirs] = texts.map((text) => `${withLineFeeds(text)}\n`);
+  const lines = [base, mine, theirs].map((text) => text.match(LINES));
+  const parts = [];
+  let count = 0;
+  for (const stretch of mergePieces(lines, blanksWithNext(lines), areNearLines, budget).flatMap(byLine)) {
+    const found = isCollision(stretch) ? mergeWords(stretch, budget) : [stretch];
+    for (const part of found) parts.push(part);
+    count += found.filter(isCollision).length;
+    if (count > MAX_FRAGMENTS) return [{ kind: 'collision', base, mine, theirs }];
+  }
+  return asQuestions(withoutFragments(parts), { base, mine, theirs });
 }
 
+/** A stretch of lines as text: in one piece, or if it is long and has as many lines in each version, one by one. */
+function byLine({ kind, base, mine, theirs }) {
+  const whole = { kind, ...eachOf({ base, mine, theirs }, (lines) => lines.join('')) };
+  const isAligned = base.length === mine.length && base.length === theirs.length;
+  if (!isCollision(whole) || whole.base.length < LONG || !isAligned) return [whole];
+  return base.map((line, i) => ({ kind, base: line, mine: mine[i], theirs: theirs[i] }));
+}
+
+/** Nobody answers a hundred questions about one text. */
+const asQuestions = (parts, whole) =>
+  parts.filter(isCollision).length > MAX_QUESTIONS ? [{ kind: 'collision', ...whole }] : parts;
+
 function mergeWords({ base, mine, theirs }, budget) {
+  if (mine === theirs) return [{ kind: 'agreed', base, mine, theirs }];
   const words = [base, mine, theirs].map((text) => text.match(WORDS) ?? []);
   return mergePieces(words, blanksWithNext(words), areNearWords, budget).map((part) => {
     const whole = { kind: part.kind, ...eachOf(part, (pieces) => pieces.join('')) };
@@ -131,37 +137,59 @@ function mergeWords({ base, mine, theirs }, budget) {
   });
 }
 
-/** Two texts as runs, `{ text, differs }`: what the other one doesn't have differs. */
+/** Two texts as runs, `{ text, differs }`: what the other one doesn't have differs, and so do blanks within it. */
 export function differencesOf(...texts) {
   const [one, other] = texts.map((text) => text.match(WORDS) ?? []);
   const { start, before, after } = middleOf(one, other);
   const isFine = workFor({ before, after }) <= MAX_WORK;
   const hunks = isFine ? diffIndices(before, after) : [{ buffer1: [0, before.length], buffer2: [0, after.length] }];
-  const runs = (words, side) => {
-    const found = [];
-    let place = 0;
-    const add = (to, differs) => {
-      if (to > place) found.push({ text: words.slice(place, to).join(''), differs });
-      place = to;
-    };
-    for (const {
-      [side]: [from, length],
-    } of hunks) {
-      add(start + from, false);
-      add(start + from + length, true);
-    }
-    add(words.length, false);
-    return found;
+  return [
+    runsOf(
+      one,
+      start,
+      hunks.map(({ buffer1 }) => buffer1),
+    ),
+    runsOf(
+      other,
+      start,
+      hunks.map(({ buffer2 }) => buffer2),
+    ),
+  ];
+}
+
+function runsOf(words, start, hunks) {
+  const runs = [];
+  let place = 0;
+  const add = (to, differs) => {
+    const text = words.slice(place, to).join('');
+    place = to;
+    const last = runs.at(-1);
+    if (last?.differs === differs) last.text += text;
+    else if (text) runs.push({ text, differs });
   };
-  return [runs(one, 'buffer1'), runs(other, 'buffer2')];
+  for (const [from, length] of hunks) {
+    const isBlank =
+      runs.length > 0 &&
+      length > 0 &&
+      !words
+        .slice(place, start + from)
+        .join('')
+        .trim();
+    add(start + from, isBlank);
+    add(start + from + length, true);
+  }
+  add(words.length, false);
+  return runs;
 }
 
 /** By item, as a text by line. */
 export function mergeLists(...lists) {
   const keys = lists.map((list) => list.map(keyOf));
-  return mergePieces(lists, keys, areNearLines, { left: MAX_WORK }).map((part) =>
+  const parts = mergePieces(lists, keys, areNearLines, { left: MAX_WORK }).map((part) =>
     isCollision(part) && isSame(part.mine, part.theirs) ? { ...part, kind: 'agreed' } : part,
   );
+  const [base, mine, theirs] = lists;
+  return asQuestions(parts, { base, mine, theirs });
 }
 
 const eachOf = ({ base, mine, theirs }, change) => ({ base: change(base), mine: change(mine), theirs: change(theirs) });
@@ -178,20 +206,27 @@ const blanksWithNext = (versions) =>
     return keys;
   });
 
-/** Collisions in one line with hardly a word between them would be riddles: they are one. */
+/** What was changed in a line with hardly a word between it and a collision belongs to that: half of it is a riddle. */
 function withoutFragments(parts) {
   const found = [];
   for (const part of parts) {
-    const [before, between] = found.slice(-2);
-    if (between && isCollision(part) && isCollision(before) && between.kind === 'same' && isInLine(before, between)) {
-      const texts = ['base', 'mine', 'theirs'].map((side) => [side, before[side] + between[side] + part[side]]);
-      found.splice(-2, 2, { kind: 'collision', ...Object.fromEntries(texts) });
-    } else {
-      found.push(part);
+    found.push(part);
+    while (isOneQuestion(...found.slice(-3))) {
+      const [before, between, after] = found.splice(-3);
+      const texts = ['base', 'mine', 'theirs'].map((side) => [side, before[side] + between[side] + after[side]]);
+      found.push({ kind: 'collision', ...Object.fromEntries(texts) });
     }
   }
   return found;
 }
+
+const isOneQuestion = (before, between, after) =>
+  between?.kind === 'same' &&
+  before.kind !== 'same' &&
+  after !== undefined &&
+  after.kind !== 'same' &&
+  (isCollision(before) || isCollision(after)) &&
+  isInLine(before, between);
 
 function isInLine({ base, mine, theirs }, { base: between }) {
   const isBroken = between.includes('\n') || [base, mine, theirs].some((text) => text.endsWith('\n'));

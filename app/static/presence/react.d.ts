@@ -54,7 +54,7 @@ export interface RecordConflictProps extends Omit<Conflict, 'theirs' | 'mine' | 
   onResolve: (outcome: ConflictOutcome) => void;
   /** Which fields collide, whenever that changes. */
   onCollisions?: ((fields: string[]) => void) | undefined;
-  /** Its code can't be loaded. Default: reportError. */
+  /** Its code can't be loaded. Default: console.error. */
   onError?: ((error: unknown) => void) | undefined;
 }
 

@@ -97,7 +97,7 @@ export function PresenceAvatars({ state, ...options }) {
 }
 
 /** A conflict as long as there is `theirs`. See react.d.ts; the other props are the element's. */
-export function RecordConflict({ onResolve, onCollisions, onError = reportError, ...conflict }) {
+export function RecordConflict({ onResolve, onCollisions, onError = console.error, ...conflict }) {
   const element = useRef(null);
   const loader = useRef(null);
   const resolved = useRef(null); // theirs, until the host has taken it over
