@@ -1,7 +1,7 @@
 """The file of node-diff3 that the browser client merges texts with: which version, and how it came here.
 
-`python -m tests.client.node_diff3` (`make node-diff3`) fetches the pinned version from npm again. To take a newer
-one, change VERSION and INTEGRITY; `npm view node-diff3 dist.integrity` tells the latter.
+`python -m tests.client.node_diff3` (`make node-diff3`) fetches the pinned version from npm again. To take a
+newer one, change VERSION and INTEGRITY; `npm view node-diff3 dist.integrity` tells the latter.
 """
 
 import shutil
@@ -28,8 +28,8 @@ and no dependency, so that pages without a bundler have it as well.
 | Integrity of the package | `{INTEGRITY}` |
 | Licence | MIT: `node-diff3.LICENSE.md` |
 
-`make node-diff3` fetches it again. The version is pinned in `tests/client/node_diff3.py`, which also writes this
-file.
+`make node-diff3` fetches it again. The version is pinned in `tests/client/node_diff3.py`, which also
+writes this file.
 """
 
 

@@ -219,7 +219,10 @@ def test_both_change_the_same_texts_and_every_word_is_in_the_record(edit, flow_i
     bob.change("name", "bob4 bob5")  # a third save, while she chooses
     bob.save()
     bob.wait_for_saved()
-    says(dialog.locator("[role=status]").inner_text, f"Bob Tanaka saved versions {version} to {version + 1} just now.")
+    says(
+        dialog.locator("[role=status]").inner_text,
+        f"Bob Tanaka saved versions {version} to {version + 1} just now.",
+    )
     assert dialog.locator("legend").all_inner_texts() == ["Name new", "Steps"]
     assert violations(alice) == []
     alice.press("Use these")  # the name is still to be chosen

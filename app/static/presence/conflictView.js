@@ -357,7 +357,7 @@ export function createConflictView(host, { onResolve, onCollisions = () => {} })
     const runs = isLong ? texts.map((text) => [{ text, differs: false }]) : differencesOf(...texts);
     const [before, after] = contextOf(field, part);
     return runs.map((found, i) => {
-      const node = make('span', 'record-conflict-value');
+      const node = make('span', 'record-conflict-value', { dir: 'auto' });
       if (before) node.append(make('span', 'record-conflict-context', {}, before));
       for (const { text, differs } of found) node.append(differs ? make('mark', '', {}, text) : text);
       if (!texts[i].trim())
@@ -392,7 +392,7 @@ export function createConflictView(host, { onResolve, onCollisions = () => {} })
     const values = make('dl', 'record-conflict-list');
     for (const { name, kind, value } of shown) {
       const text = textOf(name, value);
-      const data = make('dd', 'record-conflict-value', { tabindex: '0' }, text);
+      const data = make('dd', 'record-conflict-value', { dir: 'auto', tabindex: '0' }, text);
       if (!text.trim()) data.append(make('em', '', {}, words.empty));
       const term = make('dt', '', {}, labelOf(name));
       term.append(' ', make('span', 'record-conflict-context', {}, said[kind]));
