@@ -204,6 +204,22 @@ test('several places of one text are several questions, and both can stay', asyn
   expect(control('steps').value).toBe('Read theirs\nCheck\nFile\nMine\nTheirs');
 });
 
+test('a library that takes away what it does not know takes no conflict away', async () => {
+  const { element, show } = open({ title: 'Mine' });
+  await show({ title: 'Theirs' });
+  element.open();
+  choose('Title', 'theirs');
+  element.className = '';
+  element.replaceChildren();
+  await Promise.resolve();
+  expect([element.className, $('dialog').open]).toEqual(['record-conflict', true]);
+  expect($('[value=theirs]').checked).toBe(true);
+  $('dialog').close();
+  element.replaceChildren();
+  await Promise.resolve();
+  expect([banner().isConnected, $('dialog')]).toEqual([true, null]);
+});
+
 test('hostile text is text', async () => {
   const evil = '<img src=x onerror=alert(1)>';
   const { show } = open({ title: evil });

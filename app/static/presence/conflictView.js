@@ -69,6 +69,8 @@ export function createConflictView(host, { onResolve, onCollisions = () => {} })
   let banner = null;
   let dialog = null; // while it is open
   let news = ''; // in the dialog
+  // A library that morphs the page takes away what it doesn't know.
+  new MutationObserver(keep).observe(host, { childList: true, attributes: true, attributeFilter: ['class'] });
 
   // --- what there is to ask ---
 
@@ -195,7 +197,6 @@ export function createConflictView(host, { onResolve, onCollisions = () => {} })
   // --- the banner ---
 
   function drawBanner(isNews) {
-    host.classList.add('record-conflict');
     const unsaved = fields.filter(
       ({ name, kind }) => !['same', 'theirs'].includes(kind) && input.fieldLabel(name),
     ).length;
@@ -204,8 +205,15 @@ export function createConflictView(host, { onResolve, onCollisions = () => {} })
     const text = `${words.collides(list(names.map(labelOf)), names.length, unsaved)} ${words.kept}`;
     banner ??= createBanner();
     banner.write(title, text, isOwn() ? words.takeOwn : words.takeTheirs);
-    if (banner.section.parentNode !== host) host.prepend(banner.section);
+    keep();
     if (isNews && input.isRefused && !dialog) banner.section.focus();
+  }
+
+  function keep() {
+    if (!banner) return;
+    if (!host.classList.contains('record-conflict')) host.classList.add('record-conflict'); // to add it tells of a change
+    if (banner.section.parentNode !== host) host.prepend(banner.section);
+    dialog?.keep();
   }
 
   function createBanner() {
@@ -316,9 +324,15 @@ export function createConflictView(host, { onResolve, onCollisions = () => {} })
       (open ?? asked).querySelector('input').focus();
     }
 
-    host.append(node);
-    node.showModal();
-    return { node, draw, focus, close: () => node.close() };
+    function keepOpen() {
+      if (node.parentNode === host) return;
+      node.open = false; // it was taken out of the page, and with it from above the others
+      host.append(node);
+      node.showModal();
+    }
+
+    keepOpen();
+    return { node, draw, focus, keep: keepOpen, close: () => node.close() };
   }
 
   function legendOf({ key, field, number, count }) {
@@ -331,13 +345,20 @@ export function createConflictView(host, { onResolve, onCollisions = () => {} })
     const set = make('fieldset', 'record-conflict-question');
     const name = unique('choice');
     set.dataset.question = name;
-    const option = (value, heading, ...content) => {
+    const option = (value, heading, content) => {
       const label = make('label', `record-conflict-option record-conflict-${value}`);
       const radio = make('input', '', { type: 'radio', name, value, required: '' });
       radio.checked = choices.get(key) === value;
       const head = make('span', 'record-conflict-heading');
-      head.append(radio, make('span', '', {}, heading));
-      label.append(head, ...content);
+      const title = make('span', '', { id: unique('side') }, heading);
+      radio.setAttribute('aria-labelledby', title.id);
+      head.append(radio, title);
+      label.append(head);
+      if (content) {
+        content.id = unique('value');
+        radio.setAttribute('aria-describedby', content.id);
+        label.append(content);
+      }
       return label;
     };
     const sides = make('div', 'record-conflict-sides');
@@ -353,11 +374,11 @@ export function createConflictView(host, { onResolve, onCollisions = () => {} })
   /** Both sides of a question as nodes, with what stands around them. */
   function marked(field, part) {
     const texts = [part.mine, part.theirs].map((value) => withoutLastBreak(textOf(field.name, value)));
-    const isLong = texts[0].length + texts[1].length > MAX_MARKED;
-    const runs = isLong ? texts.map((text) => [{ text, differs: false }]) : differencesOf(...texts);
+    const isTooLong = texts[0].length + texts[1].length > MAX_MARKED;
+    const runs = isTooLong ? texts.map((text) => [{ text, differs: false }]) : differencesOf(...texts);
     const [before, after] = contextOf(field, part);
     return runs.map((found, i) => {
-      const node = make('span', 'record-conflict-value', { dir: 'auto' });
+      const node = makeValue('span', texts[i]);
       if (before) node.append(make('span', 'record-conflict-context', {}, before));
       for (const { text, differs } of found) node.append(differs ? make('mark', '', {}, text) : text);
       if (!texts[i].trim())
@@ -392,7 +413,8 @@ export function createConflictView(host, { onResolve, onCollisions = () => {} })
     const values = make('dl', 'record-conflict-list');
     for (const { name, kind, value } of shown) {
       const text = textOf(name, value);
-      const data = make('dd', 'record-conflict-value', { dir: 'auto', tabindex: '0' }, text);
+      const data = makeValue('dd', text);
+      data.textContent = text;
       if (!text.trim()) data.append(make('em', '', {}, words.empty));
       const term = make('dt', '', {}, labelOf(name));
       term.append(' ', make('span', 'record-conflict-context', {}, said[kind]));
@@ -400,6 +422,10 @@ export function createConflictView(host, { onResolve, onCollisions = () => {} })
     }
     details.replaceChildren(make('summary', '', {}, words.settled(shown.length)), values);
   }
+
+  /** One that is long scrolls, with the keyboard too. */
+  const makeValue = (tag, text) =>
+    make(tag, 'record-conflict-value', { dir: 'auto', ...(isLong(text) && { tabindex: '0' }) });
 
   // --- nodes ---
 
@@ -423,6 +449,8 @@ const given = (options) => Object.fromEntries(Object.entries(options).filter(([,
 function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
+
+const isLong = (text) => text.length > 300 || text.split('\n').length > 8;
 
 /** A list may have other items by now. */
 const isUnchanged = (value, before) => Object.is(value, before) && (typeof value !== 'object' || value === null);
