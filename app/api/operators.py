@@ -5,8 +5,9 @@ from typing import Any
 from flask import Blueprint, Response, request
 
 from . import schemas
+from .calls import ARRIVED_US, read_record_call
 from .paths import RECORD_PREFIX
-from .requests import ARRIVED_US, read_body, read_query, read_record_call
+from .requests import read_body, read_query
 from .responses import success
 
 blueprint = Blueprint("record_presence_operators", __name__, url_prefix=RECORD_PREFIX)

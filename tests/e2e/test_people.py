@@ -74,6 +74,7 @@ def test_text_typed_before_the_script_ran_is_seen_as_unsaved(person, server, flo
     wait_until(alice.panel, lambda people: people == ["Bob Tanaka: Unsaved changes in description"])
 
 
+@pytest.mark.measured
 def test_two_tabs_are_one_avatar_which_stays_until_the_last_is_closed(person, witness, flow_id):
     alice = person("alice").edit(flow_id)
     bob = person("bob")
@@ -143,6 +144,7 @@ def test_reload_in_the_middle_of_a_long_heartbeat_does_not_make_anybody_flicker(
         server.close()
 
 
+@pytest.mark.measured
 def test_killed_browser_is_gone_when_its_lease_ends(person, server, witness, flow_id):
     alice = person("alice").edit(flow_id)
     with Chromium() as bobs:

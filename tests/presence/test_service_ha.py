@@ -41,6 +41,7 @@ def test_many_records_are_listed_without_asking_a_node_that_holds_none_of_them(c
     assert questions == [None, None, None]
 
 
+@pytest.mark.measured
 def test_dead_primary_leaves_lists_of_other_records_alone(cluster, service):
     ports = open_records(cluster, service, "dead")
     dead = cluster.ports[0]
