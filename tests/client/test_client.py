@@ -5,6 +5,7 @@ import subprocess
 
 import pytest
 
+from tests.client import node_diff3
 from tests.client.node import CLIENT, DEMO, MISSING, TOOLS, Node, find_node, is_ready
 
 PACKAGE = [
@@ -121,3 +122,11 @@ def test_built_files_of_the_demo_are_what_its_sources_give(node):
     run = node.run("build.js", "--check", folder=DEMO)
 
     assert run.returncode == 0, run.stdout
+
+
+def test_file_of_node_diff3_is_that_of_the_pinned_version_and_has_its_licence():
+    folder = node_diff3.FOLDER
+    assert {path.name for path in folder.iterdir()} == {*node_diff3.FILES.values(), "README.md"}
+    assert (folder / "README.md").read_text("utf-8") == node_diff3.README
+    assert "The MIT License" in (folder / "node-diff3.LICENSE.md").read_text("utf-8")
+    assert "export" in (folder / "node-diff3.js").read_text("utf-8")

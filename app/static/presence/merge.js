@@ -113,7 +113,15 @@ export function mergeTexts(...texts) {
     count += found.filter(isCollision).length;
     if (count > MAX_FRAGMENTS) return [{ kind: 'collision', base, mine, theirs }];
   }
-  return asQuestions(withoutFragments(parts), { base, mine, theirs });
+  return asQuestions(withoutFragments(parts).map(withoutBlanks), { base, mine, theirs });
+}
+
+/** Nobody is asked about a blank line or a space: who has changed no more than these gives way. */
+function withoutBlanks(part) {
+  if (!isCollision(part)) return part;
+  const [base, mine, theirs] = [part.base, part.mine, part.theirs].map((text) => text.trim().replace(/\s+/g, ' '));
+  if (mine === base && theirs !== base) return { ...part, kind: 'theirs' };
+  return theirs === base && mine !== base ? { ...part, kind: 'mine' } : part;
 }
 
 /** A stretch of lines as text: in one piece, or if it is long and has as many lines in each version, one by one. */
