@@ -78,7 +78,7 @@ $(VENV)/audit/bin/pip-audit: | $(VENV)/bin/pip
 	@$(VENV)/audit/bin/pip install --quiet --disable-pip-version-check pip-audit
 
 ##@ Build
-.PHONY: bundle screenshots swagger-ui constraints
+.PHONY: bundle screenshots swagger-ui node-diff3 constraints
 bundle: $(VENV)/dev.stamp ## Build app/static/demo/dist, after a change to the demo's or the client's scripts (needs Node)
 	@$(BIN)/python -m tests.client.node app/demo/client build.js
 
@@ -87,6 +87,9 @@ screenshots: $(VENV)/dev.stamp system-packages chromium ## Pictures of the demo,
 
 swagger-ui: $(VENV)/dev.stamp ## The files behind /api/docs, from npm in the pinned version (needs Node)
 	@$(BIN)/python -m tests.client.swagger_ui
+
+node-diff3: $(VENV)/dev.stamp ## The file that the client merges texts with, from npm in the pinned version (needs Node)
+	@$(BIN)/python -m tests.client.node_diff3
 
 constraints: $(VENV)/dev.stamp ## Pin in .ci/constraints.txt what is installed now
 	@$(BIN)/python -m tests.packaging.requirements installed > $(VENV)/constraints.txt
