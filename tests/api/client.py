@@ -1,6 +1,7 @@
 """Calls of one person, and what every answer must look like."""
 
 import json
+import os
 from typing import Any
 
 from flask import Flask
@@ -27,6 +28,10 @@ def token(
     **claims: Any,
 ) -> str:
     """A bearer token that an application with these settings accepts; the demo signs its own."""
+    is_collecting = "PYTEST_VERSION" in os.environ and "PYTEST_CURRENT_TEST" not in os.environ
+    assert not is_collecting or seconds < 0, (
+        "A token that is signed at import may be over when its test runs."
+    )
     claims = {"sub": user_id, "name": name, **claims}
     if tenant == TENANT:
         tokens = BearerTokens(settings)
