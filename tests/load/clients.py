@@ -1,6 +1,7 @@
 """What clients send: requests of users with a bearer token each, and the tabs that they have open."""
 
 import http.client
+import json
 import time
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -46,16 +47,17 @@ class Clients:
         query = urlencode([("record", f"{RECORD_TYPE}:{record_id}") for record_id in record_ids])
         return http_request("GET", f"{API_PREFIX}/events?{query}", self.headers(user))
 
-    def call(self, caller: http.client.HTTPConnection, tab: OpenTab, **body: Any) -> None:
-        """One heartbeat, answered. Raises RuntimeError when it is refused."""
+    def call(self, caller: http.client.HTTPConnection, tab: OpenTab, **body: Any) -> dict[str, Any]:
+        """One heartbeat; the data of its answer. Raises RuntimeError when it is refused."""
         head, _, text = self.beat(tab, **body).partition(b"\r\n\r\n")
         lines = head.decode().split("\r\n")[1:]
         path = path_of(tab, "heartbeat")
         caller.request("POST", path, text, dict(line.split(": ", 1) for line in lines))
         answer = caller.getresponse()
+        content = answer.read()
         if answer.status != 200:
-            raise RuntimeError(f"a heartbeat was refused: {answer.status} {answer.read()!r}")
-        answer.read()
+            raise RuntimeError(f"a heartbeat was refused: {answer.status} {content!r}")
+        return json.loads(content)["data"]
 
 
 def path_of(tab: OpenTab, call: str) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from math import comb
 from statistics import median
 
 from tests.load.latency import Latency
@@ -28,6 +29,17 @@ class Rounds:
     def over(self, other: "Rounds") -> "Rounds":
         """The ratio to another figure, round by round: what slows both cancels out."""
         return Rounds(tuple(mine / theirs for mine, theirs in zip(self.values, other.values, strict=True)))
+
+    def interval(self, confidence: float = 0.95) -> tuple[float, float]:
+        """Between which values the median of endless rounds lies, with this confidence, whatever the noise.
+
+        Of few rounds it is all of them, from the lowest to the highest: six have 97 %, five 94 %.
+        """
+        count, ordered = len(self.values), sorted(self.values)
+        left_out, beyond = 0, 1 / 2**count  # on each side; the chance that the median lies beyond those left
+        while 2 * (beyond + (more := comb(count, left_out + 1) / 2**count)) <= 1 - confidence:
+            left_out, beyond = left_out + 1, beyond + more
+        return ordered[left_out], ordered[-1 - left_out]
 
     def __str__(self) -> str:
         middle = short(self.median)
