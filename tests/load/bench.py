@@ -8,7 +8,7 @@ import argparse
 import importlib
 import sys
 import time
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TextIO
@@ -21,6 +21,8 @@ from tests.load.plots import draw
 from tests.load.progress import say, show
 from tests.load.results import keep
 from tests.load.workspace import workspace
+
+STDOUT = Path("-")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,28 +62,26 @@ def main() -> None:
         effort = _effort(options)
     except ValueError as error:
         parser.error(str(error))
+    for path in (options.json, options.csv, options.hgrm):
+        if path and not path.absolute().parent.is_dir():
+            parser.error(f"there is no folder {path.parent}")
     show()
-    with ExitStack() as stack:
-        try:
-            json_file, csv_file = (_open(stack, path) for path in (options.json, options.csv))
-            if options.hgrm:
-                options.hgrm.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            parser.error(str(error))
-        stack.enter_context(workspace())
-        measured: dict[str, list[Table]] = {}
+    measured: dict[str, list[Table]] = {}
+    with workspace():
         for name in names:
             measured[name] = _measure_aloud(name, effort)
-            if sys.stdout not in (json_file, csv_file):
+            if STDOUT not in (options.json, options.csv):
                 print("\n".join(table.markdown() for table in measured[name]), flush=True)
             if options.write:
                 keep(name, PARTS[name].help, measured[name], draw(name, measured[name]))
-        if json_file:
-            write_json(json_file, facts(), measured)
-        if csv_file:
-            write_csv(csv_file, measured)
-        if options.hgrm:
-            write_hgrm(options.hgrm, measured)
+    if options.json:
+        with _opened(options.json) as file:
+            write_json(file, facts(), measured)
+    if options.csv:
+        with _opened(options.csv) as file:
+            write_csv(file, measured)
+    if options.hgrm:
+        write_hgrm(options.hgrm, measured)
     say(verdict(table for tables in measured.values() for table in tables))
 
 
@@ -112,8 +112,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--quick", action="store_true", help="about 3 minutes: less of all of it, and so a wider spread"
     )
-    parser.add_argument("--json", metavar="FILE", help="every round of every figure; - is stdout")
-    parser.add_argument("--csv", metavar="FILE", help="a line a figure: median, lowest, highest; - is stdout")
+    parser.add_argument("--json", metavar="FILE", type=Path, help="every round of every figure; - is stdout")
+    parser.add_argument(
+        "--csv", metavar="FILE", type=Path, help="a line a figure: median, lowest, highest; - is stdout"
+    )
     parser.add_argument(
         "--hgrm", metavar="FOLDER", type=Path, help="all percentiles, as HdrHistogram's plotter reads them"
     )
@@ -129,11 +131,8 @@ def _effort(options: argparse.Namespace) -> Effort:
     return replace(base, **{name: value for name, value in given.items() if value is not None})
 
 
-def _open(stack: ExitStack, path: str | None) -> TextIO | None:
-    """Before anything is measured: a folder that is missing is told at once."""
-    if path is None:
-        return None
-    return sys.stdout if path == "-" else stack.enter_context(open(path, "w", encoding="utf-8"))
+def _opened(path: Path) -> AbstractContextManager[TextIO]:
+    return nullcontext(sys.stdout) if path == STDOUT else path.open("w", encoding="utf-8")
 
 
 if __name__ == "__main__":

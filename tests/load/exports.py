@@ -37,6 +37,7 @@ def write_csv(file: TextIO, measured: Mapping[str, Iterable[Table]]) -> None:
 
 def write_hgrm(folder: Path, measured: Mapping[str, Iterable[Table]]) -> None:
     """A file for each distribution of latencies, as HdrHistogram's plotter reads it, in milliseconds."""
+    folder.mkdir(exist_ok=True)
     for part, tables in measured.items():
         for table in tables:
             for name, latency in table.latencies.items():
