@@ -91,6 +91,7 @@ class RecordPresence extends (globalThis.HTMLElement ?? Object) {
       id: this.id,
       base: this.getAttribute('base') ?? undefined,
       token: this.#proof() === null ? undefined : held.token,
+      awayAfterMs: Number(this.getAttribute('away-after-ms')) || undefined,
       autoStart: false,
     });
     return held;
@@ -101,7 +102,11 @@ class RecordPresence extends (globalThis.HTMLElement ?? Object) {
     held.letGo = () => this.#letGo();
     this.#held = held;
     this.presence = presence;
-    const draw = (state) => renderAvatars(this, state);
+    const draw = (state) =>
+      renderAvatars(this, state, {
+        wasHere: this.hasAttribute('was-here'),
+        pictures: this.getAttribute('pictures') !== 'off',
+      });
     draw(presence.getSnapshot());
     if (held.isStarted) this.#tell('state', presence.getSnapshot());
     this.#unsubscribes = [

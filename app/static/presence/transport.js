@@ -41,7 +41,7 @@ export function createHttpTransport({ type, id, base, token, csrfToken, credenti
         ...(bearer && { Authorization: `Bearer ${bearer}` }),
         ...(csrf && { 'X-CSRF-TOKEN': csrf }),
       };
-      if (signal?.aborted) throw new Error('Over.'); // a beat sent after a goodbye would leave a ghost
+      signal?.throwIfAborted(); // a beat sent after a goodbye would leave a ghost
       return fetch(...requestOf(call, body, method, { signal }));
     };
     try {
