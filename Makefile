@@ -23,7 +23,7 @@ dev: $(VENV)/run.stamp ## The same; an edited Lua script is used on the next req
 .PHONY: test test-servers test-lowest test-hosts lint lint-js format format-js audit
 T ?= tests
 JOBS ?= 3
-test: $(VENV)/dev.stamp system-packages chromium node ## All tests: Python, client, Chromium (T=tests/lua: a part; JOBS=3)
+test: $(VENV)/dev.stamp system-packages chromium headless-shell node ## All tests: Python, client, Chromium (T=tests/lua: a part; JOBS=3)
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(T)
 
 # redis: the machine's own. SERVERS may also name the path of any other redis-server or valkey-server.
@@ -42,7 +42,7 @@ test-lowest: $(LOWEST)/test.stamp system-packages ## Domain, API and host applic
 
 # WRITE=1 also writes tests/hosts/RESULTS.md anew.
 HOSTS ?= all
-test-hosts: $(VENV)/dev.stamp system-packages chromium node host-packages ## Presence in Django, PHP, Rails, ...: all of tests/hosts (HOSTS="PHP,Rails", WRITE=1)
+test-hosts: $(VENV)/dev.stamp system-packages chromium headless-shell node host-packages ## Presence in Django, PHP, Rails, ...: all of tests/hosts (HOSTS="PHP,Rails", WRITE=1)
 	$(BIN)/python -m tests.hosts.install
 	TEST_HOSTS="$(HOSTS)" $(BIN)/python -m pytest tests/hosts
 	$(if $(WRITE),$(BIN)/python -m tests.hosts.table --write)
@@ -78,7 +78,7 @@ $(VENV)/audit/bin/pip-audit: | $(VENV)/bin/pip
 	@$(VENV)/audit/bin/pip install --quiet --disable-pip-version-check pip-audit
 
 ##@ Build
-.PHONY: bundle screenshots swagger-ui constraints
+.PHONY: bundle screenshots swagger-ui node-diff3 constraints
 bundle: $(VENV)/dev.stamp ## Build app/static/demo/dist, after a change to the demo's or the client's scripts (needs Node)
 	@$(BIN)/python -m tests.client.node app/demo/client build.js
 
@@ -87,6 +87,9 @@ screenshots: $(VENV)/dev.stamp system-packages chromium ## Pictures of the demo,
 
 swagger-ui: $(VENV)/dev.stamp ## The files behind /api/docs, from npm in the pinned version (needs Node)
 	@$(BIN)/python -m tests.client.swagger_ui
+
+node-diff3: $(VENV)/dev.stamp ## The file that the client merges texts with, from npm in the pinned version (needs Node)
+	@$(BIN)/python -m tests.client.node_diff3
 
 constraints: $(VENV)/dev.stamp ## Pin in .ci/constraints.txt what is installed now
 	@$(BIN)/python -m tests.packaging.requirements installed > $(VENV)/constraints.txt
@@ -179,7 +182,7 @@ echo "Installing $$missing (once) ..."; \
 endef
 
 # Debian packages that the checks and the bench use, by the command that each brings.
-.PHONY: system-packages bench-packages fault-packages host-packages chromium node
+.PHONY: system-packages bench-packages fault-packages host-packages chromium headless-shell node
 system-packages: PACKAGES := redis-server:redis-server gcc:gcc redis-sentinel:redis-sentinel luacheck:lua-check nginx:nginx-light wrk:wrk
 bench-packages: PACKAGES := redis-server:redis-server wrk:wrk
 fault-packages: PACKAGES := redis-server:redis-server gcc:gcc
@@ -188,7 +191,10 @@ host-packages: PACKAGES := php:php-cli /usr/share/php/Illuminate/autoload.php:ph
   ruby:ruby rackup:ruby-rack rails:ruby-railties /usr/share/doc/ruby-webrick:ruby-webrick
 chromium: PACKAGES := chromium:chromium
 chromium: OR_ELSE = echo "The end-to-end tests are left out. Chromium is missing: apt-get install chromium" >&2
-system-packages bench-packages fault-packages host-packages chromium:
+# Chromium without windows. Where there is none, the tests take Chromium itself, and several minutes more.
+headless-shell: PACKAGES = $(if $(shell apt-cache show chromium-headless-shell 2>/dev/null),chromium-headless-shell:chromium-headless-shell)
+headless-shell: OR_ELSE = echo "The tests take longer without chromium-headless-shell: apt-get install it" >&2
+system-packages bench-packages fault-packages host-packages chromium headless-shell:
 	@missing=; \
 	for pair in $(PACKAGES); do \
 	  PATH="$$PATH:/usr/sbin" command -v $${pair%%:*} >/dev/null || [ -e "$${pair%%:*}" ] || missing="$${missing:+$$missing }$${pair#*:}"; \

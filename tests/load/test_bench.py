@@ -149,9 +149,20 @@ def test_plot_shows_each_goal_and_how_much_of_its_limit_is_used(tmp_path):
     assert draw("none", [Table("Empty", ("call",))], tmp_path) is None
 
 
+def measured_once(part):
+    """Again where the machine was so busy that the service refused a call: no figure would count then."""
+    for _ in range(3):
+        try:
+            return measure(part, TINY)
+        except RuntimeError as error:
+            if "503" not in str(error):
+                raise
+    pytest.fail("the service refuses calls again and again")
+
+
 @pytest.mark.parametrize("part", QUICK_PARTS)
 def test_part_runs(part):
-    tables = measure(part, TINY)
+    tables = measured_once(part)
 
     assert all(table.rows for table in tables)
 

@@ -29,10 +29,10 @@ PIECES = {
         "record_presence.identity.session:CachedSessionInterface.open_session",
         "record_presence.identity.session:CachedSessionInterface.save_session",
     ),
-    "identity: the token": ("record_presence.api.requests:_identify",),
+    "identity: the token": ("record_presence.api.calls:_identify",),
     "the record, and access to it": (
         "record_presence.api.presence:read_record_call",
-        "record_presence.api.requests:authorize",
+        "record_presence.api.calls:authorize",
     ),
     "reading the body": ("record_presence.api.presence:read_body",),
     "JSON in": ("record_presence.api.requests:read_json",),
