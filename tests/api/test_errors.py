@@ -369,18 +369,20 @@ UNSIGNED = ".".join(
     for part in ({"alg": "none"}, {"sub": 99, "name": "Somebody", "tenant": "1", "exp": 4_000_000_000})
 )
 NO_PROOFS = {
-    "expired": token(99, "Somebody", seconds=-1),
-    "unsigned": f"{UNSIGNED}.",
-    "of another key": token(99, "Somebody", settings=Settings(secret_key="the secret of another house")),
-    "cut": token(99, "Somebody")[:-1],
-    "empty": "",
+    "expired": lambda: token(99, "Somebody", seconds=-1),
+    "unsigned": lambda: f"{UNSIGNED}.",
+    "of another key": lambda: token(
+        99, "Somebody", settings=Settings(secret_key="the secret of another house")
+    ),
+    "cut": lambda: token(99, "Somebody")[:-1],
+    "empty": lambda: "",
 }
 
 
 @pytest.mark.parametrize("proof", NO_PROOFS.values(), ids=NO_PROOFS)
 def test_token_that_does_not_hold_writes_nothing(app, proof):
     somebody = Person(app)
-    somebody.headers = {"Authorization": f"Bearer {proof}"}
+    somebody.headers = {"Authorization": f"Bearer {proof()}"}
 
     failure_of(somebody.heartbeat(tab_id="there", mode="edit"), 401)
     failure_of(somebody.unregister("there"), 401)

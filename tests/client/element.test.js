@@ -254,3 +254,17 @@ test('a user whom others no longer see is told so', async () => {
   await pass(40_000);
   expect(element.textContent).not.toContain('Others can’t see you');
 });
+
+test('shows who was here, no pictures, and another idea of away, where the page says so', async () => {
+  service.show({ ...alice, picture: 'https://pictures.example/alice' });
+  const attributes = 'was-here pictures="off" away-after-ms="10000"';
+  const element = await show(`<record-presence type="flow" id="12" ${attributes}></record-presence>`);
+  await pass(9000);
+  expect(element.querySelector('img')).toBeNull();
+  expect(service.last.body.active).toBe(undefined);
+  service.show();
+  await pass(25_000);
+  expect(service.last.body.active).toBe(false);
+  await pass(5000);
+  expect(element.querySelector('[data-gone]')).not.toBeNull();
+});

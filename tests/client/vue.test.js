@@ -122,7 +122,7 @@ test('events reach the newest functions, and a new token starts it again', async
 });
 
 test('PresenceAvatars draws, keeps its own class beside that of the host, and clears', async () => {
-  service.show(alice, bob);
+  service.show({ ...alice, picture: 'https://pictures.example/alice' }, bob);
   const tone = ref('light');
   const { element, unmount } = mount(
     () => useRecordPresence('flow', 12, false, { browser: browser() }),
@@ -131,6 +131,7 @@ test('PresenceAvatars draws, keeps its own class beside that of the host, and cl
   await pass(100);
   const row = element.querySelector('.presence');
   expect(row.textContent).toMatch(/^A.*\+1/);
+  expect(row.querySelector('img')).not.toBeNull(); // a prop that isn't given is not `false`
   tone.value = 'dark';
   await pass(100);
   expect([...row.classList].sort()).toEqual(['dark', 'presence']);

@@ -135,7 +135,7 @@ def test_head_that_comes_too_slowly_ends_though_an_idle_connection_is_kept(
         wait_until(client.look, seconds=GIVEN_UP_SECONDS)
         assert not idle.look()
 
-        idle._socket.sendall(head(f"Content-Length: {len(BEAT)}") + BEAT)
+        idle._socket.sendall(signed(head(f"Content-Length: {len(BEAT)}") + BEAT))
         wait_until(lambda: idle.look() or b'"registered":true' in idle.answer)
 
 

@@ -68,6 +68,7 @@ class RecordPresence extends (globalThis.HTMLElement ?? Object) {
       id: this.id,
       base: this.getAttribute('base') ?? undefined,
       token: this.#token === null ? undefined : held.token,
+      awayAfterMs: Number(this.getAttribute('away-after-ms')) || undefined,
       autoStart: false,
     });
     return held;
@@ -78,7 +79,11 @@ class RecordPresence extends (globalThis.HTMLElement ?? Object) {
     held.letGo = () => this.#letGo();
     this.#held = held;
     this.presence = presence;
-    const draw = (state) => renderAvatars(this, state);
+    const draw = (state) =>
+      renderAvatars(this, state, {
+        wasHere: this.hasAttribute('was-here'),
+        pictures: this.getAttribute('pictures') !== 'off',
+      });
     draw(presence.getSnapshot());
     if (held.isStarted) this.#tell('state', presence.getSnapshot());
     this.#unsubscribes = [

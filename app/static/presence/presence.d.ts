@@ -205,6 +205,11 @@ export interface PresenceOptions {
    * token's `sub`, `tenant` and `records`, or the session's CSRF token.
    */
   shareKey?: string | undefined;
+  /**
+   * After how long without a pointer, key, touch or scroll the user counts as away, in ms; at least 1000. Default:
+   * 300,000. Infinity: only while the page is hidden.
+   */
+  awayAfterMs?: number | undefined;
   /** Replacements for parts of browser.js, `{ fetch }` for example. */
   browser?: Partial<import('./browser.js').Browser> | undefined;
   /** In place of HTTP; then there is no stream. */
@@ -220,8 +225,9 @@ export interface Heartbeat {
   base_version?: number;
   /** null asks for the list and the forecast. Absent while a stream brings the lists. */
   version?: string | null;
+  /** On the screen; what is hidden for less than 3 s counts as such. */
   visible: boolean;
-  /** On the screen and in use; default: `visible`. A server of an earlier release refuses it. */
+  /** false: on the screen, but not in use. Absent where it is `visible`; a server of an earlier release refuses it. */
   active?: boolean;
 }
 
