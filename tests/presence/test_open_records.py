@@ -152,7 +152,7 @@ def test_pages_have_every_record_once_and_go_on_where_they_ended(service):
     assert [found["record"] for found in rest.records] == ["flow:3", "flow:4", "flow:6", "flow:1", "flow:5"]
 
 
-@pytest.mark.parametrize("after", ["x", "!", "MTIz", "é", "a" * 300])
+@pytest.mark.parametrize("after", ["x", "1-", "-a", "1-é", "1-" + "a" * 300])
 def test_cursor_that_no_page_has_given_is_refused(service, after):
     with pytest.raises(InvalidPresence, match="after"):
         service.list_open_records("flow", after=after)
