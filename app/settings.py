@@ -297,6 +297,11 @@ class Settings:
         fields.Float(validate=validate.Range(min=0, max=31 * _DAY_SECONDS)),
         "How long the timeline of a record is kept; 0 keeps none.",
     )
+    open_index: bool = _setting(
+        True,
+        fields.Boolean(),
+        "Whether it is noted which records are open, for operators; one more command when a user comes.",
+    )
     jwt_key: str = _setting(
         "",
         _secret(),

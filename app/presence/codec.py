@@ -1,6 +1,7 @@
 """The formats that Redis holds and the Lua scripts exchange, to Python values and back."""
 
 import json
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from typing import Any
 from . import json_codec
 from .conflicts import Claim, ConflictState, Save
 from .errors import InvalidPresence
+from .limits import MAX_USER_ID_LENGTH
 from .timeline import Entry, Kind
 from .validation import USER_ID_RULE, is_user_id
 from .viewers import MODES, AgentId, PackedViewerEntry, Person, Tab, User, UserId, Viewer
@@ -31,6 +33,8 @@ def iso_time(milliseconds: int) -> str:
 
 # Users
 
+_INTEGER = re.compile(rf"(0|-?[1-9][0-9]{{0,{MAX_USER_ID_LENGTH - 1}}})\Z", re.ASCII)
+_MAX_QUOTED_ID_LENGTH = 12 * MAX_USER_ID_LENGTH + 2  # of surrogate pairs, escaped
 _AGENT_PREFIX = '"agent\\u0020'  # then the JSON text of [agent, user's id], and the closing quote
 
 
@@ -45,6 +49,30 @@ def encode_user_id(user_id: UserId) -> str:
         names = json_codec.encode_text([str(user_id), user_id.person_id])
         return _AGENT_PREFIX + json_codec.encode_text(names)[1:]
     return json_codec.encode_text(user_id) if isinstance(user_id, str) else str(user_id)
+
+
+def parse_user_id(text: str) -> UserId:
+    """The id that somebody has typed: digits are an integer, unless they stand in double quotes.
+
+    Raises InvalidPresence.
+    """
+    user_id: Any = text
+    if _INTEGER.match(text):
+        user_id = int(text)
+    elif text.startswith('"') and len(text) <= _MAX_QUOTED_ID_LENGTH:
+        try:
+            quoted = json.loads(text)
+        except ValueError:
+            quoted = text
+        user_id = quoted if isinstance(quoted, str) else text
+    if not is_user_id(user_id):
+        raise InvalidPresence({"user": [USER_ID_RULE]})
+    return user_id  # type: ignore[no-any-return]  # checked by is_user_id
+
+
+def agent_id_end(person_id: UserId) -> str:
+    """How the JSON text of the id of every agent ends that works for this user."""
+    return encode_user_id(AgentId("x", person_id)).partition("x")[2]
 
 
 def decode_user_id(user: str) -> UserId:

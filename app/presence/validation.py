@@ -37,6 +37,7 @@ _SPACES = re.compile(r"[\t-\r\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f
 _INVISIBLE = re.compile(rf"(?![\u200c\u200d])[{UNPRINTABLE}]")
 _USER_ID_BOUND = 10**MAX_USER_ID_LENGTH
 
+RECORD_TYPE_RULE = "Must be a lower-case letter and up to 63 of a-z, 0-9 and _."
 TAB_ID_RULE = "Must be 1 to 128 of A-Z, a-z, 0-9, _, ., : and -."
 TAB_CURSOR_RULE = "Must be the `next` of an earlier page."
 ENTRY_ID_RULE = "Must be the id of a timeline entry."
@@ -51,7 +52,7 @@ def record_errors(record_type: Any, record_id: Any) -> dict[str, list[str]]:
     """Error messages by field for the two parts of a record's name; empty if both are valid."""
     errors = {}
     if not isinstance(record_type, str) or not RECORD_TYPE_PATTERN.match(record_type):
-        errors["type"] = ["Must be a lower-case letter and up to 63 of a-z, 0-9 and _."]
+        errors["type"] = [RECORD_TYPE_RULE]
     if not isinstance(record_id, str) or not RECORD_ID_PATTERN.match(record_id):
         errors["id"] = ["Must be 1 to 64 of A-Z, a-z, 0-9, _ and -."]
     return errors

@@ -104,7 +104,7 @@ def _quarrel(alice: Person, bob: Person, flow_id: int, look: str) -> None:
         bobs.tab.close()
         return
     page.tab.get_by_role("button", name="Compare field by field").click()
-    page.tab.get_by_role("radio").last.check()
+    page.tab.get_by_role("radio", name="saved", exact=False).last.check()
     _take(page, "compare")
     page.tab.keyboard.press("Escape")
 

@@ -507,6 +507,34 @@ CLIENT = "app/static/presence/"
 UNITS = "tests/client/"
 BROWSER = [
     mutant(
+        "a word that only one side has typed is lost where the other has changed the line",
+        CLIENT + "merge.js",
+        "for (const { side, growth } of hunks) shift[side] += growth;",
+        "for (const { side, growth } of hunks) if (growth < 2) shift[side] += growth;",
+        UNITS + "merge.test.js",
+    ),
+    mutant(
+        "two who change words beside each other are not asked",
+        CLIENT + "merge.js",
+        "!between.includes('\\n') && !wordsIn(between);",
+        "false;",
+        UNITS + "merge.test.js",
+    ),
+    mutant(
+        "a choice stays after the text that it was about has changed",
+        CLIENT + "conflictView.js",
+        "const text = keyOf([field.name, part.mine, part.theirs]);",
+        "const text = field.name;",
+        UNITS + "record-conflict.test.js",
+    ),
+    mutant(
+        "the form that is put together counts as saved",
+        CLIENT + "record-conflict.js",
+        "const before = new Set(fillForm(form, { ...base, ...theirs }));",
+        "const before = new Set();",
+        UNITS + "record-conflict.test.js",
+    ),
+    mutant(
         "the answer to a beat that was given up still counts",
         CLIENT + "heartbeat.js",
         "if (inFlight !== request) return;",

@@ -5,8 +5,10 @@ import { theBrowser } from '../../../app/static/presence/browser.js';
 import { trackDirty } from '../../../app/static/presence/dirty.js';
 import { createPresence, type PresenceState } from '../../../app/static/presence/presence.js';
 import '../../../app/static/presence/element.js';
+import '../../../app/static/presence/record-conflict.js';
 import alpine from '../../../app/static/presence/alpine.js';
-import { PresenceAvatars, useRecordPresence } from '../../../app/static/presence/react.js';
+import { mergedValue, mergeRecords } from '../../../app/static/presence/merge.js';
+import { PresenceAvatars, RecordConflict, useRecordPresence } from '../../../app/static/presence/react.js';
 import { watch } from '../../../app/static/presence/stream.js';
 import { createFakeService, until } from '../../../app/static/presence/testing.js';
 import * as vue from '../../../app/static/presence/vue.js';
@@ -128,6 +130,23 @@ until(createPresence({ type: 'flow', id: 12, browser: service.browser }), ({ vie
 service.tabs('flow:12')[0]?.dirty_fields.join();
 service.install()();
 
+const conflict = document.querySelector('record-conflict');
+conflict?.show({ base: { a: 1 }, theirs: { a: 2 }, lockVersion: 8, saves: forecast?.saves, labels: { you: 'Du' } });
+document.addEventListener('conflict:resolved', ({ detail }) => detail.became.title === 'mixed' && detail.values.a);
+document.addEventListener('conflict:collisions', ({ detail }) => detail.fields.join());
+RecordConflict({
+  base: {},
+  mine: {},
+  theirs: null,
+  saves: notSet,
+  onResolve: ({ values }) => values.a,
+  fields: notSet,
+});
+vue.RecordConflict.name?.length;
+mergeRecords({ a: 1 }, { a: 2 }, { a: 3 }, { whole: ['a'] }).map((field) => mergedValue(field, ['both']));
+
+// @ts-expect-error: a conflict has another version
+conflict?.show({ base: {} });
 // @ts-expect-error: not known is not nothing
 forecast.collisions;
 // @ts-expect-error: no such kind
