@@ -9,13 +9,15 @@ from typing import Any
 from flask import Blueprint, Flask, Request, Response, request
 
 from .api import conflicts, events, operations, operators, reference
+from .api.calls import ARRIVED_US
 from .api.csrf import exempt_from_flask_wtf
 from .api.extension import EXTENSION_NAME, IdentityLoader, PresenceExtension
 from .api.headers import add_security_headers, enable_cors
 from .api.pacing import PacedPaths
 from .api.paths import API_PREFIX
 from .api.presence import blueprint as presence_blueprint
-from .api.requests import ARRIVED_US, MAX_BODY_BYTES, answer_to_refused_call
+from .api.refusals import answer_to_refused_call
+from .api.requests import MAX_BODY_BYTES
 from .api.responses import NO_STORE, register_error_handlers
 from .cli.presence import presence_commands
 from .cli.token import token_command

@@ -80,7 +80,7 @@ class GunicornServer:
             method,
             f"{self.url}{PREFIX}/{path}",
             headers={"Authorization": f"Bearer {token(user, f'User {user}')}", **(headers or {})},
-            timeout=10,
+            timeout=20,
             **options,
         )
 
@@ -91,7 +91,7 @@ class GunicornServer:
     def send(self, data: bytes) -> tuple[int, dict[str, str], bytes]:
         """Raw bytes to the server; status, headers and body of what comes back."""
         address = urlsplit(self.url)
-        with socket.create_connection((address.hostname, address.port), timeout=5) as connection:
+        with socket.create_connection((address.hostname, address.port), timeout=20) as connection:
             connection.sendall(data)
             connection.shutdown(socket.SHUT_WR)
             answer = b""

@@ -7,16 +7,9 @@ from flask import Blueprint, Response
 from ..identity.caller import Forbidden
 from ..identity.kept_bytes import bytes_of_claim, bytes_of_save
 from . import schemas
+from .calls import bytes_of, read_record_call
 from .paths import RECORD_PREFIX
-from .requests import (
-    bytes_of,
-    load,
-    read_body,
-    read_body_or_query,
-    read_document,
-    read_query,
-    read_record_call,
-)
+from .requests import load, read_body, read_body_or_query, read_document, read_query
 from .responses import success
 
 blueprint = Blueprint("record_presence_conflicts", __name__, url_prefix=RECORD_PREFIX)

@@ -21,9 +21,10 @@ from ..presence.streaming.admission import Owner
 from ..presence.streaming.events import Event, ViewerEntry
 from ..presence.streaming.stream import Stream, StreamEnded
 from . import schemas
+from .calls import authenticate, authorize_and_throttle
 from .extension import current_extension
 from .paths import API_PREFIX
-from .requests import authenticate, authorize_and_throttle, read_query
+from .requests import read_query
 from .responses import NO_STORE, PreparedResponse
 
 COMMENT_INTERVAL_SECONDS = 15.0  # of silence; without a comment then, proxies would close the stream

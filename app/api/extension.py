@@ -95,6 +95,7 @@ class PresenceExtension:
                 timeline_seconds=self.settings.timeline_seconds,
                 recovery_grace_seconds=self.settings.recovery_grace_seconds,
                 claim_idle_seconds=self.settings.claim_idle_seconds,
+                has_open_index=self.settings.open_index,
                 scripts=self.scripts,
             )
         return service

@@ -2,40 +2,33 @@
 
 import hashlib
 import re
-import time
 from typing import Any
 
 from flask import Blueprint, Response, request
 from werkzeug.http import parse_etags
 
 from ..identity.caller import Caller
-from ..identity.kept_bytes import ENTRY_COPIES
+from ..identity.kept_bytes import ENTRY_COPIES, OPEN_INDEX_BYTES
 from ..presence.codec import encode_user_id
 from ..presence.limits import DEFAULT_LIMIT, Quota
 from ..presence.records import quote_tenant
 from ..presence.results import ViewerList
 from ..presence.viewers import Viewer
 from . import schemas
-from .extension import current_extension
-from .fast_schema import FastSchema
-from .paths import API_PREFIX
-from .requests import (
+from .calls import (
     ARRIVED_US,
     RecordCall,
     authenticate,
     authorize_and_throttle,
     bytes_of,
-    read_body,
-    read_body_or_query,
-    read_query,
     read_record_call,
-    read_sent_at,
 )
+from .extension import current_extension
+from .fast_schema import FastSchema
+from .paths import API_PREFIX
+from .requests import read_body, read_body_or_query, read_query, read_sent_at
 from .responses import not_modified, success
 
-# A page that keeps its token until the very end has the next one only after that: until its heartbeat
-# arrives, the tab must not expire, or others would see it leave and its claims would be lost.
-MIN_LEASE_SECONDS = 10.0
 MAX_ETAGS_LENGTH = 1024  # characters in If-None-Match; a browser sends one ETag of ours, of about 40
 
 # That a compressing proxy or middleware adds to an ETag: -gzip, --gzip, ;gzip, :br.
@@ -59,14 +52,8 @@ def heartbeat(record_type: str, record_id: str) -> Response:
     sent_at = read_sent_at(body)
     caller, field_bytes = call.caller, bytes_of(body["dirty_fields"])
     quota = call.authorize_and_quota(field_bytes=field_bytes)
-    seconds_left = _seconds_left(caller)
     if caller.role is not None and caller.role in current_extension().settings.hidden_roles:
         return _hidden_heartbeat(call, record_type, record_id, body, quota)
-    lease_seconds = None if seconds_left is None else max(seconds_left, MIN_LEASE_SECONDS)
-    if caller.is_agent:
-        agent_seconds = current_extension().settings.agent_ttl_seconds
-        lease_seconds = agent_seconds if lease_seconds is None else min(lease_seconds, agent_seconds)
-        seconds_left = agent_seconds if seconds_left is None else min(seconds_left, agent_seconds)
     may_join = not call.tenant_memory.is_full(caller.tenant)
     result = call.service.update_presence(
         record_type,
@@ -84,7 +71,7 @@ def heartbeat(record_type: str, record_id: str) -> Response:
         profile=caller.profile,
         list_viewers="version" in body,
         known_version=body.get("version"),
-        lease_seconds=lease_seconds,
+        lease_seconds=call.lease_seconds(),
         quota=quota,
         may_join=may_join,
         is_logged=call.kept_bytes.has_room(caller),
@@ -93,12 +80,14 @@ def heartbeat(record_type: str, record_id: str) -> Response:
     )
     profile_bytes = len(caller.profile.text) if caller.profile else 0
     call.tenant_memory.count_tab(caller.tenant, field_bytes + profile_bytes)
+    if result.has_joined and current_extension().settings.open_index:
+        call.tenant_memory.add(caller.tenant, OPEN_INDEX_BYTES)
     if result.timeline_bytes:
         call.keep(ENTRY_COPIES * result.timeline_bytes)
     data: dict[str, Any] = {
         "registered": True,
         "version": result.version,
-        "heartbeat_seconds": call.heartbeat_seconds(seconds_left),
+        "heartbeat_seconds": call.heartbeat_seconds(),
     }
     if result.left_out:
         data["left_out"] = result.left_out
@@ -124,7 +113,7 @@ def _hidden_heartbeat(
     data: dict[str, Any] = {
         "registered": False,
         "version": result.version,
-        "heartbeat_seconds": call.heartbeat_seconds(_seconds_left(call.caller)),
+        "heartbeat_seconds": call.heartbeat_seconds(),
     }
     if "version" in body and result.viewers is not None:
         data.update(_viewers_data(result))
@@ -252,11 +241,6 @@ def _conflict_data(result: ViewerList, tab_id: str) -> dict[str, Any]:
     if result.forecast is not None:
         data["forecast"] = result.forecast
     return data
-
-
-def _seconds_left(caller: Caller) -> float | None:
-    """Until the caller's proof expires; None if it does not expire."""
-    return None if caller.expires_at is None else caller.expires_at - time.time()
 
 
 def _etag_suffix(caller: Caller) -> str:

@@ -7,9 +7,11 @@ from flask import Blueprint, Response, current_app
 from marshmallow import Schema, ValidationError, fields, validate
 from werkzeug.exceptions import HTTPException
 
+from ..api.calls import authenticate, authorize, throttle_call
 from ..api.extension import current_extension
 from ..api.openapi import Operation, Tag
-from ..api.requests import answer_to_refused_call, authenticate, authorize, read_body, throttle_call
+from ..api.refusals import answer_to_refused_call
+from ..api.requests import read_body
 from ..api.responses import RETRY_AFTER_SECONDS, failure, failure_of, success
 from ..api.schemas import Body, Conflict, StrictInteger, tab_id_field
 from ..identity.caller import Caller, Forbidden, Unauthenticated

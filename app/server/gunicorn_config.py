@@ -59,7 +59,7 @@ def _write_failure(sock: Any, status: int, reason: str, message: str) -> None:
         # The process is stopping. An idle connection is closed without an answer, since its client would
         # take one for the answer to its next request.
         return
-    from ..api.requests import pause_before_refusal  # late: see app/__init__.py
+    from ..api.refusals import pause_before_refusal  # late: see app/__init__.py
     from ..api.responses import failure
 
     pause_before_refusal()

@@ -108,6 +108,7 @@ function roster.open(keys, default_lease_ms, timeline_ms, now_us)
     must_extend_keys = now_us >= no_expiry_before_s * 1000000, -- that time has passed, or is too late
     has_unswept_tabs = false, -- more leases are over than this call could sweep
     must_tell_next_expiry = false, -- something may end earlier than streams know
+    has_joined = false, -- put_tab's user was no viewer before, or nobody knows; set by commit
     has_queue = waiting_text and true or false, -- somebody waits for a claim; set by lib.claims, too
     are_claims_changed = false, -- or those who wait; set by lib.claims
 
@@ -349,6 +350,15 @@ local function announce(record, is_changed, previous_version, events)
   redis.call("PUBLISH", record.tabs, cjson.encode(message))
 end
 
+local function has_joined(record, events)
+  for _, event in ipairs(events) do
+    if event[1] == "join" and event[2] == record.put_user then
+      return true
+    end
+  end
+  return record.is_recounted
+end
+
 -- End the claims of tabs that are gone or whose users are away, and give them to those who
 -- wait. `commit` does it, too; a command that has to know who has a field calls it before.
 function roster.settle_claims(record)
@@ -374,6 +384,7 @@ function roster.commit(record, nonce)
     return
   end
   local events = viewer_entries.write(record)
+  record.has_joined = has_joined(record, events)
   local is_list_changed = #events > 0 or record.is_recounted
   local is_changed = is_list_changed or record.saved_row or record.are_claims_changed
   local previous_version = record.version

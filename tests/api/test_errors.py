@@ -369,18 +369,20 @@ UNSIGNED = ".".join(
     for part in ({"alg": "none"}, {"sub": 99, "name": "Somebody", "tenant": "1", "exp": 4_000_000_000})
 )
 NO_PROOFS = {
-    "expired": token(99, "Somebody", seconds=-1),
-    "unsigned": f"{UNSIGNED}.",
-    "of another key": token(99, "Somebody", settings=Settings(secret_key="the secret of another house")),
-    "cut": token(99, "Somebody")[:-1],
-    "empty": "",
+    "expired": lambda: token(99, "Somebody", seconds=-1),
+    "unsigned": lambda: f"{UNSIGNED}.",
+    "of another key": lambda: token(
+        99, "Somebody", settings=Settings(secret_key="the secret of another house")
+    ),
+    "cut": lambda: token(99, "Somebody")[:-1],
+    "empty": lambda: "",
 }
 
 
 @pytest.mark.parametrize("proof", NO_PROOFS.values(), ids=NO_PROOFS)
 def test_token_that_does_not_hold_writes_nothing(app, proof):
     somebody = Person(app)
-    somebody.headers = {"Authorization": f"Bearer {proof}"}
+    somebody.headers = {"Authorization": f"Bearer {proof()}"}
 
     failure_of(somebody.heartbeat(tab_id="there", mode="edit"), 401)
     failure_of(somebody.unregister("there"), 401)
@@ -432,8 +434,8 @@ def test_odd_header_breaks_nothing(app, alice, header, value):
 def pauses(monkeypatch):
     """The pauses that were made, in seconds, where calls are greenlets."""
     made = []
-    monkeypatch.setattr("record_presence.api.requests.runs_greenlets", lambda: True)
-    monkeypatch.setattr("record_presence.api.requests.time.sleep", made.append)
+    monkeypatch.setattr("record_presence.api.refusals.runs_greenlets", lambda: True)
+    monkeypatch.setattr("record_presence.api.refusals.time.sleep", made.append)
     return made
 
 
@@ -462,6 +464,6 @@ def test_nobody_else_is_kept_waiting(alice, pauses):
 
 
 def test_thread_does_not_wait(app, monkeypatch):
-    monkeypatch.setattr("record_presence.api.requests.time.sleep", lambda _: pytest.fail("a thread waits"))
+    monkeypatch.setattr("record_presence.api.refusals.time.sleep", lambda _: pytest.fail("a thread waits"))
 
     failure_of(app.test_client().get(f"{PREFIX}/flow/12/viewers"), 401)

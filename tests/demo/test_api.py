@@ -281,6 +281,7 @@ def test_wrong_tab_id_is_named_and_nothing_written(alice, wrong):
     assert alice.flow() == flow
 
 
+@pytest.mark.measured
 def test_redis_out_of_reach_neither_fails_nor_delays_a_save(settings, caplog):
     app = create_app(settings, redis=connect("redis://127.0.0.1:1"))
     app.extensions[QUEUE_EXTENSION] = AnnouncementQueue(start=lambda thread: None)  # never tries again
@@ -295,6 +296,7 @@ def test_redis_out_of_reach_neither_fails_nor_delays_a_save(settings, caplog):
     assert "a save was not announced" in caplog.text
 
 
+@pytest.mark.measured
 def test_redis_that_hangs_delays_a_save_by_one_call_at_most(settings, redis_server, caplog):
     alice = Visitor(create_app(settings, redis=connect(f"unix://{redis_server.socket}")))
     alice.sign_in("alice")
@@ -362,7 +364,7 @@ def test_refused_calls_about_flows_are_kept_waiting_like_any_others(settings, mo
     alice = Visitor(app)
     alice.sign_in("alice")
     pauses = []
-    monkeypatch.setattr("record_presence.api.requests.pause_before_refusal", lambda: pauses.append("made"))
+    monkeypatch.setattr("record_presence.api.refusals.pause_before_refusal", lambda: pauses.append("made"))
     failure_of(alice.client.put("/api/v1/flows/1", json={}), 403)  # without a CSRF token, and counted
     assert pauses == []
 

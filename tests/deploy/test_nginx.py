@@ -155,6 +155,7 @@ def test_batch_of_a_hundred_uuids_goes_through(nginx):
     assert nginx.call("GET", f"{PREFIX}/viewers", params={"record": names}).status_code == 200
 
 
+@pytest.mark.measured
 def test_event_comes_while_the_stream_is_open(nginx):
     stream = nginx.call("GET", f"{PREFIX}/events", params={"record": "flow:stream"}, stream=True)
     started = time.monotonic()

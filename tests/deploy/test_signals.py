@@ -13,6 +13,7 @@ from tests.gunicorn_server import OURS, ROOT, START_SECONDS
 from tests.redis_server import RedisServer
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize("processes", [1, 2])
 def test_ctrl_c_ends_every_process_in_silence(processes):
     redis = RedisServer()
@@ -38,7 +39,7 @@ def test_ctrl_c_ends_every_process_in_silence(processes):
         requests.get(f"{greeting.split()[4]}/health/live", timeout=START_SECONDS)
         started = time.monotonic()
         os.killpg(server.pid, signal.SIGINT)
-        rest, _ = server.communicate(timeout=10)
+        rest, _ = server.communicate(timeout=20)
     finally:
         server.kill()
         redis.close()

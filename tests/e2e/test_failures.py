@@ -90,6 +90,7 @@ def test_person_who_is_somebody_else_by_now_is_told(person, server, flow_id, edi
         tab.locator(".here-state", has_text="Just you, for now.").wait_for()
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize("editor", EDITORS)
 def test_user_whom_others_no_longer_see_is_told_so_though_the_list_is_fresh(
     person, server, witness, flow_id, editor

@@ -24,6 +24,7 @@ def chromium(shared_chromium):
     shared_chromium.close_tabs()
 
 
+@pytest.mark.measured
 @both_editors
 def test_page_from_the_back_forward_cache_is_there_again_at_once(chromium, server, witness, flow_id, editor):
     tab = chromium.open(f"{server.url}{EDITORS[editor]}/{flow_id}?as=bob")
@@ -43,6 +44,7 @@ def test_page_from_the_back_forward_cache_is_there_again_at_once(chromium, serve
         wait_until(lambda: tab.evaluate(LABELS), lambda labels: labels == ["Alice Moreau, viewing"])
 
 
+@pytest.mark.measured
 def test_tab_closed_by_its_x_says_goodbye(chromium, server, witness, flow_id):
     tab = chromium.open(f"{server.url}/flows/{flow_id}?as=bob")
     wait_until(lambda: witness.names(flow_id), lambda names: names == ["Bob Tanaka"])
@@ -86,6 +88,7 @@ def test_frozen_page_is_gone_when_its_lease_ends_and_back_when_it_thaws(chromium
     wait_until(lambda: witness.names(flow_id), lambda names: names == ["Bob Tanaka"], seconds=5)
 
 
+@pytest.mark.measured
 def test_frozen_tab_that_is_thawed_to_be_closed_leaves_no_ghost(chromium, server, witness, flow_id):
     tab = chromium.open(f"{server.url}/flows/{flow_id}?as=bob")
     for _ in range(2):
@@ -100,6 +103,7 @@ def test_frozen_tab_that_is_thawed_to_be_closed_leaves_no_ghost(chromium, server
         tab = chromium.open(f"{server.url}/flows/{flow_id}?as=bob")
 
 
+@pytest.mark.measured
 def test_tab_closed_in_the_middle_of_a_change_leaves_no_ghost(chromium, server, witness, flow_id):
     """The beat of the change is under way when the goodbye follows it, on another connection."""
     for _ in range(3):

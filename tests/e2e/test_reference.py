@@ -77,8 +77,7 @@ def expand(page, operation):
     return block
 
 
-@pytest.mark.parametrize("prefix", ["", HOST])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(("scheme", "prefix"), [("light", ""), ("dark", HOST)])
 def test_page_is_readable_in_the_color_scheme_of_the_browser(open_reference, scheme, prefix):
     page = open_reference(prefix, color_scheme=scheme)
     expand(page, "Presence-heartbeat")

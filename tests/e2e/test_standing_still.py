@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.e2e.chromium import ARGUMENTS, CHROMIUM
+from tests.e2e.chromium import ARGUMENTS, PAGES_CHROMIUM
 from tests.e2e.people import EDITORS
 from tests.waiting import settles, stays, wait_until
 
@@ -13,7 +13,7 @@ LONGER_THAN_A_LEASE_SECONDS = 8
 @pytest.fixture(scope="module")
 def browser(chromium):
     """With a process for each tab: a dialog stops all tabs of its process."""
-    browser = chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+    browser = chromium.launch(executable_path=PAGES_CHROMIUM, args=ARGUMENTS)
     yield browser
     browser.close()
 
@@ -29,6 +29,7 @@ def open_dialog(page):
     return opened.value
 
 
+@pytest.mark.measured
 @both_editors
 def test_tab_with_an_open_dialog_stays(person, witness, flow_id, editor):
     bob = person("bob").edit(flow_id, editor=editor)
@@ -48,6 +49,7 @@ def test_tab_with_an_open_dialog_stays(person, witness, flow_id, editor):
     settles(lambda: witness.names(flow_id), lambda names: names == [], seconds=3)
 
 
+@pytest.mark.measured
 def test_tab_whose_script_runs_too_long_stays(person, witness, flow_id):
     bob = person("bob").edit(flow_id)
     wait_until(lambda: witness.names(flow_id), lambda names: names == ["Bob Tanaka"])

@@ -11,6 +11,8 @@ AT_ONCE = 5  # most of a fault's time is waiting
 SHORT_FAULTS = [fault for fault in FAULTS if fault.is_short]
 
 
+@pytest.mark.measured
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize(
     "faults",
     [SHORT_FAULTS[first : first + AT_ONCE] for first in range(0, len(SHORT_FAULTS), AT_ONCE)],

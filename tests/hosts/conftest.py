@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.chromium import ARGUMENTS, CHROMIUM, MISSING
+from tests.e2e.chromium import ARGUMENTS, CHROMIUM, MISSING, PAGES_CHROMIUM
 from tests.hosts.hosts import HOSTS, Host, application_of
 from tests.hosts.scenarios import SCENARIOS, People
 from tests.hosts.service import Stage
@@ -55,6 +55,6 @@ def stage(redis_server: RedisServer, hosts: list[Host]) -> Iterator[Stage]:
 
 @pytest.fixture(scope="module")
 def people(stage: Stage, chromium: Any) -> Iterator[People]:
-    browser = chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+    browser = chromium.launch(executable_path=PAGES_CHROMIUM, args=ARGUMENTS)
     yield People(stage, browser)
     browser.close()

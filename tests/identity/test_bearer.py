@@ -565,6 +565,7 @@ def test_service_takes_tokens_again_when_the_keys_are_back(keys, monkeypatch):
     assert tokens.identify(of("old", OLD)).user_id == 42
 
 
+@pytest.mark.measured
 def test_nobody_queues_for_a_key_server_that_hangs(keys, monkeypatch):
     monkeypatch.setattr(keys_module, "FETCH_TIMEOUT_SECONDS", 0.3)
     keys.mute.clear()
@@ -618,6 +619,7 @@ def test_known_keys_are_good_for_an_hour_while_the_key_server_is_away(keys, monk
         tokens.identify(of("old", OLD, sub=45))
 
 
+@pytest.mark.measured
 def test_made_up_key_name_keeps_nobody_waiting_whose_key_is_known(keys, monkeypatch):
     keys.serve(old=OLD)
     tokens = BearerTokens(keys.settings)
@@ -646,6 +648,7 @@ def test_key_server_that_sends_without_end_is_cut_off(keys, monkeypatch):
         identify(of("old", OLD), keys.settings)
 
 
+@pytest.mark.measured
 def test_key_server_that_drips_is_given_up_in_time(keys, monkeypatch):
     monkeypatch.setattr(keys_module, "FETCH_TIMEOUT_SECONDS", 0.3)
     keys.serve(old=OLD)

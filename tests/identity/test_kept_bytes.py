@@ -6,7 +6,7 @@ import pytest
 from limits import parse
 
 from record_presence import create_app
-from record_presence.api.requests import FIELD_BYTES_PER_CALL
+from record_presence.api.calls import FIELD_BYTES_PER_CALL
 from record_presence.identity import kept_bytes
 from record_presence.identity.caller import Caller
 from record_presence.identity.kept_bytes import (

@@ -169,7 +169,8 @@ def test_claim_that_an_earlier_release_ends_is_passed_on_by_the_next_call_of_tod
 
 
 def test_index_of_unsaved_fields_is_right_after_an_earlier_release_has_changed_some(real_redis, releases):
-    commands.add_viewers(real_redis, commands.MANY)
+    for user in range(1_000, 1_000 + commands.MANY):
+        commands.heartbeat(real_redis, f"v{user}", user)
     releases.beat("today", "t0", mode="edit", dirty_fields=["title"])
     assert commands.check(real_redis, "title", "steps") == {"title": [1, 42]}
     releases.beat("earlier", "t0", mode="edit", dirty_fields=["steps"])

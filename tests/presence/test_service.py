@@ -146,7 +146,7 @@ def test_stale_tab_is_in_neither_the_tabs_nor_the_viewers(service, client):
 )
 def test_nobody_is_shown_who_has_left_with_many_others(service, client, list_names):
     beat(service, "stays")
-    crowd_whose_leases_are_over(service, client, 400)
+    crowd_whose_leases_are_over(service, client, 310)
 
     assert list_names(service) == ["Alice"]
 
@@ -164,7 +164,7 @@ def test_new_tab_finds_room_though_tabs_that_are_over_have_not_been_swept(servic
 
 def test_leases_that_end_faster_than_they_are_swept_are_no_list(service, client, monkeypatch):
     monkeypatch.setattr("record_presence.presence.service.MAX_SWEEP_SECONDS", 0)
-    crowd_whose_leases_are_over(service, client, 400)
+    crowd_whose_leases_are_over(service, client, 310)
 
     with pytest.raises(StoreUnavailable):
         service.list_viewers("flow", 12)

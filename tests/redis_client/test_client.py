@@ -94,6 +94,7 @@ def test_options_of_a_url_of_many_hosts_are_read_with_their_types():
     }
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize(
     "url",
     [
@@ -121,6 +122,7 @@ def mute_port():
         yield listener.getsockname()[1]
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize(
     "kind",
     [

@@ -291,6 +291,7 @@ def managed():
     redis.close()
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize("is_isolated", [False, True], ids=["linked", "isolated"])
 def test_everything_is_healed_soon_after_the_address_has_moved(managed, is_isolated):
     before, client = running_broadcasts(), connect(managed.url)

@@ -192,6 +192,7 @@ def test_connection_with_an_invalid_reply_is_replaced(fake_server, nonsense):
     assert client.execute_pipelined("PING") == b"right"
 
 
+@pytest.mark.measured
 def test_late_reply_is_given_to_no_other_command(client, real_redis):
     client.execute_pipelined("SET", "key", "right")
     real_redis.client_pause(int(3 * ANSWER_TIMEOUT_SECONDS * 1000))
@@ -204,6 +205,7 @@ def test_late_reply_is_given_to_no_other_command(client, real_redis):
     assert client.execute_pipelined("GET", "key") == b"right"
 
 
+@pytest.mark.measured
 def test_each_command_has_the_whole_timeout_for_itself(client, real_redis):
     """One that is asked later may wait longer, however long the first has waited already."""
     client.execute_pipelined("ECHO", "starts the clock")
@@ -239,6 +241,7 @@ def test_thousands_of_commands_at_once_wait_their_turn_without_timing_out(client
     assert real_redis.get("asked") == "1500"
 
 
+@pytest.mark.measured
 def test_all_commands_learn_at_once_that_the_server_is_unreachable(fake_server):
     client = fake_server().client()
     client.connection_pool.connection_kwargs["port"] = 1

@@ -195,7 +195,7 @@ def test_longest_token_goes_through_as_one_header(server):
     tokens = [issue_token(SETTINGS, {**claims, "padding": "x" * padding}, 600) for padding in paddings]
     answers = {
         len(text): requests.get(
-            f"{server.url}{PREFIX}/flow/12/tabs", headers={"Authorization": f"Bearer {text}"}, timeout=5
+            f"{server.url}{PREFIX}/flow/12/tabs", headers={"Authorization": f"Bearer {text}"}, timeout=20
         ).status_code
         for text in tokens
     }
@@ -262,17 +262,18 @@ def test_request_is_logged_with_its_path_status_and_time(server):
 # Redis goes and comes back
 
 
+@pytest.mark.measured
 def test_process_starts_without_redis_and_heals_by_itself():
     redis = RedisServer()
     redis.kill()
     server = GunicornServer(REDIS_URL=f"unix://{redis.socket}", WEB_CONCURRENCY="1")
     try:
         unavailable_in_time(server)
-        assert requests.get(f"{server.url}/health/live", timeout=5).status_code == 200
+        assert requests.get(f"{server.url}/health/live", timeout=20).status_code == 200
 
         redis.start()
         assert server.heartbeat().status_code == 200
-        wait_until(lambda: ready(server).status_code == 200, seconds=5)  # it is asked once a second
+        wait_until(lambda: ready(server).status_code == 200, seconds=20)  # it is asked once a second
 
         redis.kill()
         unavailable_in_time(server)
@@ -297,7 +298,7 @@ def test_process_starts_without_redis_and_heals_by_itself():
 
 def unavailable_in_time(server):
     beat, batch = server.heartbeat(), server.call("GET", "viewers?record=flow:1")
-    unready = wait_until(lambda: ready(server), lambda answer: answer.status_code == 503, seconds=5)
+    unready = wait_until(lambda: ready(server), lambda answer: answer.status_code == 503, seconds=20)
     for answer in (beat, batch, unready):
         assert (answer.status_code, answer.json()["success"]) == (503, False)
         assert int(answer.headers["Retry-After"]) >= 1
@@ -305,7 +306,7 @@ def unavailable_in_time(server):
 
 
 def ready(server):
-    return requests.get(f"{server.url}/health/ready", timeout=5)
+    return requests.get(f"{server.url}/health/ready", timeout=20)
 
 
 # Many processes
@@ -327,7 +328,7 @@ def test_workers_share_the_throttle_and_the_metrics(pair):
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda number: pair.heartbeat(f"t{number}"), range(30)))
     statuses = [answer.status_code for answer in answers]
-    scrapes = [requests.get(f"{pair.url}/metrics", timeout=5).text for _ in range(4)]
+    scrapes = [requests.get(f"{pair.url}/metrics", timeout=20).text for _ in range(4)]
 
     assert (statuses.count(200), statuses.count(429)) == (10, 20)
     for text in scrapes:
@@ -347,13 +348,13 @@ def counted(text, sample):
 
 def test_terminated_server_ends_cleanly_though_tabs_keep_their_connections(pair):
     address = pair.url.removeprefix("http://").split(":")
-    with socket.create_connection((address[0], int(address[1])), timeout=5) as idle:
+    with socket.create_connection((address[0], int(address[1])), timeout=20) as idle:
         idle.sendall(request("/health/live"))
         assert idle.recv(12) == b"HTTP/1.1 200"
         code, seconds = pair.stop()
 
     assert code == 0
-    assert seconds < 5
+    assert seconds < 15  # gunicorn alone would wait for half a minute
     assert not [entry for entry in pair.entries() if entry["level"] in {"error", "critical"}]
 
 

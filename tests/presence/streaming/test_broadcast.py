@@ -201,6 +201,7 @@ def test_every_stream_of_every_process_gets_each_event_once(redis, start, redis_
         assert page.log[1:] == [("join", "1/flow:12", 42, None), ("leave", "1/flow:12", 42, "expired")]
 
 
+@pytest.mark.measured
 def test_lease_that_expires_is_announced_within_a_second_without_any_heartbeat(redis, start, redis_of):
     processes = [start(redis_of()), start(redis_of())]
     heartbeat(redis, "t1", 42)
@@ -323,6 +324,7 @@ def test_record_that_is_named_twice_has_one_snapshot(process):
     assert process.page(RECORD, RECORD).kinds() == ["snapshot"]
 
 
+@pytest.mark.measured
 def test_process_that_is_stopping_ends_its_streams(redis, process):
     page = process.page()
     process.is_draining = True
@@ -566,6 +568,7 @@ def test_process_has_one_subscription_however_many_streams(real_redis, redis_ser
     del with_streams
 
 
+@pytest.mark.measured
 def test_stream_opens_in_a_few_milliseconds(redis, process):
     process.open(OTHER)
     times = []

@@ -133,6 +133,7 @@ def test_topic_that_was_removed_is_due_for_nothing_and_takes_no_room(scheduler, 
     assert len(scheduler._heap) < 200
 
 
+@pytest.mark.measured
 def test_wait_ends_when_something_is_to_be_read(scheduler, new_topic):
     topic = new_topic()
     threading.Timer(0.05, scheduler.request_read, [topic]).start()
