@@ -27,7 +27,7 @@ def test_commit_is_better_only_where_noise_does_not_explain_it():
 
 
 def test_checkout_is_served_with_its_package_under_its_name(tmp_path):
-    tree = check_out(".", tmp_path)
+    tree = check_out(".", tmp_path / "b")
     [link] = Path(tree.environment["PYTHONPATH"]).iterdir()
 
     assert (tree.directory, tree.config, tree.python) == (ROOT, CONFIG, sys.executable)

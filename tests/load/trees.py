@@ -62,7 +62,7 @@ def _environment(directory: Path, config: str, folder: Path) -> dict[str, str]:
     if (directory / package).is_dir():
         return {}
     links = folder / f"import-{directory.name}"
-    links.mkdir()
+    links.mkdir(parents=True)
     (links / package).symlink_to(directory / "app")
     return {"PYTHONPATH": str(links)}
 
