@@ -12,10 +12,11 @@ from tests.load.trees import check_out, requirements, runs_on_this_python
 
 
 def test_interval_leaves_out_as_many_rounds_as_chance_allows():
-    assert Rounds((1.0, 2.0, 3.0)).interval() == (1.0, 3.0)
-    assert Rounds(tuple(map(float, range(8)))).interval() == (0.0, 7.0)
-    assert Rounds(tuple(map(float, range(9)))).interval() == (1.0, 7.0)  # 96 %
-    assert Rounds(tuple(map(float, range(20)))).interval() == (5.0, 14.0)
+    assert Rounds((1.0, 2.0, 3.0)).interval(0.95) == (1.0, 3.0)
+    assert Rounds(tuple(map(float, range(8)))).interval(0.95) == (0.0, 7.0)
+    assert Rounds(tuple(map(float, range(9)))).interval(0.95) == (1.0, 7.0)  # 96 %
+    assert Rounds(tuple(map(float, range(9)))).interval(0.99) == (0.0, 8.0)
+    assert Rounds(tuple(map(float, range(20)))).interval(0.95) == (5.0, 14.0)
 
 
 def test_commit_is_better_only_where_noise_does_not_explain_it():
