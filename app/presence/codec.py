@@ -4,6 +4,7 @@ import json
 import re
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -34,7 +35,6 @@ def iso_time(milliseconds: int) -> str:
 # Users
 
 _INTEGER = re.compile(rf"(0|-?[1-9][0-9]{{0,{MAX_USER_ID_LENGTH - 1}}})\Z", re.ASCII)
-_MAX_QUOTED_ID_LENGTH = 12 * MAX_USER_ID_LENGTH + 2  # of surrogate pairs, escaped
 _AGENT_PREFIX = '"agent\\u0020'  # then the JSON text of [agent, user's id], and the closing quote
 
 
@@ -54,20 +54,18 @@ def encode_user_id(user_id: UserId) -> str:
 def parse_user_id(text: str) -> UserId:
     """The id that somebody has typed: digits are an integer, unless they stand in double quotes.
 
-    Raises InvalidPresence.
+    Raises InvalidPresence for more than 255 characters, and for none.
     """
     user_id: Any = text
+    if not is_user_id(text):
+        raise InvalidPresence({"user": [USER_ID_RULE]})
     if _INTEGER.match(text):
         user_id = int(text)
-    elif text.startswith('"') and len(text) <= _MAX_QUOTED_ID_LENGTH:
-        try:
+    elif text.startswith('"'):
+        with suppress(ValueError):
             quoted = json.loads(text)
-        except ValueError:
-            quoted = text
-        user_id = quoted if isinstance(quoted, str) else text
-    if not is_user_id(user_id):
-        raise InvalidPresence({"user": [USER_ID_RULE]})
-    return user_id  # type: ignore[no-any-return]  # checked by is_user_id
+            user_id = quoted if isinstance(quoted, str) and is_user_id(quoted) else text
+    return user_id  # type: ignore[no-any-return]
 
 
 def agent_id_end(person_id: UserId) -> str:

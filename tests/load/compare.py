@@ -104,7 +104,7 @@ def compare(trees: Sequence[Tree], rounds: int, seconds: float, streams: int) ->
         rate = min(side.half_rate() for side in sides.values())
         measure = in_turns({name: lambda side=side: side.measure(rate) for name, side in sides.items()})
         turns = range(1, rounds + 1)
-        measured = [measure() for _ in steps(turns, lambda turn: f"round {turn} of {rounds}")]
+        measured = [measure() for _ in steps(turns, lambda _: "all figures of both")]
     table = Table(
         "Two commits",
         ("figure", f"A: {trees[0].commit}", f"B: {trees[1].commit}", "B over A", "B is"),

@@ -49,7 +49,7 @@ def run(effort: Effort) -> list[Table]:
     say("  writes the calls down")
     calls = _Calls(effort)
     turns = range(1, effort.rounds + 1)
-    rounds = [_round(calls, effort) for _ in steps(turns, lambda turn: f"round {turn} of {effort.rounds}")]
+    rounds = [_round(calls, effort) for _ in steps(turns, lambda _: "all figures, on a new Redis")]
     figures = {name: Rounds(tuple(one[name] for one in rounds)) for name in rounds[0]}
     return [_steady(figures, effort), _others(figures)]
 
