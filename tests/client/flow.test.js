@@ -56,6 +56,28 @@ describe('many people', () => {
   });
 });
 
+describe('what became of a save', () => {
+  const mine = { name: 'Mine', status: 'active', owner: 'bob', description: 'D', steps: 'S' };
+  const tell = (collisions, became, values) => {
+    const outcome = { base: mine, theirs: mine, values: { ...mine, ...values }, collisions, became };
+    return conflict.outcomeOf(outcome, { mine, unsaved: ['name', 'steps', 'description'] });
+  };
+
+  test('is told by what was chosen, and what was replaced can be given back', () => {
+    const values = { name: 'Theirs', description: 'D and theirs' };
+    const { text, undo } = tell(
+      ['name', 'steps', 'description'],
+      { name: 'theirs', steps: 'mine', description: 'both' },
+      values,
+    );
+    expect(text).toBe(
+      'Took over Name as saved over there. Put together Description as chosen. Your Steps stays. Save to replace what was saved over there.',
+    );
+    expect(undo).toEqual({ name: 'Mine', description: 'D' });
+    expect(tell(['name'], { name: 'mine' }).undo).toBeFalsy();
+  });
+});
+
 describe('a name in a sentence', () => {
   const save = { lock_version: 2, own: false, user: layla, fields: ['name'], saved_at: '2026-11-24T16:00:00Z' };
   const base = { name: 'A', status: 'active', owner: 'bob', description: '', steps: '', lock_version: 1 };
@@ -72,10 +94,12 @@ describe('a name in a sentence', () => {
     const andMine = 'You also have unsaved changes here, in another tab.';
     expect(conflict.contestOf(own, 'name')).toBe(`${name} also has unsaved changes here. ${andMine}`);
     expect(conflict.contestOf({ ...own, contested: {} }, 'name')).toBe(andMine);
-    const shown = conflict.conflictOf({ forecast: { saves: [save] }, base, mine: { ...base, name: 'B' }, theirs });
-    expect(shown.title).toMatch(new RegExp(`^${name} saved version 2 at`));
-    expect(shown.theirName).toBe(`${name}’s`);
-    expect(shown.notes.name.text).toBe(`${name} saved, in version 2:`);
+    const forecast = { saves: [save] };
+    const notes = conflict.notesOf(['name'], { forecast, theirs });
+    expect(notes.name).toEqual({ text: `${name} saved, in version 2:`, theirs: 'C' });
+    const outcome = { base, theirs, values: theirs, collisions: [], became: { name: 'theirs' } };
+    const { text } = conflict.outcomeOf(outcome, { forecast, mine: base, unsaved: [] });
+    expect(text).toBe(`${name} saved version 2 (Name). You see it now.`);
   });
 
   test('cannot turn what stands around it', () => {

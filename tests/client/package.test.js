@@ -8,11 +8,13 @@ import { BUDGET_BYTES, sizes } from './tools/size.js';
 
 const root = new URL('../../app/static/presence/', import.meta.url);
 const read = (name) => readFileSync(new URL(name, root), 'utf8');
-const sources = readdirSync(root).filter((name) => name.endsWith('.js') && !name.startsWith('vitest'));
+const sources = readdirSync(root).filter((name) => name.endsWith('.js'));
 
 const CORE = ['browser', 'freshness', 'heartbeat', 'lifecycle', 'presence', 'schedule', 'store', 'transport'];
 const LATE = [
   'afterAnswer',
+  'attention',
+  'browserAttention',
   'browserSharing',
   'browserWorker',
   'conflicts',
@@ -41,7 +43,7 @@ function withImports(...names) {
     if (found.has(name)) return;
     found.add(name);
     for (const [, path] of read(`${name}.js`).matchAll(/(?:from|import) '([^']+)'/g)) {
-      expect(path).toMatch(/^\.\/\w+\.js$/); // nothing from outside, nothing of a framework
+      expect(path).toMatch(/^\.\/(vendor\/)?[\w-]+\.js$/); // nothing from outside, nothing of a framework
       follow(path.slice(2, -3));
     }
   };
@@ -95,6 +97,16 @@ test('what is loaded late imports nothing of the core, or bundlers would cut the
       .matchAll(/import\('\.\/(\w+)\.js'\)/g),
   ];
   expect(withImports(...entries.map(([, name]) => name))).toEqual(LATE);
+});
+
+test('what merges is loaded with the first conflict, and not before', () => {
+  const before = ['conflictLoader', 'record-conflict'];
+  expect(withImports('record-conflict')).toEqual(before);
+  expect(withImports('conflictView')).toEqual(['conflictView', 'initials', 'merge', 'vendor/node-diff3']);
+  const size = (...names) => names.reduce((total, name) => total + read(`${name}.js`).length, 0);
+  const after = size(...withImports('conflictView'), 'formValues') - size('initials');
+  const told = read('README.md').match(/has loaded (\d+) KB of this; with the first one come (\d+) KB more/);
+  expect(told.slice(1).map(Number)).toEqual([Math.round(size(...before) / 1000), Math.round(after / 10_000) * 10]);
 });
 
 test('everything that the package exports exists', () => {

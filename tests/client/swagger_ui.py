@@ -4,16 +4,12 @@
 newer one, change VERSION and INTEGRITY; `npm view swagger-ui-dist dist.integrity` tells the latter.
 """
 
-import base64
-import hashlib
 import shutil
-import subprocess
-import sys
-import tarfile
 import tempfile
 from pathlib import Path
 
-from tests.client.node import MISSING, ROOT, find_node
+from tests.client.node import ROOT
+from tests.client.npm import unpack
 
 VERSION = "5.35.0"
 INTEGRITY = "sha512-U06rpMtW9V3XPGOBeamTUSr0Z09jMX4IJuANpE/EZbAhw0G8CgwrzU4YmXkn/h0wCDNsXdGarTNNHC3sU8yVUQ=="
@@ -40,22 +36,12 @@ writes this file.
 
 def fetch() -> None:
     """Replace the folder. Raises CalledProcessError where the registry can't be reached."""
-    node = find_node()
-    if node is None:
-        sys.exit(MISSING)
     with tempfile.TemporaryDirectory(prefix="swagger-ui-") as folder:
-        command = [*node.npm, "pack", "--silent", f"swagger-ui-dist@{VERSION}"]
-        subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
-        [archive] = Path(folder).glob("*.tgz")
-        digest = base64.b64encode(hashlib.sha512(archive.read_bytes()).digest()).decode()
-        if f"sha512-{digest}" != INTEGRITY:
-            sys.exit(f"The package of npm is not the pinned one: its integrity is sha512-{digest}")
-        with tarfile.open(archive) as package:
-            package.extractall(folder, filter="data")
+        package = unpack("swagger-ui-dist", VERSION, INTEGRITY, Path(folder))
         shutil.rmtree(FOLDER, ignore_errors=True)
         FOLDER.mkdir(parents=True)
         for name in FILES:
-            shutil.copyfile(Path(folder, "package", name), FOLDER / name)
+            shutil.copyfile(package / name, FOLDER / name)
     (FOLDER / "README.md").write_text(README, "utf-8")
 
 

@@ -5,6 +5,7 @@ import subprocess
 
 import pytest
 
+from tests.client import node_diff3
 from tests.client.node import CLIENT, DEMO, MISSING, TOOLS, Node, find_node, is_ready
 
 PACKAGE = [
@@ -19,6 +20,8 @@ PACKAGE = [
     "browser.js",
     "browserSharing.js",
     "browserWorker.js",
+    "conflictLoader.js",
+    "conflictView.js",
     "conflicts.js",
     "diagnose.js",
     "dirty.d.ts",
@@ -28,6 +31,7 @@ PACKAGE = [
     "eventStream.js",
     "failures.js",
     "followers.js",
+    "formValues.js",
     "freshness.js",
     "heartbeat.js",
     "hub.js",
@@ -37,6 +41,8 @@ PACKAGE = [
     "initials.js",
     "leaderElection.js",
     "lifecycle.js",
+    "merge.d.ts",
+    "merge.js",
     "package.json",
     "presence-timer.js",
     "presence.d.ts",
@@ -45,6 +51,9 @@ PACKAGE = [
     "presenceStream.js",
     "react.d.ts",
     "react.js",
+    "record-conflict.css",
+    "record-conflict.d.ts",
+    "record-conflict.js",
     "recovery.js",
     "roster.js",
     "schedule.js",
@@ -58,6 +67,9 @@ PACKAGE = [
     "tokens.js",
     "transport.js",
     "unseen.js",
+    "vendor/README.md",
+    "vendor/node-diff3.LICENSE.md",
+    "vendor/node-diff3.js",
     "vue.d.ts",
     "vue.js",
     "watchers.js",
@@ -102,10 +114,19 @@ def test_npm_package_holds_the_client_and_nothing_of_its_tools(node):
 
 
 def test_folder_that_is_served_holds_the_npm_package_and_nothing_else():
-    assert sorted(str(path.relative_to(CLIENT)) for path in CLIENT.rglob("*")) == PACKAGE
+    files = (path for path in CLIENT.rglob("*") if not path.is_dir())
+    assert sorted(str(path.relative_to(CLIENT)) for path in files) == PACKAGE
 
 
 def test_built_files_of_the_demo_are_what_its_sources_give(node):
     run = node.run("build.js", "--check", folder=DEMO)
 
     assert run.returncode == 0, run.stdout
+
+
+def test_file_of_node_diff3_is_that_of_the_pinned_version_and_has_its_licence():
+    folder = node_diff3.FOLDER
+    assert {path.name for path in folder.iterdir()} == {*node_diff3.FILES.values(), "README.md"}
+    assert (folder / "README.md").read_text("utf-8") == node_diff3.README
+    assert "The MIT License" in (folder / "node-diff3.LICENSE.md").read_text("utf-8")
+    assert "export" in (folder / "node-diff3.js").read_text("utf-8")

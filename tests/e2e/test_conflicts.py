@@ -186,7 +186,8 @@ def test_what_collides_is_compared_field_by_field_with_the_keyboard(edit, editor
     keys.press("ArrowRight")  # the name of Bob
     wait_until(lambda: (focused.input_value(), focused.is_checked()), lambda seen: seen == ("theirs", True))
     keys.press("Tab")  # the steps stay Alice's
-    wait_until(lambda: focused.get_attribute("name"), lambda name: name == "steps")
+    legend = "radio => radio.closest('fieldset').querySelector('legend').textContent"
+    wait_until(lambda: focused.evaluate(legend), lambda name: name == "Steps")
     keys.press("Enter")
     dialog.wait_for(state="detached")
     wait_until(partial(alice.value, "name"), lambda text: text == "One of Bob")
@@ -195,6 +196,61 @@ def test_what_collides_is_compared_field_by_field_with_the_keyboard(edit, editor
     alice.save()
     alice.wait_for_saved()
     wait_until(partial(bob.value, "steps"), lambda text: text == "Steps of Alice")
+
+
+def test_both_change_the_same_texts_and_every_word_is_in_the_record(edit, flow_id, own_server):
+    with own_server.as_user(4, "Dmitri Volkov") as dmitri:
+        dmitri.save(flow_id, description="One line\nAnother line\nA last line", steps="First\nSecond")
+    alice, bob = edit("alice"), edit("bob", "react")
+    alice.change("description", "One line, alice1\nAnother line\nA last line")
+    alice.change("steps", "First\nSecond\nalice2")
+    alice.change("name", "alice3")
+    bob.change("description", "One line\nAnother line\nA last line, bob1")
+    bob.change("steps", "First, bob2\nSecond\nbob3")
+    bob.change("name", "bob4")
+    bob.save()
+    version = bob.wait_for_saved()
+    says(alice.conflict, "2 of your 3 unsaved fields changed: Name and Steps.")
+
+    alice.press("Compare field by field")
+    dialog = alice.tab.get_by_role("dialog")
+    dialog.get_by_role("radio", name="Both, yours first").last.check()
+    assert dialog.locator("summary").inner_text() == "Nothing to decide in 1 field"
+    bob.change("name", "bob4 bob5")  # a third save, while she chooses
+    bob.save()
+    bob.wait_for_saved()
+    says(
+        dialog.locator("[role=status]").inner_text,
+        f"Bob Tanaka saved versions {version} to {version + 1} just now.",
+    )
+    assert dialog.locator("legend").all_inner_texts() == ["Name new", "Steps"]
+    assert violations(alice) == []
+    alice.press("Use these")  # the name is still to be chosen
+    assert dialog.get_by_role("radio", name="Both, yours first").last.is_checked()
+    dialog.get_by_role("radio", name="Both, yours first").first.check()
+    alice.press("Use these")
+    dialog.wait_for(state="detached")
+
+    alice.save()
+    alice.wait_for_saved()
+    wait_until(partial(bob.value, "name"), lambda text: text == "alice3 bob4 bob5")
+    assert bob.value("steps") == "First, bob2\nSecond\nalice2\nbob3"
+    assert bob.value("description") == "One line, alice1\nAnother line\nA last line, bob1"
+
+
+@both_editors
+def test_texts_that_do_not_overlap_are_put_together_and_can_be_given_back(edit, editor):
+    alice, bob = edit("alice", editor), edit("bob")
+    before = alice.value("description")
+    alice.change("description", f"Alice: {before}")
+    bob.change("description", f"{before}, says Bob")
+    bob.save()
+    says(alice.news, "What both of you changed in Description is put together.")
+    assert alice.value("description") == f"Alice: {before}, says Bob"
+    assert alice.conflict() == ""
+    alice.press("Undo")
+    assert alice.value("description") == f"Alice: {before}"
+    assert alice.save_state() == "Unsaved: 1 field"
 
 
 @both_editors
@@ -211,7 +267,7 @@ def test_refused_save_asks_the_same(edit, editor):
     alice.save()
 
     says(alice.conflict, f"Not saved: Bob Tanaka saved version {version} first")
-    wait_until(lambda: alice.tab.evaluate("document.activeElement.id") == "conflict")
+    wait_until(lambda: alice.tab.evaluate("!!document.activeElement.closest('#conflict')"))
     assert bob.value("name") == "Bob was first"
     alice.press("Keep mine")
     alice.save()

@@ -13,18 +13,22 @@ from tests.client.node import CLIENT, MISSING, TOOLS, find_node, is_ready
 from tests.e2e.server import Server
 from tests.waiting import wait_until
 
-FIVE_MINUTES = re.search(
-    r"^## In five minutes$(.*?)^## ", (CLIENT / "README.md").read_text("utf-8"), re.MULTILINE | re.DOTALL
-).group(1)
+README = (CLIENT / "README.md").read_text("utf-8")
+FIVE_MINUTES = re.search(r"^## In five minutes$(.*?)^## ", README, re.MULTILINE | re.DOTALL).group(1)
 UNSAVED = "editing description, unsaved changes"
+FORM = """
+<form id="editor">
+  <input name="title" value="Invoices">
+</form>
+"""
 LABELS = "[...document.querySelectorAll('.presence-face')].map((face) => face.ariaLabel)"
 
 needs_node = pytest.mark.skipif(not is_ready(), reason=MISSING)
 
 
-def blocks(heading: str) -> list[str]:
+def blocks(heading: str, text: str = FIVE_MINUTES) -> list[str]:
     """The examples of a part, in their order."""
-    part = re.search(rf"^### {heading}$(.*?)(?=^### |\Z)", FIVE_MINUTES, re.MULTILINE | re.DOTALL).group(1)
+    part = re.search(rf"^### {heading}$(.*?)(?=^##+ |\Z)", text, re.MULTILINE | re.DOTALL).group(1)
     return re.findall(r"^```\w+\n(.*?)^```$", part, re.MULTILINE | re.DOTALL)
 
 
@@ -154,8 +158,11 @@ def test_text_that_the_browser_puts_back_is_unsaved(folder, visit):
 def test_page_on_another_host(folder, visit, host, redis_server):
     service = Server(redis_server, PRESENCE_CORS_ORIGINS=host.url)
     try:
-        [script] = blocks("On another host")
-        script = script.replace("https://presence.example.com", service.url)
+        page, script = (
+            block.replace("https://presence.example.com", service.url) for block in blocks("On another host")
+        )
+        (folder / "another-host-element.html").write_text(page + FORM, "utf-8")
+        check_presence(visit, "another-host-element.html")
         (folder / "another-host.html").write_text(
             f'<script type="module">{script} window.presence = presence;</script>', "utf-8"
         )
@@ -167,6 +174,43 @@ def test_page_on_another_host(folder, visit, host, redis_server):
         wait_until(lambda: alice.evaluate(names), lambda seen: seen == [])
     finally:
         service.close()
+
+
+def test_page_that_merges(folder, visit):
+    (folder / "merging.html").write_text(blocks("Both have changed it", README)[0], "utf-8")
+    alice = visit("Alice", "merging.html")
+    wait_until(
+        lambda: (
+            alice.evaluate("document.querySelector('record-presence').presence?.getSnapshot().status")
+            == "live"
+        )
+    )
+    theirs = {"title": "Invoices (EU)", "description": "We read each invoice twice.", "lock_version": 8}
+    sent = []
+
+    def answer(route):
+        sent.append(json.loads(route.request.post_data))
+        is_refused = sent[-1]["lock_version"] < theirs["lock_version"]
+        data = {"current": theirs} if is_refused else {**sent[-1], "lock_version": 9}
+        route.fulfill(status=409 if is_refused else 200, json={"success": not is_refused, "data": data})
+
+    alice.route("**/flows/12", answer)
+    unsaved = "document.querySelector('record-presence').tracker.dirtyFields().join()"
+    alice.fill("[name=title]", "Invoices, Europe")
+    alice.fill("[name=description]", "Daily, we read each invoice.")
+    alice.get_by_role("button", name="Save").click()
+    alice.get_by_text("1 of your 2 unsaved fields changed: Title.").wait_for()
+    alice.get_by_role("button", name="Compare field by field").click()
+    alice.get_by_role("radio", name="Theirs, saved").check()
+    alice.keyboard.press("Enter")
+    wait_until(lambda: alice.evaluate(unsaved) == "description")
+    assert alice.input_value("[name=title]") == "Invoices (EU)"
+    assert alice.input_value("[name=description]") == "Daily, we read each invoice twice."
+    assert alice.evaluate("document.activeElement.name") == "title"
+
+    alice.get_by_role("button", name="Save").click()
+    wait_until(lambda: alice.evaluate(unsaved) == "")
+    assert [one["lock_version"] for one in sent] == [7, 8]
 
 
 @needs_node

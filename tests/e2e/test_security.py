@@ -171,7 +171,7 @@ def test_hostile_fields_claims_and_saves_break_no_page(person, quarrel_server):
             page.locator("#name-people .is-more").wait_for()
             page.locator(".field:has(#name) .claim-who", has_text=last).wait_for()
             page.get_by_role("button", name="Compare field by field").click()
-            page.locator("dialog .compare-text").nth(1).wait_for()
+            page.locator("dialog .record-conflict-value").nth(1).wait_for()
             page.keyboard.press("Escape")
             assert page.input_value("#name") == "Bob's own"
         elif path.endswith("timeline"):

@@ -11,6 +11,7 @@ import type {
   Token,
   ViewersChange,
 } from './presence.js';
+import type { Conflict, ConflictOutcome } from './record-conflict.js';
 
 export interface RecordPresenceOptions extends Omit<PresenceOptions, 'type' | 'id' | 'dirty' | 'autoStart' | 'token'> {
   /** null or '': there is none yet. Each new one is used. */
@@ -44,3 +45,18 @@ export function useRecordPresence(
 ): RecordPresence;
 
 export function PresenceAvatars(props: AvatarOptions & { state: PresenceState }): ReactElement;
+
+export interface RecordConflictProps extends Omit<Conflict, 'theirs' | 'mine' | 'lockVersion'> {
+  mine: Readonly<Record<string, unknown>>;
+  /** null while nobody has saved. The same object is resolved once. */
+  theirs: Readonly<Record<string, unknown>> | null | undefined;
+  /** Take `theirs` over as the loaded version, and `values` as the form's. Also where nothing had to be asked. */
+  onResolve: (outcome: ConflictOutcome) => void;
+  /** Which fields collide, whenever that changes. */
+  onCollisions?: ((fields: string[]) => void) | undefined;
+  /** Its code can't be loaded. Default: console.error. */
+  onError?: ((error: unknown) => void) | undefined;
+}
+
+/** What `<record-conflict>` shows. Styles: record-conflict.css. */
+export function RecordConflict(props: RecordConflictProps): ReactElement;

@@ -1,9 +1,10 @@
-// React over the core: a hook, and the avatars as a component.
+// React over the core: a hook, and the avatars and conflicts as components.
 'use client';
 
 import { createElement, useEffect, useMemo, useRef, useSyncExternalStore } from 'react';
 
 import { clearAvatars, renderAvatars } from './avatars.js';
+import { createConflictLoader } from './conflictLoader.js';
 import { createPresence } from './presence.js';
 import { NOTHING_KNOWN } from './store.js';
 
@@ -71,7 +72,7 @@ export function useRecordPresence(recordType, recordId, isDirty = false, options
   useEffect(() => {
     const { error } = presence.getSnapshot();
     if (token && (error?.isAboutToken || error?.kind === 'unauthorized')) presence.resume();
-  }, [presence, typeof token === 'function' || token]);
+  }, [presence, typeof token === 'function' || (token?.url ?? token)]);
 
   const state = useSyncExternalStore(presence.subscribe, presence.getSnapshot, nothingKnown);
   return useMemo(() => {
@@ -92,5 +93,37 @@ export function PresenceAvatars({ state, ...options }) {
     const { current } = element;
     return () => clearAvatars(current);
   }, []);
+  return createElement('div', { ref: element });
+}
+
+/** A conflict as long as there is `theirs`. See react.d.ts; the other props are the element's. */
+export function RecordConflict({ onResolve, onCollisions, onError = console.error, ...conflict }) {
+  const element = useRef(null);
+  const loader = useRef(null);
+  const resolved = useRef(null); // theirs, until the host has taken it over
+  const latest = useRef(null);
+  useEffect(() => {
+    latest.current = { onResolve, onCollisions, onError };
+  });
+  useEffect(() => {
+    const made = createConflictLoader(element.current, {
+      onResolve(outcome) {
+        resolved.current = outcome.theirs;
+        latest.current.onResolve?.(outcome);
+      },
+      onCollisions: (fields) => latest.current.onCollisions?.(fields),
+    });
+    loader.current = made;
+    return () => made.clear();
+  }, []);
+  useEffect(() => {
+    const { theirs } = conflict;
+    if (!theirs) {
+      resolved.current = null;
+      loader.current.clear();
+    } else if (theirs !== resolved.current) {
+      loader.current.show(conflict).catch((error) => latest.current.onError(error));
+    }
+  });
   return createElement('div', { ref: element });
 }

@@ -11,6 +11,7 @@ import type {
   Token,
   ViewersChange,
 } from './presence.js';
+import type { Conflict, ConflictOutcome } from './record-conflict.js';
 
 export interface RecordPresenceOptions extends Omit<PresenceOptions, 'type' | 'id' | 'dirty' | 'autoStart' | 'token'> {
   /** null or '': there is none yet. Each new one is used. */
@@ -47,3 +48,16 @@ export function useRecordPresence(
 ): RecordPresence;
 
 export const PresenceAvatars: DefineComponent<AvatarOptions & { state: PresenceState }>;
+
+/** What `<record-conflict>` shows, as long as there is `theirs`. Styles: record-conflict.css. */
+export const RecordConflict: DefineComponent<
+  Omit<Conflict, 'theirs' | 'mine' | 'lockVersion'> & {
+    mine: Readonly<Record<string, unknown>>;
+    /** The same object is resolved once. */
+    theirs?: Readonly<Record<string, unknown>> | null | undefined;
+    /** Take `theirs` over as the loaded version, and `values` as the form's. Also where nothing had to be asked. */
+    onResolve?: (outcome: ConflictOutcome) => void;
+    /** Which fields collide, whenever that changes. */
+    onCollisions?: (fields: string[]) => void;
+  }
+>;

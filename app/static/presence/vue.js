@@ -1,4 +1,4 @@
-// Vue over the core: a composable, and the avatars as a component.
+// Vue over the core: a composable, and the avatars and conflicts as components.
 
 import {
   computed,
@@ -14,6 +14,7 @@ import {
 } from 'vue';
 
 import { clearAvatars, renderAvatars } from './avatars.js';
+import { createConflictLoader } from './conflictLoader.js';
 import { createPresence } from './presence.js';
 import { NOTHING_KNOWN } from './store.js';
 
@@ -102,7 +103,7 @@ export function useRecordPresence(recordType, recordId, isDirty = false, options
     return JSON.stringify([toValue(isDirty), mode, activeField, baseVersion]);
   }, apply);
   watch(
-    () => latest().token,
+    () => latest().token?.url ?? latest().token,
     (token) => {
       const { error } = state.value;
       if (token && (error?.isAboutToken || error?.kind === 'unauthorized')) presence?.resume();
@@ -137,7 +138,10 @@ export const PresenceAvatars = defineComponent({
   props: {
     state: { type: Object, required: true },
     max: Number,
+    maxAgents: Number,
     graceMs: Number,
+    wasHere: { type: Boolean, default: undefined },
+    pictures: { type: Boolean, default: undefined },
     announce: { type: Boolean, default: undefined },
     locale: String,
     labels: Object,
@@ -152,6 +156,52 @@ export const PresenceAvatars = defineComponent({
     onMounted(draw);
     watch(() => ({ ...props }), draw);
     onBeforeUnmount(() => clearAvatars(element.value));
+    return () => h('div', { ref: element });
+  },
+});
+
+/** A conflict as long as there is `theirs`. See vue.d.ts; the other props are the element's. */
+export const RecordConflict = defineComponent({
+  name: 'RecordConflict',
+  props: {
+    base: { type: Object, required: true },
+    mine: { type: Object, required: true },
+    theirs: Object,
+    fields: Array,
+    whole: Array,
+    saves: Array,
+    isRefused: Boolean,
+    labels: Object,
+    locale: String,
+    fieldLabel: Function,
+    format: Function,
+  },
+  emits: ['resolve', 'collisions'],
+  setup(props, { emit }) {
+    const element = shallowRef(null);
+    let loader = null;
+    let resolved = null; // theirs, until the host has taken it over
+    async function draw() {
+      const { theirs } = props;
+      if (!theirs) {
+        resolved = null;
+        loader?.clear();
+      } else if (theirs !== resolved) {
+        await loader?.show({ ...props });
+      }
+    }
+    onMounted(() => {
+      loader = createConflictLoader(element.value, {
+        onResolve(outcome) {
+          resolved = props.theirs;
+          emit('resolve', outcome);
+        },
+        onCollisions: (names) => emit('collisions', names),
+      });
+      return draw();
+    });
+    watch(() => ({ ...props, mine: { ...props.mine } }), draw);
+    onBeforeUnmount(() => loader.clear());
     return () => h('div', { ref: element });
   },
 });

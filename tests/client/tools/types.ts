@@ -5,18 +5,22 @@ import { theBrowser } from '../../../app/static/presence/browser.js';
 import { trackDirty } from '../../../app/static/presence/dirty.js';
 import { createPresence, type PresenceState } from '../../../app/static/presence/presence.js';
 import '../../../app/static/presence/element.js';
+import '../../../app/static/presence/record-conflict.js';
 import alpine from '../../../app/static/presence/alpine.js';
-import { PresenceAvatars, useRecordPresence } from '../../../app/static/presence/react.js';
+import { mergedValue, mergeRecords } from '../../../app/static/presence/merge.js';
+import { PresenceAvatars, RecordConflict, useRecordPresence } from '../../../app/static/presence/react.js';
 import { watch } from '../../../app/static/presence/stream.js';
 import { createFakeService, until } from '../../../app/static/presence/testing.js';
 import * as vue from '../../../app/static/presence/vue.js';
-import { whoIsIn, whoIsTyping } from '../../../app/static/presence/who.js';
+import { createAwayTimes, whoIsIn, whoIsTyping } from '../../../app/static/presence/who.js';
 
 const presence = createPresence({ type: 'flow', id: 12, token: async () => 'jwt', browser: { fetch } });
 presence.subscribe((state: PresenceState) => renderAvatars(document.body, state, { max: 5 }));
 presence.on('change', ({ joined }) => joined[0]?.name.toUpperCase());
 presence.on('unauthorized', (error) => error.status === 401 && presence.resume());
-document.querySelector('record-presence')?.presence?.setMode('view');
+const element = document.querySelector('record-presence');
+element?.presence?.setMode('view');
+if (element) element.getToken = async () => 'jwt';
 const form = document.createElement('form');
 trackDirty(form, { loaded: { title: 'Old', tags: ['a'] }, isFilled: ({ id }) => id === 'title' }).stop();
 trackDirty(form, { onChange: ({ dirty }) => presence.setDirty(dirty) }).rebase();
@@ -35,6 +39,8 @@ createPresence({ type: 'flow', id: 12, token: { current: null } })
   .getSnapshot()
   .unseen.valueOf();
 useRecordPresence('flow', 12, false, { token: null });
+useRecordPresence('flow', 12, false, { token: { url: '/presence-token' } });
+createPresence({ type: 'flow', id: 12, token: { url: '/presence-token' } });
 const lists = watch({
   records: ['flow:1'],
   onList() {},
@@ -71,11 +77,20 @@ createPresence({
   shareKey: notSet,
   browser: notSet,
   transport: notSet,
+  awayAfterMs: notSet,
 });
 const unsetHandlers = { onChange: notSet, onUnauthorized: notSet, onError: notSet, onSignal: notSet };
 useRecordPresence('flow', null, notSet, { token: notSet, baseVersion: notSet, ...unsetHandlers });
 vue.useRecordPresence('flow', null, notSet, { token: notSet, baseVersion: notSet, ...unsetHandlers });
-const unsetAvatars = { max: notSet, graceMs: notSet, announce: notSet, locale: notSet, fieldLabel: notSet };
+const unsetMore = { maxAgents: notSet, wasHere: notSet, pictures: notSet };
+const unsetAvatars = {
+  ...unsetMore,
+  max: notSet,
+  graceMs: notSet,
+  announce: notSet,
+  locale: notSet,
+  fieldLabel: notSet,
+};
 renderAvatars(document.body, state, { ...unsetAvatars, labels: notSet });
 PresenceAvatars({ state, ...unsetAvatars });
 trackDirty('editor', {
@@ -104,12 +119,38 @@ inVue.claim('title').then(({ claimed }) => claimed || inVue.state.value.fresh);
 const service = createFakeService({ me: { id: 1, name: 'Me' } });
 const bob = service.join('flow:12', { id: 2, name: 'Bob' }, { mode: 'edit' });
 bob.edit('title', 'steps');
+service
+  .join('flow:12', { id: 's', name: 'S', agent: { for: { id: 1, name: 'Me' } }, about: { title: 'Agent' } })
+  .look(false);
+viewers?.map(createAwayTimes()(state)).map((since) => since?.toFixed());
+renderAvatars(document.body, state, {
+  pictures: false,
+  wasHere: true,
+  labels: { away: (time) => time ?? 'weg', agent: (name, user) => name + user },
+});
 until(createPresence({ type: 'flow', id: 12, browser: service.browser }), ({ viewers: seen }) => !!seen?.length).then(
   ({ total }) => total?.toFixed(),
 );
 service.tabs('flow:12')[0]?.dirty_fields.join();
 service.install()();
 
+const conflict = document.querySelector('record-conflict');
+conflict?.show({ base: { a: 1 }, theirs: { a: 2 }, lockVersion: 8, saves: forecast?.saves, labels: { you: 'Du' } });
+document.addEventListener('conflict:resolved', ({ detail }) => detail.became.title === 'mixed' && detail.values.a);
+document.addEventListener('conflict:collisions', ({ detail }) => detail.fields.join());
+RecordConflict({
+  base: {},
+  mine: {},
+  theirs: null,
+  saves: notSet,
+  onResolve: ({ values }) => values.a,
+  fields: notSet,
+});
+vue.RecordConflict.name?.length;
+mergeRecords({ a: 1 }, { a: 2 }, { a: 3 }, { whole: ['a'] }).map((field) => mergedValue(field, ['both']));
+
+// @ts-expect-error: a conflict has another version
+conflict?.show({ base: {} });
 // @ts-expect-error: not known is not nothing
 forecast.collisions;
 // @ts-expect-error: no such kind

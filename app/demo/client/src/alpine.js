@@ -5,8 +5,8 @@ import Alpine from '@alpinejs/csp';
 
 import recordPresence from '../../../static/presence/alpine.js';
 import { trackDirty } from '../../../static/presence/dirty.js';
+import '../../../static/presence/record-conflict.js';
 import { initPage } from './chrome.js';
-import { compare } from './compare.js';
 import * as conflict from './conflict.js';
 import { shareCursors } from './cursors.js';
 import * as flowWork from './flow.js';
@@ -17,6 +17,7 @@ import { page, presenceOptions, regainIdentity } from './session.js';
 const { withNews } = conflict;
 const { avatarOptions, firstOf, hereText, peopleIn, saveStateOf, stepsOf, valuesOf } = flowWork;
 const form = document.getElementById('flow');
+const conflictElement = document.getElementById('conflict');
 
 Alpine.data('flowEditor', () => ({
   flow: page.flow, // as it was loaded or saved last
@@ -29,8 +30,8 @@ Alpine.data('flowEditor', () => ({
   notice: null, // something went wrong
   news: [], // something happened: the last of each kind
 
-  theirs: null, // a newer version that collides with the form
-  current: valuesOf(page.flow), // the form's values
+  theirs: null, // a newer version, until it is taken over
+  colliding: [], // fields
   isRefused: false, // a save ran into it
   isChecking: false,
   checkedAt: Date.parse(page.loaded_at),
@@ -85,8 +86,8 @@ Alpine.data('flowEditor', () => ({
   withDepartures(viewers) {
     return this.departures >= 0 && this.withLeaving(viewers);
   },
-  peopleHere(viewers) {
-    return firstOf(flowWork.peopleHere(this.withDepartures(viewers)), this.showsAll);
+  peopleHere(viewers, fresh) {
+    return firstOf(flowWork.peopleHere(this.withDepartures(viewers), fresh), this.showsAll);
   },
   toggleAll() {
     this.showsAll = !this.showsAll;
@@ -105,10 +106,10 @@ Alpine.data('flowEditor', () => ({
     if (document.activeElement !== target) this.isFocused = false;
   },
   refresh() {
-    this.current = this.values();
-    this.title = this.current.name;
-    this.steps = stepsOf(this.current.steps);
-    this.settle();
+    const values = this.values();
+    this.title = values.name;
+    this.steps = stepsOf(values.steps);
+    this.showConflict();
   },
 
   values() {
@@ -138,7 +139,7 @@ Alpine.data('flowEditor', () => ({
     this.setNews('saves', news);
     try {
       this.flow = await flowWork.saveFlow(this.flow.lock_version, values, this.presenceState.tabId);
-      this.theirs = null;
+      this.forgetTheirs();
       this.setLoaded(values);
     } catch (error) {
       if (error.status !== 409) this.report(error);
@@ -146,6 +147,7 @@ Alpine.data('flowEditor', () => ({
     } finally {
       this.isSaving = false;
     }
+    this.showConflict();
     this.checkRecord();
   },
   /** `values` are what is loaded now. */
@@ -188,62 +190,47 @@ Alpine.data('flowEditor', () => ({
     if (this.presenceState.forecast !== forecast) this.checkRecord(); // another one has come meanwhile
   },
   receiveTheirs(theirs, isRefused = false) {
-    if (theirs.lock_version <= this.flow.lock_version) return;
+    if (theirs.lock_version <= (this.theirs ?? this.flow).lock_version) return;
     this.theirs = theirs;
     this.isRefused = isRefused;
-    this.settle(isRefused);
-    if (isRefused && this.theirs) focusOnceShown(document.getElementById('conflict'));
+    this.showConflict();
   },
-  /** Takes over a version that collides with nothing here, without a question. */
-  settle(isSavedAfter = false) {
-    const { flow, theirs, unsaved } = this;
+  /** The element takes over what collides with nothing, and asks about the rest. */
+  showConflict() {
+    const { flow: base, theirs, isRefused, isSaving } = this;
+    if (!theirs || isSaving) return;
     const { forecast } = this.presenceState;
-    const mine = this.values();
-    if (!theirs || conflict.collisionsOf(flow, mine, theirs).length) return;
-    const text = conflict.newsOf({ forecast, base: flow, theirs, unsaved: [...unsaved], isSavedAfter });
-    this.adopt(theirs, []);
-    this.setNews('saves', text);
-    if (isSavedAfter) queueMicrotask(() => this.save(text));
+    const found = conflict.conflictOf({ forecast, base, theirs: Alpine.raw(theirs), isRefused });
+    conflictElement.show({ ...found, mine: () => this.values() });
   },
-  /** Their version is now the loaded one; of the fields that collide, `kept` stay as they are here. */
-  adopt(theirs, kept) {
-    const values = conflict.merged(this.flow, this.values(), theirs, kept);
+  /** Theirs is now the loaded version, and the form holds what was made of both. */
+  adopt(outcome) {
+    const { theirs, values, collisions, isRefused } = outcome;
+    const { forecast } = this.presenceState;
+    const { text, undo } = conflict.outcomeOf(outcome, { forecast, mine: this.values(), unsaved: [...this.unsaved] });
     this.flow = theirs;
-    this.theirs = this.notice = null;
+    this.forgetTheirs();
+    this.notice = null;
     this.setLoaded(valuesOf(theirs));
     this.fill(values);
+    this.setNews('saves', text, undo && 'Undo', () => this.fill(undo));
+    if (collisions.length) form.elements[collisions[0]].focus();
+    else if (isRefused) queueMicrotask(() => this.save(text));
   },
-
-  get conflict() {
-    const { flow: base, theirs, isRefused, current: mine } = this;
-    return conflict.conflictOf({ forecast: this.presenceState.forecast, base, mine, theirs, isRefused });
+  forgetTheirs() {
+    this.theirs = null;
+    this.isRefused = false;
+    conflictElement.clear();
+  },
+  setColliding(fields) {
+    this.colliding = fields;
   },
   noteOf(name) {
-    return this.conflict?.notes[name];
+    const { colliding, theirs } = this;
+    return conflict.notesOf([...colliding], { forecast: this.presenceState.forecast, theirs })[name];
   },
   contestOf(name) {
     return this.noteOf(name) ? '' : conflict.contestOf(this.presenceState.forecast, name);
-  },
-  keepMine() {
-    const { fields } = this.conflict;
-    this.choose(this.theirs, fields, fields);
-  },
-  takeTheirs() {
-    this.choose(this.theirs, this.conflict.fields, []);
-  },
-  async compare() {
-    const { conflict: shown, theirs } = this;
-    const { fields, theirName } = shown;
-    const kept = await compare({ fields: [...fields], mine: this.values(), theirs, theirName });
-    if (kept) this.choose(theirs, fields, kept);
-  },
-  choose(theirs, fields, kept) {
-    const before = this.values();
-    const dropped = fields.filter((name) => !kept.includes(name));
-    this.adopt(theirs, kept);
-    const { text, undo } = conflict.chosen(kept, dropped);
-    this.setNews('saves', text, undo, () => this.fill(Object.fromEntries(dropped.map((name) => [name, before[name]]))));
-    form.elements[fields[0]].focus();
   },
 
   setNews(kind, text, label, run) {
@@ -271,12 +258,6 @@ Alpine.data('flowEditor', () => ({
     this.notice = flowWork.SOMEBODY_ELSE;
   },
 }));
-
-/** Alpine shows an element with one of the next frames. */
-function focusOnceShown(element) {
-  if (element.checkVisibility()) element.focus();
-  else requestAnimationFrame(() => focusOnceShown(element));
-}
 
 /** Values as the tracker inside x-presence-form wants them; by a copy, so that no cursor moves. */
 function takeOf(values) {

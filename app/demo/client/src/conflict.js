@@ -1,29 +1,13 @@
-// What both editors do when someone else has saved: compare three versions of a flow (as it was loaded, as it is in the
-// form, as it was saved over there), and put the result into words. No framework in here.
+// What both editors say when someone else has saved. <record-conflict> makes one of three versions of a flow: as it was
+// loaded, as it is in the form, as it was saved over there. No framework in here.
 
-import { FIELDS, isolated, titleOf } from './flow.js';
+import { FIELDS, isolated, titleOf, valuesOf } from './flow.js';
 import { page } from './session.js';
 
-const CLOCK = new Intl.DateTimeFormat('en', { hour: 'numeric', minute: '2-digit', hour12: false });
 const LIST = new Intl.ListFormat('en');
-
-// --- three versions ---
 
 /** The fields in which two versions differ. */
 export const differing = (one, other) => FIELDS.filter((name) => one[name] !== other[name]);
-
-/** The fields that both sides changed, to different values. */
-export const collisionsOf = (base, mine, theirs) =>
-  FIELDS.filter((name) => ![mine[name], theirs[name]].includes(base[name]) && mine[name] !== theirs[name]);
-
-/** The form's values once theirs is loaded. Of the fields that collide, `kept` stay as they are. */
-export const merged = (base, mine, theirs, kept = []) =>
-  Object.fromEntries(
-    FIELDS.map((name) => {
-      const isMine = mine[name] !== base[name] && (theirs[name] === base[name] || kept.includes(name));
-      return [name, (isMine ? mine : theirs)[name]];
-    }),
-  );
 
 /** Whether the record must be loaded: there is a save that isn't, or there may be one that is no longer remembered. */
 export const isBehind = (forecast, version, checkedAt) =>
@@ -60,55 +44,62 @@ export const withNews = (news, item) => [
   ...(item.text ? [item] : []),
 ];
 
-/** What was taken over without a question, since it changed none of the unsaved fields. */
-export function newsOf({ forecast, base, theirs, unsaved, isSavedAfter }) {
+/** What <record-conflict> is told of a save that isn't loaded; null without one. */
+export const conflictOf = ({ forecast, base, theirs, isRefused }) =>
+  theirs && {
+    base: valuesOf(base),
+    theirs,
+    saves: savesOf(forecast, theirs),
+    isRefused,
+    fields: FIELDS,
+    whole: ['status', 'owner'],
+    fieldLabel: titleOf,
+    format: shownAs,
+    locale: 'en-GB',
+  };
+
+/** What became of it: without a question, or by somebody's choice. `undo` are the values that were replaced. */
+export function outcomeOf(outcome, { forecast, mine, unsaved }) {
+  const { base, theirs, values, collisions, became, isRefused } = outcome;
+  const fieldsThat = (...kinds) => FIELDS.filter((name) => kinds.includes(became[name]));
+  const replaced = FIELDS.filter((name) => unsaved.includes(name) && values[name] !== mine[name]);
+  const undo = replaced.length && Object.fromEntries(replaced.map((name) => [name, mine[name]]));
+  if (collisions.length) return { text: chosenText(collisions, became), undo };
   const what = namesOf(differing(base, theirs));
-  const kept = isSavedAfter
+  const together = fieldsThat('merged');
+  const put = together.length ? ` What both of you changed in ${namesOf(together)} is put together.` : '';
+  const kept = isRefused
     ? ' Your changes were saved on top of it.'
     : unsaved.length
       ? ' Your unsaved changes are kept.'
       : ' You see it now.';
-  return `${sentenceOf(savesOf(forecast, theirs))}${what && ` (${what})`}.${kept}`;
+  return { text: `${sentenceOf(savesOf(forecast, theirs))}${what && ` (${what})`}.${put}${kept}`, undo };
 }
 
-/** The banner, and the note beside each field; null if nothing collides. */
-export function conflictOf({ forecast, base, mine, theirs, isRefused }) {
-  if (!theirs) return null;
-  const fields = collisionsOf(base, mine, theirs);
-  if (!fields.length) return null;
-  const unsaved = differing(base, mine);
+function chosenText(collisions, became) {
+  const [kept, taken] = ['mine', 'theirs'].map((side) => collisions.filter((name) => became[name] === side));
+  const both = collisions.filter((name) => !kept.includes(name) && !taken.includes(name));
+  return [
+    taken.length && `Took over ${namesOf(taken)} as saved over there.`,
+    both.length && `Put together ${namesOf(both)} as chosen.`,
+    kept.length &&
+      `Your ${namesOf(kept)} ${kept.length === 1 ? 'stays' : 'stay'}. Save to replace what was saved over there.`,
+  ]
+    .filter(Boolean)
+    .join(' ');
+}
+
+/** The note beside each field that collides. */
+export function notesOf(colliding, { forecast, theirs }) {
+  if (!theirs) return {};
   const saves = savesOf(forecast, theirs);
-  const isOwn = saves.every(({ own }) => own);
-  const count =
-    unsaved.length === 1
-      ? `It changed the field that you have unsaved changes in: ${namesOf(fields)}.`
-      : `${fields.length} of your ${unsaved.length} unsaved fields changed: ${namesOf(fields)}.`;
-  const at = CLOCK.format(Date.parse(saves.at(-1).saved_at));
-  const one = saves.length === 1 && !isOwn;
-  return {
-    fields,
-    title: isRefused ? `Not saved: ${lowerYou(sentenceOf(saves))} first` : `${sentenceOf(saves)} at ${at}`,
-    text: `${count} Your changes are still here.`,
-    theirName: isOwn ? 'Your other tab’s' : one ? `${whoSaved(saves[0])}’s` : 'Theirs',
-    takeLabel: isOwn ? 'Take the other tab’s' : 'Take theirs',
-    notes: Object.fromEntries(fields.map((name) => [name, noteOf(name, saves, theirs)])),
-  };
+  return Object.fromEntries(colliding.map((name) => [name, noteOf(name, saves, theirs)]));
 }
-
-const lowerYou = (text) => text.replace(/^You /, 'you ');
 
 function noteOf(name, saves, theirs) {
   const save = saves.findLast(({ fields }) => fields === null || fields.includes(name)) ?? saves.at(-1);
   const where = `version ${save.lock_version}${save.own ? ', in another tab' : ''}`;
   return { text: `${whoSaved(save)} saved, in ${where}:`, theirs: shownAs(name, theirs[name]) };
-}
-
-/** After a choice: what happened, and how to undo it. */
-export function chosen(kept, dropped) {
-  const stays = `Your ${namesOf(kept)} ${kept.length === 1 ? 'stays' : 'stay'}. Save to replace what was saved over there.`;
-  if (!dropped.length) return { text: stays };
-  const taken = `Took over ${namesOf(dropped)} as saved over there.`;
-  return { text: kept.length ? `${taken} ${stays}` : taken, undo: 'Undo' };
 }
 
 /** A value as it is shown. */

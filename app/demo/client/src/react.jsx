@@ -4,19 +4,16 @@ import { StrictMode, useEffect, useMemo, useReducer, useRef, useState } from 're
 import { createRoot } from 'react-dom/client';
 
 import { initialsOf } from '../../../static/presence/initials.js';
-import { PresenceAvatars, useRecordPresence } from '../../../static/presence/react.js';
+import { PresenceAvatars, RecordConflict, useRecordPresence } from '../../../static/presence/react.js';
 import { colorsOf, initPage } from './chrome.js';
-import { compare } from './compare.js';
 import {
-  chosen,
   claimOf,
-  collisionsOf,
   conflictOf,
   contestOf,
   differing,
   isBehind,
-  merged,
-  newsOf,
+  notesOf,
+  outcomeOf,
   takenClaims,
   withNews,
 } from './conflict.js';
@@ -62,8 +59,8 @@ function Editor() {
   const [news, setNews] = useState([]); // something happened: the last of each kind
   const [theirs, setTheirs] = useState(null); // a newer version
   const [isRefused, setRefused] = useState(false); // a save ran into it
+  const [colliding, setColliding] = useState([]); // fields
   const form = useRef(null);
-  const banner = useRef(null);
 
   const unsaved = differing(values, flow);
   const isDirty = unsaved.length > 0;
@@ -147,51 +144,34 @@ function Editor() {
       });
   }, [forecast, isSaving, theirs, flow, checks]);
 
-  // A version that collides with nothing here is taken over without a question.
+  // The component takes over what collides with nothing, and asks about the rest.
   const isSavedNext = useRef(null);
   useEffect(() => {
-    if (!theirs || isSaving) return;
-    if (theirs.lock_version <= flow.lock_version) {
-      setTheirs(null);
-    } else if (!collisionsOf(flow, values, theirs).length) {
-      const text = newsOf({ forecast, base: flow, theirs, unsaved, isSavedAfter: isRefused });
-      if (isRefused) isSavedNext.current = text;
-      adopt(theirs, []);
-      tellNews('saves', text);
-    } else if (isRefused) {
-      banner.current.focus();
-    }
-  }, [theirs, isSaving, values]);
+    if (theirs?.lock_version <= flow.lock_version) setTheirs(null);
+  }, [theirs, flow]);
   useEffect(() => {
     const next = isSavedNext.current;
     isSavedNext.current = null;
     if (next) save(null, next);
   }, [flow]);
+  const isWaiting = !theirs || isSaving || theirs.lock_version <= flow.lock_version;
+  const conflict = conflictOf({ forecast, base: flow, theirs: isWaiting ? null : theirs, isRefused });
 
-  /** Their version is now the loaded one; of the fields that collide, `kept` stay as they are here. */
-  function adopt(newer, kept) {
-    setValues((mine) => merged(flow, mine, newer, kept));
+  /** Theirs is now the loaded version, and the form holds what was made of both. */
+  function adopt(outcome) {
+    const { theirs: newer, values: made, collisions } = outcome;
+    const { text, undo } = outcomeOf(outcome, { forecast, mine: values, unsaved });
+    if (outcome.isRefused && !collisions.length) isSavedNext.current = text;
+    setValues(made);
     setFlow(newer);
     setTheirs(null);
     setRefused(false);
     setNotice(null);
+    tellNews('saves', text, undo && 'Undo', () => setValues((now) => ({ ...now, ...undo })));
+    if (collisions.length) form.current.elements[collisions[0]].focus();
   }
 
-  function choose(newer, fields, kept) {
-    const dropped = fields.filter((name) => !kept.includes(name));
-    const before = Object.fromEntries(dropped.map((name) => [name, values[name]]));
-    adopt(newer, kept);
-    const { text, undo } = chosen(kept, dropped);
-    tellNews('saves', text, undo, () => setValues((now) => ({ ...now, ...before })));
-    form.current.elements[fields[0]].focus();
-  }
-
-  const conflict = conflictOf({ forecast, base: flow, mine: values, theirs, isRefused });
-  async function compareThem() {
-    const { fields, theirName } = conflict;
-    const kept = await compare({ fields, mine: values, theirs, theirName });
-    if (kept) choose(theirs, fields, kept);
-  }
+  const notes = notesOf(colliding, { forecast, theirs });
 
   // --- claims ---
 
@@ -236,7 +216,7 @@ function Editor() {
     people: peopleIn(viewers, typing, name),
     claim: claims && claimOf(claims, name, tabId),
     onClaim: (doing) => setClaim(name, doing),
-    note: conflict?.notes[name],
+    note: notes[name],
     contest: contestOf(forecast, name),
     isUnsaved: unsaved.includes(name),
     error: errors[name],
@@ -262,40 +242,9 @@ function Editor() {
       <News news={news} onDone={(kind) => tellNews(kind, '')} />
       <div className="columns">
         <div className="main-column">
-          <section
-            className="conflict"
-            id="conflict"
-            tabIndex="-1"
-            role="alert"
-            aria-labelledby="conflict-title"
-            hidden={!conflict}
-            ref={banner}
-          >
-            {conflict && (
-              <div className="conflict-body">
-                <Icon href={icon('warning')} />
-                <div className="conflict-text">
-                  <h2 id="conflict-title">{conflict.title}</h2>
-                  <p>{conflict.text}</p>
-                </div>
-                <div className="conflict-actions">
-                  <button type="button" className="button button-main" onClick={compareThem}>
-                    Compare field by field
-                  </button>
-                  <button
-                    type="button"
-                    className="button"
-                    onClick={() => choose(theirs, conflict.fields, conflict.fields)}
-                  >
-                    Keep mine
-                  </button>
-                  <button type="button" className="button" onClick={() => choose(theirs, conflict.fields, [])}>
-                    {conflict.takeLabel}
-                  </button>
-                </div>
-              </div>
-            )}
-          </section>
+          <div id="conflict">
+            <RecordConflict {...conflict} mine={values} onResolve={adopt} onCollisions={setColliding} />
+          </div>
           <form
             className="card form"
             noValidate
@@ -510,14 +459,14 @@ function Field({ name, label, hint, people, claim, onClaim, note, contest, isUns
 function Here({ viewers, fresh, status, staleSince }) {
   const withDepartures = useLasting(viewers);
   const [showsAll, setShowsAll] = useState(false);
-  const { shown, more } = firstOf(peopleHere(withDepartures), showsAll);
+  const { shown, more } = firstOf(peopleHere(withDepartures, fresh), showsAll);
   return (
     <section className={`card here ${viewers && !fresh ? 'is-stale' : ''}`} aria-labelledby="here-title">
       <h2 id="here-title">Here now</h2>
       <p className="here-state">{hereText(withDepartures, fresh, status, staleSince)}</p>
       <ul className="here-list" id="here-list">
         {shown.map((person) => (
-          <li key={person.key} className={`here-person ${person.doing}`}>
+          <li key={person.key} className={`here-person ${person.className}`}>
             <Face {...person} />
             <span className="here-who">
               <bdi className="here-name">{person.name}</bdi>
@@ -525,6 +474,7 @@ function Here({ viewers, fresh, status, staleSince }) {
                 <Icon href={person.icon} />
                 <span>{person.text}</span>
               </span>
+              <span className="here-details">{person.details}</span>
             </span>
           </li>
         ))}
