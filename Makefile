@@ -11,7 +11,7 @@ LOWEST_TESTS ?= tests/presence tests/redis_client tests/identity tests/api tests
 .PHONY: help run dev
 help: ## List these commands
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} \
-	  /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	  /^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: $(VENV)/run.stamp ## Serve on http://127.0.0.1:8000 (HOST, PORT, REDIS_URL, ...)
 	@exec $(BIN)/gunicorn -c python:record_presence.server.gunicorn_config wsgi:app
@@ -40,12 +40,12 @@ test-servers: $(VENV)/dev.stamp system-packages ## All that is about Redis on ea
 test-lowest: $(LOWEST)/test.stamp system-packages ## Domain, API and host applications on the lowest version of each dependency
 	$(LOWEST)/bin/python -m pytest -n $(JOBS) -W default $(LOWEST_TESTS)
 
-# WRITE=1 also writes tests/hosts/RESULTS.md anew.
+# WRITE=1 tries the same scenarios on all of them and writes tests/hosts/RESULTS.md anew.
 HOSTS ?= all
 test-hosts: $(VENV)/dev.stamp system-packages chromium headless-shell node host-packages ## Presence in Django, PHP, Rails, ...: all of tests/hosts (HOSTS="PHP,Rails", WRITE=1)
-	$(BIN)/python -m tests.hosts.install
-	TEST_HOSTS="$(HOSTS)" $(BIN)/python -m pytest tests/hosts
+	TEST_HOSTS="$(HOSTS)" $(BIN)/python -m tests.hosts.install
 	$(if $(WRITE),$(BIN)/python -m tests.hosts.table --write)
+	TEST_HOSTS="$(HOSTS)" $(BIN)/python -m pytest tests/hosts $(if $(WRITE),--ignore tests/hosts/test_conformance.py)
 
 lint: $(VENV)/dev.stamp system-packages lint-js ## ruff, mypy, Biome, luacheck and the Lua loader's checks
 	$(BIN)/ruff check .
@@ -97,12 +97,20 @@ constraints: $(VENV)/dev.stamp ## Pin in .ci/constraints.txt what is installed n
 	@touch $(VENV)/dev.stamp $(VENV)/run.stamp
 
 ##@ Measure
-.PHONY: bench bench-million faults soak renewal abuse
-bench: $(VENV)/dev.stamp bench-packages ## Time and memory, the floor beside each figure (PARTS="redis http")
-	$(BIN)/python -m tests.load.bench $(PARTS)
+.PHONY: bench bench-quick bench-million bench-compare faults soak renewal abuse
+bench: $(VENV)/dev.stamp bench-packages ## Time and memory, the floor beside each figure (PARTS="redis http", WRITE=1)
+	$(BIN)/python -m tests.load.bench $(if $(WRITE),--write) $(PARTS)
 
-bench-million: $(VENV)/dev.stamp bench-packages ## A million open tabs in one Redis: five minutes, 2 GB
-	$(BIN)/python -m tests.load.bench million
+bench-quick: $(VENV)/dev.stamp bench-packages ## Less of all of it, three minutes
+	$(BIN)/python -m tests.load.bench --quick $(PARTS)
+
+bench-million: $(VENV)/dev.stamp bench-packages ## A million open tabs in one Redis: five minutes, 2 GB (WRITE=1)
+	$(BIN)/python -m tests.load.bench $(if $(WRITE),--write) million
+
+B ?= HEAD
+bench-compare: $(VENV)/dev.stamp bench-packages ## Two commits in turns, and which is better in what (A=v0.1.0 B=HEAD)
+	@[ -n "$(A)" ] || { echo "Which commits? make bench-compare A=HEAD~1 B=HEAD; . is the files as they lie here" >&2; exit 1; }
+	$(BIN)/python -m tests.load.compare $(A) $(B)
 
 faults: $(VENV)/dev.stamp fault-packages ## Twenty-two faults while people come and go, 15 minutes (FAULTS="restart stop")
 	$(BIN)/python -m tests.faults.matrix $(FAULTS)

@@ -9,6 +9,7 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from dataclasses import fields as fields_of
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -297,6 +298,11 @@ class Settings:
         fields.Float(validate=validate.Range(min=0, max=31 * _DAY_SECONDS)),
         "How long the timeline of a record is kept; 0 keeps none.",
     )
+    open_index: bool = _setting(
+        True,
+        fields.Boolean(),
+        "Whether it is noted which records are open, for operators; one more command when a user comes.",
+    )
     jwt_key: str = _setting(
         "",
         _secret(),
@@ -373,6 +379,8 @@ class Settings:
             return f"{variable('redis_url')} is set"
         if not _LOCAL_ADDRESS.match(self.host):
             return f"{variable('host')} is beyond this machine"
+        if find_spec("sqlalchemy") is None:
+            return "the extra 'versioned' is missing"
         return None
 
     @property

@@ -21,10 +21,11 @@
 -- ARGV[12]  stamp             string  when the call was made, see lib.tombstones
 -- ARGV[13]  profile           string  JSON object of what else is shown of the user; "" for nothing
 --
--- Returns  version, short for {"OK", version, 0}
---          | {"OK", version, timeline_bytes}; so many were added to the timeline
---          | {"OK", version, timeline_bytes, total, opened_ms, remembered_since_ms, saves, claims,
---            user, entry, ...}
+-- Returns  version, short for {"OK", version, 0, 0}
+--          | {"OK", version, timeline_bytes, has_joined}; so many were added to the timeline;
+--            has_joined 1: the user was no viewer before, as far as is known
+--          | {"OK", version, timeline_bytes, has_joined, total, opened_ms, remembered_since_ms,
+--            saves, claims, user, entry, ...}
 --          | {"TRIMMED", version, left_out, and as after OK's version}, left_out as in lib.viewer_budget
 --          | {"TAB_TAKEN"} | {"TOO_MANY_TABS"} | {"NO_ROOM"} | {"THROTTLED", retry_after_ms}
 --          | {"TAB_LEFT"}, the tab has said goodbye since: nothing was changed
@@ -96,7 +97,7 @@ local MAX_LIST_BYTES = 600000 -- of the viewers; saves, claims and the forecast 
 
 local user = cjson.decode(state)[1]
 local left_out
-local timeline_bytes = 0
+local timeline_bytes, has_joined = 0, 0
 if not is_fast_path then
   local roster = require("lib.roster")
   local keys = { tabs, seen, viewers, order, timeline }
@@ -131,13 +132,14 @@ if not is_fast_path then
   if record.has_unswept_tabs and known_version ~= "" then
     return { "SWEEP_FIRST" }
   end
+  has_joined = record.has_joined and 1 or 0
   timeline_bytes = record.timeline_bytes
   version = record.version
 end
 
-local reply = { "OK", version, timeline_bytes }
+local reply = { "OK", version, timeline_bytes, has_joined }
 if left_out then
-  reply = { "TRIMMED", version, left_out, timeline_bytes }
+  reply = { "TRIMMED", version, left_out, timeline_bytes, has_joined }
 end
 if known_version ~= "" and known_version ~= version then
   local page = { after = 0, limit = tonumber(limit), max_bytes = MAX_LIST_BYTES }

@@ -257,14 +257,16 @@ def authorize(caller: Caller, *record_names: str) -> None:
             raise Forbidden(f"You may not see {name}.")
 
 
-def authorize_and_throttle(caller: Caller, *record_names: str, limit: int = VIEWERS_PER_CALL) -> None:
+def authorize_and_throttle(
+    caller: Caller, *record_names: str, records: int = 0, limit: int = VIEWERS_PER_CALL
+) -> None:
     """Count the call, about these records, up to `limit` viewers of each. Raises Forbidden and TooManyCalls.
 
-    Every ten records count as a call. Comes last, right before the service is
-    called: an invalid request costs no round trip before it is known to be invalid.
+    `records` is how many others it may be about. Every ten records count as a call. Comes last, right
+    before the service is called: an invalid request costs no round trip before it is known to be invalid.
     """
     authorize(caller, *record_names)
-    request.environ[CALL].count(_cost(len(record_names), limit))
+    request.environ[CALL].count(_cost(len(record_names) + records, limit))
 
 
 def bytes_of(names: Sequence[str]) -> int:

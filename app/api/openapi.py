@@ -52,7 +52,9 @@ _CONFLICTS = Tag(
     "Saves and claims", "Who saved which fields, who is working on one, and what happened before."
 )
 _OPERATORS = Tag(
-    "Operators", "Find out why a user is listed, and remove a tab. Needs a token whose role is `operator`."
+    "Operators",
+    "Find out which records are open and why a user is listed, and remove a tab. Needs a token whose role is"
+    " `operator`.",
 )
 _TAB_ID = "tab-7f3c"  # in the examples
 _WRITE_STATUSES = (400, 403, 409, 413, 415, 422)
@@ -122,6 +124,9 @@ _OPERATIONS = {
     "record_presence_conflicts.timeline": Operation(
         None, schemas.TimelineQuery, schemas.Timeline, (403, 422), tag=_CONFLICTS
     ),
+    "record_presence_operators.open_records": Operation(
+        None, schemas.OpenQuery, schemas.OpenRecords, (403, 404, 422), tag=_OPERATORS
+    ),
     "record_presence_operators.inspect": Operation(
         None, schemas.TabsQuery, schemas.Inspection, (403, 422), tag=_OPERATORS
     ),
@@ -160,7 +165,7 @@ _STATUS_DESCRIPTIONS = {
     401: "The caller did not prove an identity: there is no token or session, or it is invalid or expired.",
     403: "The caller may not do this: the record, the call or a field is not allowed, or a session's "
     "CSRF token is missing or wrong.",
-    404: "There is no such record.",
+    404: "There is no such record, or it is not kept here which records are open.",
     409: "The tab id belongs to another user.",
     413: "The body is too large.",
     415: "The body is not `application/json`.",

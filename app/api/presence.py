@@ -8,7 +8,7 @@ from flask import Blueprint, Response, request
 from werkzeug.http import parse_etags
 
 from ..identity.caller import Caller
-from ..identity.kept_bytes import ENTRY_COPIES
+from ..identity.kept_bytes import ENTRY_COPIES, OPEN_INDEX_BYTES
 from ..presence.codec import encode_user_id
 from ..presence.limits import DEFAULT_LIMIT, Quota
 from ..presence.records import quote_tenant
@@ -80,6 +80,8 @@ def heartbeat(record_type: str, record_id: str) -> Response:
     )
     profile_bytes = len(caller.profile.text) if caller.profile else 0
     call.tenant_memory.count_tab(caller.tenant, field_bytes + profile_bytes)
+    if result.has_joined and current_extension().settings.open_index:
+        call.tenant_memory.add(caller.tenant, OPEN_INDEX_BYTES)
     if result.timeline_bytes:
         call.keep(ENTRY_COPIES * result.timeline_bytes)
     data: dict[str, Any] = {

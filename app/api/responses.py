@@ -14,6 +14,7 @@ from ..identity.caller import Forbidden, KeysUnavailable, Unauthenticated, Unkno
 from ..presence import json_codec
 from ..presence.errors import (
     InvalidPresence,
+    NoOpenIndex,
     ScriptFault,
     ScriptInvalid,
     StoreUnavailable,
@@ -110,6 +111,8 @@ def failure_of(error: Exception) -> Response:
             return response
         case Forbidden():
             return failure(403, str(error))
+        case NoOpenIndex():
+            return failure(404, str(error))
         case TabOwnedByAnotherUser():
             return failure(409, "This tab id belongs to another user.")
         case TabHasLeft():

@@ -14,14 +14,17 @@ import click
 from flask.cli import AppGroup
 
 from ..api.extension import current_extension
-from ..presence.errors import InvalidPresence, PresenceError, StoreUnavailable
+from ..presence.codec import parse_user_id
+from ..presence.errors import InvalidPresence, NoOpenIndex, PresenceError, StoreUnavailable
 from ..presence.inspection import InspectedTab
+from ..presence.open_summary import OpenRecord
 from ..presence.records import Record
 from ..presence.service import RecordPresenceService
 from ..presence.streaming.events import Event
 from ..presence.streaming.stream import StreamEnded
 from ..presence.timeline import Entry
 from ..presence.validation import record_errors
+from ..presence.viewers import UserId
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -50,6 +53,18 @@ class _RecordName(click.ParamType):  # type: ignore[type-arg]  # generic only si
         return record_type, record_id
 
 
+class _UserId(click.ParamType):  # type: ignore[type-arg]
+    """A user's id: digits are an integer, unless they stand in double quotes."""
+
+    name = "user"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> UserId:
+        try:
+            return parse_user_id(str(value))
+        except InvalidPresence as error:
+            self.fail(str(error), param, ctx)
+
+
 presence_commands = AppGroup("presence", help="Who has a record open, and why: for operators.")
 
 
@@ -58,7 +73,24 @@ def _command(name: str) -> Callable[[Callable[..., None]], click.Command]:
 
     def decorate(run: Callable[..., None]) -> click.Command:
         @functools.wraps(run)
-        def command(record: tuple[str, str], tenant: str, **options: Any) -> None:
+        def of_record(
+            service: RecordPresenceService, tenant: str, record: tuple[str, str], **options: Any
+        ) -> None:
+            run(service, Record(tenant, *record), **options)
+
+        return _tenant_command(name)(
+            click.argument("record", type=_RecordName(), metavar="TYPE:ID")(of_record)
+        )
+
+    return decorate
+
+
+def _tenant_command(name: str) -> Callable[[Callable[..., None]], click.Command]:
+    """A command about a tenant. It gets the service of the tenant, and its name."""
+
+    def decorate(run: Callable[..., None]) -> click.Command:
+        @functools.wraps(run)
+        def command(tenant: str, **options: Any) -> None:
             extension = current_extension()
             if extension.settings.redis_url is None:
                 raise _NoSharedRedis(
@@ -67,16 +99,17 @@ def _command(name: str) -> Callable[[Callable[..., None]], click.Command]:
                 )
             try:
                 with _quiet_log():
-                    run(extension.service(tenant), Record(tenant, *record), **options)
+                    run(extension.service(tenant), tenant, **options)
             except KeyboardInterrupt:
                 click.echo(err=True)  # a new line after the ^C that the terminal shows
             except InvalidPresence as error:
                 raise click.UsageError(str(error)) from None
+            except NoOpenIndex as error:
+                raise click.ClickException(f"{error} PRESENCE_OPEN_INDEX is off.") from None
             except PresenceError as error:
                 raise click.ClickException(f"Redis did not answer: {error}") from None
 
         command = click.option("--tenant", default="1", show_default=True)(command)
-        command = click.argument("record", type=_RecordName(), metavar="TYPE:ID")(command)
         return presence_commands.command(name)(command)
 
     return decorate
@@ -111,6 +144,51 @@ def who(service: RecordPresenceService, record: Record) -> None:
             )
         )
     _show(table, f"Nobody has {record.name} open.")
+
+
+@_tenant_command("open")
+@click.option("--type", "record_type", metavar="TYPE", help="Records of this type.")
+@click.option(
+    "--user", "user_id", type=_UserId(), help="Records that this user has open. A string of digits in quotes."
+)
+def open_command(
+    service: RecordPresenceService, tenant: str, record_type: str | None, user_id: UserId | None
+) -> None:
+    """List which records of the tenant are open now: all of a type, or where a user is."""
+    if record_type is None and user_id is None:
+        raise click.UsageError("Name a --type of records, or a --user.")
+    table = _table("record", "people", "agents", "editing", "unsaved", "since")
+    for found in _open_records(service, record_type, user_id):
+        more = ", …" if found.get("more") else ""
+        table.add_row(
+            *_cells(
+                found["record"],
+                found["people"],
+                found["agents"] or "",
+                ", ".join(user["name"] for user in found["editing"]) + more,
+                ", ".join(user["name"] for user in found["unsaved"]) + more,
+                found["viewer"]["since"] if "viewer" in found else found["since"],
+            )
+        )
+    nobody = f"Nobody has a {record_type} open."
+    _show(table, nobody if user_id is None else "This user has no such record open.")
+
+
+@_tenant_command("forget")
+@click.argument("user_id", type=_UserId(), metavar="USER")
+@click.argument("records", type=_RecordName(), metavar="[TYPE:ID]...", nargs=-1)
+def forget(
+    service: RecordPresenceService, tenant: str, user_id: UserId, records: tuple[tuple[str, str], ...]
+) -> None:
+    """Erase a user: their tabs and claims, their part in timelines, and who they were in saves.
+
+    In all records that the index of open records knows of them, and in those that are named.
+    """
+    erased = service.forget_user(user_id, records)
+    click.echo(
+        f"Erased in {erased.records} records: {erased.tabs} tabs, {erased.claims} claims,"
+        f" {erased.entries} entries of timelines, and the name in {erased.saves} saves."
+    )
 
 
 @_command("why")
@@ -168,6 +246,21 @@ def watch(service: RecordPresenceService, record: Record) -> None:
             with contextlib.suppress(StoreUnavailable):  # _live_events reports it
                 table = _tabs_table(service, record)
                 live.update(table if table.row_count else empty, refresh=True)
+
+
+def _open_records(
+    service: RecordPresenceService, record_type: str | None, user_id: UserId | None
+) -> Iterator[OpenRecord]:
+    """Each of them once."""
+    seen = set()
+    after: str | None = ""
+    while after is not None:
+        page = service.list_open_records(record_type, user_id=user_id, after=after)
+        for found in page.records:
+            if found["record"] not in seen:
+                seen.add(found["record"])
+                yield found
+        after = page.next
 
 
 def _entries(service: RecordPresenceService, record: Record, since: str | None) -> Iterator[Entry]:

@@ -45,7 +45,7 @@ from .people import (
 SIGN_OUT_COST = 10  # calls; it is remembered for as long as a session lasts
 MAX_LIST_REFRESH_SECONDS = 5  # sooner if heartbeats are more frequent
 
-_PAGE_PATH = re.compile(r"/((react/)?flows/\d{1,10}|flows/\d{1,10}/(timeline|why))?\Z")
+_PAGE_PATH = re.compile(r"/((react/)?flows/\d{1,10}|flows/\d{1,10}/(timeline|why)|open)?\Z")
 
 blueprint = Blueprint("pages", __name__)
 
@@ -98,14 +98,28 @@ def timeline(flow_id: int) -> Response:
 def why(flow_id: int) -> Response:
     """Why each user is listed. For operators, which everybody is in the demo's tenant."""
     window = _window()
+    return _record_page("demo/why.html", flow_id, window, **_operator_proof(window))
+
+
+@blueprint.get("/open")
+def open_flows() -> Response:
+    """Which flows are open now. For operators."""
+    window = _window()
+    named = {
+        f"flow:{flow.id}": {
+            "name": flow.name,
+            "editor": window.url("editor", flow_id=flow.id),
+            "why": window.url("why", flow_id=flow.id),
+        }
+        for flow in flows().all()
+    }
+    return _page("demo/open.html", window, data={"flows": named, **_operator_proof(window)})
+
+
+def _operator_proof(window: Window) -> dict[str, str]:
+    """The token of a page for operators, and where it gets the next one."""
     token = operator_token(current_extension().bearer_tokens, window.me)
-    return _record_page(
-        "demo/why.html",
-        flow_id,
-        window,
-        token=token,
-        token_url=url_for(".next_operator_token", handle=window.me.handle),
-    )
+    return {"token": token, "token_url": url_for(".next_operator_token", handle=window.me.handle)}
 
 
 @blueprint.get("/demo/people/<handle>/operator-token")

@@ -1,6 +1,7 @@
 """The people of the demo. They have a tenant of their own, and their proofs are valid in no other."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from ..identity.bearer import BearerTokens
 from ..identity.caller import Caller
@@ -18,20 +19,26 @@ class Person:
     id: int
     handle: str
     name: str
+    title: str
 
     @property
     def caller(self) -> Caller:
         """The person as a caller with a cookie."""
-        return Caller(user_id=self.id, user_name=self.name, tenant=TENANT, records=RECORDS)
+        return Caller(user_id=self.id, user_name=self.name, tenant=TENANT, records=RECORDS, about=self.about)
+
+    @property
+    def about(self) -> dict[str, str]:
+        """What the others may read about them."""
+        return {"title": self.title}
 
 
 PEOPLE = (
-    Person(1, "alice", "Alice Moreau"),
-    Person(2, "bob", "Bob Tanaka"),
-    Person(3, "chiara", "Chiara Rossi"),
-    Person(4, "dmitri", "Dmitri Volkov"),
-    Person(5, "emeka", "Emeka Okafor"),
-    Person(6, "layla", "ليلى حداد"),
+    Person(1, "alice", "Alice Moreau", "Head of operations"),
+    Person(2, "bob", "Bob Tanaka", "Billing"),
+    Person(3, "chiara", "Chiara Rossi", "Customer care"),
+    Person(4, "dmitri", "Dmitri Volkov", "Legal"),
+    Person(5, "emeka", "Emeka Okafor", "Data analyst"),
+    Person(6, "layla", "ليلى حداد", "Product manager"),
 )
 _BY_HANDLE = {person.handle: person for person in PEOPLE}
 _BY_ID = {person.id: person for person in PEOPLE}
@@ -58,5 +65,11 @@ def operator_token(tokens: BearerTokens, person: Person) -> str:
 
 
 def _token(tokens: BearerTokens, person: Person, **more: str) -> str:
-    claims = {"sub": person.id, "name": person.name, "records": list(RECORDS), **more}
+    claims: dict[str, Any] = {
+        "sub": person.id,
+        "name": person.name,
+        "records": list(RECORDS),
+        "about": person.about,
+        **more,
+    }
     return tokens.issue(TENANT, claims, TOKEN_SECONDS)

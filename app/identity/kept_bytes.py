@@ -25,6 +25,8 @@ SAVE_COPIES, CLAIM_COPIES = 2, 3
 TAB_BYTES = 2_000  # of a tab without fields and of its record, as Redis stores it
 FIELD_COPIES = 4  # of the names of its fields: in the tab, in its user's entry, and in a timeline
 
+OPEN_INDEX_BYTES = 500  # of a user and a record in the indexes of open records, which last for days
+
 _DAY_SECONDS = 86_400
 
 

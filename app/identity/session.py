@@ -33,6 +33,8 @@ def sign_in(session: MutableMapping[str, Any], caller: Caller) -> None:
         "user_name": caller.user_name,
         "tenant": caller.tenant,
         "records": None if caller.records is None else list(caller.records),
+        **({"picture": caller.picture} if caller.picture else {}),
+        **({"about": dict(caller.about)} if caller.about else {}),
     }
     session[_ID_KEY] = secrets.token_urlsafe(16)
     csrf_token(session)
@@ -62,6 +64,8 @@ def caller_of(session: MutableMapping[str, Any]) -> Caller | None:
         user_name=kept["user_name"],
         tenant=kept["tenant"],
         records=None if records is None else tuple(records),
+        picture=kept.get("picture"),
+        about=kept.get("about"),
     )
 
 

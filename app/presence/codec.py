@@ -1,8 +1,10 @@
 """The formats that Redis holds and the Lua scripts exchange, to Python values and back."""
 
 import json
+import re
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -12,6 +14,7 @@ from typing import Any
 from . import json_codec
 from .conflicts import Claim, ConflictState, Save
 from .errors import InvalidPresence
+from .limits import MAX_USER_ID_LENGTH
 from .timeline import Entry, Kind
 from .validation import USER_ID_RULE, is_user_id
 from .viewers import MODES, AgentId, PackedViewerEntry, Person, Tab, User, UserId, Viewer
@@ -31,6 +34,7 @@ def iso_time(milliseconds: int) -> str:
 
 # Users
 
+_INTEGER = re.compile(rf"(0|-?[1-9][0-9]{{0,{MAX_USER_ID_LENGTH - 1}}})\Z", re.ASCII)
 _AGENT_PREFIX = '"agent\\u0020'  # then the JSON text of [agent, user's id], and the closing quote
 
 
@@ -45,6 +49,28 @@ def encode_user_id(user_id: UserId) -> str:
         names = json_codec.encode_text([str(user_id), user_id.person_id])
         return _AGENT_PREFIX + json_codec.encode_text(names)[1:]
     return json_codec.encode_text(user_id) if isinstance(user_id, str) else str(user_id)
+
+
+def parse_user_id(text: str) -> UserId:
+    """The id that somebody has typed: digits are an integer, unless they stand in double quotes.
+
+    Raises InvalidPresence for more than 255 characters, and for none.
+    """
+    user_id: Any = text
+    if not is_user_id(text):
+        raise InvalidPresence({"user": [USER_ID_RULE]})
+    if _INTEGER.match(text):
+        user_id = int(text)
+    elif text.startswith('"'):
+        with suppress(ValueError):
+            quoted = json.loads(text)
+            user_id = quoted if isinstance(quoted, str) and is_user_id(quoted) else text
+    return user_id  # type: ignore[no-any-return]
+
+
+def agent_id_end(person_id: UserId) -> str:
+    """How the JSON text of the id of every agent ends that works for this user."""
+    return encode_user_id(AgentId("x", person_id)).partition("x")[2]
 
 
 def decode_user_id(user: str) -> UserId:

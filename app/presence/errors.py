@@ -58,6 +58,13 @@ class TooMuchKeptOfTenant(PresenceError):
         self.retry_after_seconds = retry_after_seconds
 
 
+class NoOpenIndex(PresenceError):
+    """The service keeps no index of open records."""
+
+    def __init__(self) -> None:
+        super().__init__("No index of open records is kept here.")
+
+
 class TooManyStreams(PresenceError):
     """This process has as many streams open as it may; another process, or this one later, may have room."""
 

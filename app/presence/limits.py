@@ -37,6 +37,10 @@ MAX_ARRIVAL = 2**53 - 1  # a viewer's place in the order of arrival, the cursor 
 MAX_LOCK_VERSION = 2**53 - 1  # the largest integer that JavaScript represents exactly
 MAX_SENT_AT = 2**53 - 1  # ms of a client's clock
 MAX_TOMBSTONES = 1_000  # of a record: goodbyes that are remembered; lua/lib/tombstones.lua
+MAX_OPEN_RECORDS_OF_TYPE = 100_000  # in a tenant's index of open records
+MAX_OPEN_RECORDS_OF_USER = 2_000  # in a user's
+MAX_UNNOTED_RECORDS = 1_000  # of a tenant, that a process remembers while Redis does not take them
+MAX_OPEN_PAGE = 100  # records in one page
 MAX_SWEEP_SECONDS = 3.0  # that a call waits until all leases that are over have been swept
 MAX_SECONDS = 366 * 86_400  # of a lease, and of how long a timeline is kept
 

@@ -68,3 +68,8 @@ def quote_tenant(tenant: str) -> str:
     """
     tenant = tenant_text(tenant)
     return quote(tenant, safe="", errors="surrogatepass")
+
+
+def quote_user(user: str) -> str:
+    """The JSON text of a user's id as a part of a key."""
+    return quote(user, safe="")

@@ -5,6 +5,7 @@ from typing import Literal
 
 from .conflicts import Claim, ConflictState
 from .forecast import Forecast
+from .open_summary import OpenRecord
 from .timeline import Entry
 from .viewers import LeftOut, Tab, Viewer
 
@@ -19,6 +20,7 @@ class ViewerList:
     for a heartbeat since. `next`: where to go on from, None at the end of the
     list. `left_out`, with or without viewers: what of the tab's
     fields was not recorded. `timeline_bytes`: how many a heartbeat has added to the timeline.
+    `has_joined`: the user was no viewer before this heartbeat, as far as is known.
     """
 
     version: str
@@ -30,6 +32,7 @@ class ViewerList:
     left_out: LeftOut | None = None
     next: int | None = None
     timeline_bytes: int = 0
+    has_joined: bool = False
 
 
 SaveRefusal = Literal["nobody_there", "not_editing", "already_told", "version_too_old", "version_too_far"]
@@ -72,3 +75,25 @@ class TabsPage:
 
     tabs: dict[str, Tab]
     next: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class OpenPage:
+    """Some open records, perhaps none; `next` is where to go on from, None at the end."""
+
+    records: list[OpenRecord]
+    next: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """What was erased of a user, in how many records.
+
+    Of `saves` and `claims`, also those that stay and tell no longer who the user was.
+    """
+
+    records: int
+    tabs: int
+    saves: int
+    claims: int
+    entries: int  # of timelines

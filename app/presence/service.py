@@ -4,9 +4,11 @@ import json
 import time
 from collections.abc import Sequence
 from functools import cache
+from random import random
 from typing import Any, Literal
 
 from .codec import (
+    agent_id_end,
     decode_claim,
     decode_conflict_state,
     decode_entries,
@@ -19,6 +21,7 @@ from .codec import (
 )
 from .errors import (
     InvalidPresence,
+    NoOpenIndex,
     StoreUnavailable,
     TabHasLeft,
     TabOwnedByAnotherUser,
@@ -33,6 +36,7 @@ from .limits import (
     DEFAULT_TABS_LIMIT,
     DEFAULT_TTL_SECONDS,
     MAX_INSPECTED_BYTES,
+    MAX_OPEN_PAGE,
     MAX_REPLY_BYTES,
     MAX_SWEEP_SECONDS,
     MAX_TABS_BYTES,
@@ -40,9 +44,21 @@ from .limits import (
     NO_LIMIT,
     Quota,
 )
+from .open_records import OpenRecords
+from .open_summary import decode_summary
 from .profile import Profile, make_profile
 from .records import Record, tenant_text
-from .results import ClaimRefusal, ClaimResult, SaveRefusal, SaveResult, TabsPage, TimelinePage, ViewerList
+from .results import (
+    ClaimRefusal,
+    ClaimResult,
+    Forgotten,
+    OpenPage,
+    SaveRefusal,
+    SaveResult,
+    TabsPage,
+    TimelinePage,
+    ViewerList,
+)
 from .scripts import Scripts
 from .stamps import check_sent_at, encode_stamp
 from .tab_state import TabState
@@ -88,7 +104,9 @@ class RecordPresenceService:
     from Redis. A tab lives `ttl_seconds` after its last `update_presence`. The
     timeline of a record is kept for `timeline_seconds`; 0 keeps none. For
     `recovery_grace_seconds` after Redis has lost all data, lists are marked as
-    unconfirmed.
+    unconfirmed. With `has_open_index`, whoever comes is also noted in the tenant's indexes
+    of open records, which `list_open_records` and `forget_user` read: another command, for
+    those who come only.
 
     Every method raises InvalidPresence for names and values outside the
     contract (before Redis is asked), and StoreUnavailable when Redis gives no answer.
@@ -107,6 +125,7 @@ class RecordPresenceService:
         ttl_seconds: float = DEFAULT_TTL_SECONDS,
         timeline_seconds: float = 0,
         recovery_grace_seconds: float = 0,
+        has_open_index: bool = False,
         scripts: Scripts | None = None,
     ) -> None:
         for name, seconds in (
@@ -123,6 +142,11 @@ class RecordPresenceService:
         self._timeline_ms = round(timeline_seconds * 1000)
         self._recovery_grace_ms = round(recovery_grace_seconds * 1000)
         self._scripts = scripts or _shared_scripts()
+        self._open_records: OpenRecords | None = None
+        if has_open_index:
+            self._open_records = OpenRecords(
+                redis, self._scripts, self._tenant, lease_ms=self._lease_ms, timeline_ms=self._timeline_ms
+            )
 
     def update_presence(
         self,
@@ -204,31 +228,42 @@ class RecordPresenceService:
             check_sent_at(sent_at)
         user = encode_user_id(user_id)
         state, lease_ms = tab.encode(user, self._lease_ms)
-        reply = self._run(
-            "heartbeat",
-            (*_keys_with_quota(record, quota), record.left_key),
-            (
-                tab_id,
-                state,
-                lease_ms,
-                self._lease_ms,
-                _version_argument(known_version) if list_viewers else _LIST_NEVER,
-                limit + 1,  # the caller may be among them, and is left out
-                new_nonce(),
-                self._timeline_ms,
-                *_quota_arguments(quota),
-                int(may_join),
-                encode_stamp(arrived_us, sent_at),
-                profile.text if profile else "",
-            ),
+        arguments = (
             tab_id,
+            state,
+            lease_ms,
+            self._lease_ms,
+            _version_argument(known_version) if list_viewers else _LIST_NEVER,
+            limit + 1,  # the caller may be among them, and is left out
+            new_nonce(),
+            self._timeline_ms,
+            *_quota_arguments(quota),
+            int(may_join),
+            encode_stamp(arrived_us, sent_at),
+            profile.text if profile else "",
         )
+        open_records = self._open_records
+        keys = (*_keys_with_quota(record, quota), record.left_key)
+        try:
+            reply = self._run("heartbeat", keys, arguments, tab_id)
+        except StoreUnavailable:
+            if open_records is not None:
+                open_records.note_later(record, user_id)
+            raise
         if len(reply) == 2:  # nothing has changed
+            if open_records is not None and random() < open_records.chance:  # noqa: S311
+                open_records.note_by_chance(record, user_id)
             return ViewerList(reply[1])
         left_out = json.loads(reply.pop(2)) if reply[0] == "TRIMMED" else None
-        if len(reply) == 3:
-            return ViewerList(reply[1], left_out=left_out, timeline_bytes=reply[2])
-        _, version, timeline_bytes, total, opened_ms, remembered_since_ms, saves, claims, *pairs = reply
+        has_joined = reply[3] == 1
+        if open_records is not None:
+            if has_joined:
+                open_records.note(record, user_id)
+            elif random() < open_records.chance:  # noqa: S311
+                open_records.note_by_chance(record, user_id)
+        if len(reply) == 4:
+            return ViewerList(reply[1], left_out=left_out, timeline_bytes=reply[2], has_joined=has_joined)
+        _, version, timeline_bytes, _, total, opened_ms, remembered_since_ms, saves, claims, *pairs = reply
         others, last_arrival, _ = decode_viewer_page(pairs, limit, int(opened_ms), without=user)
         conflicts = decode_conflict_state(remembered_since_ms, saves, claims)
         ahead = None
@@ -255,6 +290,7 @@ class RecordPresenceService:
             left_out,
             next=last_arrival if len(others) < total - 1 else None,
             timeline_bytes=timeline_bytes,
+            has_joined=has_joined,
         )
 
     def _is_unconfirmed(self, known_version: str | None, version: str, opened_ms: int) -> bool:
@@ -353,6 +389,9 @@ class RecordPresenceService:
         save = encode_save(lock_version, encode_user_id(user_id), clean_name(user_name), tab_id, fields)
         arguments = (save, self._lease_ms, new_nonce(), self._timeline_ms, told_by)
         [status] = self._run("saved", record.keys, arguments, tab_id)
+        if status == "OK" and told_by == "host" and self._open_records is not None:
+            # The user may have no tab, and the record keeps their name.
+            self._open_records.note(record, user_id)
         return SaveResult(status == "OK", _SAVE_REFUSALS.get(status))
 
     def claim_field(
@@ -565,6 +604,82 @@ class RecordPresenceService:
             for call, reply in zip(calls, replies, strict=True)
         ]
 
+    def list_open_records(
+        self,
+        record_type: str | None = None,
+        *,
+        user_id: UserId | None = None,
+        after: str = "",
+        limit: int = MAX_OPEN_PAGE,
+    ) -> OpenPage:
+        """The open records of a type, or those that a user has open, each summed up in at most 1 MB of JSON.
+
+        Looks at no more than `limit` records (100 at most) that may be open, and a page has those that
+        are: perhaps none, although there is a `next`. `after` is the `next` of the page before. A record
+        that somebody comes to meanwhile may be on two pages.
+
+        Those of a type come first that nobody has come to for longest; those of a user, the other way
+        round. Raises NoOpenIndex without `has_open_index`.
+        """
+        index = self._index()
+        if type(limit) is not int or not 1 <= limit <= MAX_OPEN_PAGE:
+            raise InvalidPresence({"limit": [f"Must be an integer, 1 to {MAX_OPEN_PAGE}."]})
+        if record_type is not None and (errors := record_errors(record_type, "1")):
+            raise InvalidPresence(errors)
+        if user_id is not None:
+            user = encode_user_id(user_id)
+            page = index.page_of_user(user_id, after, limit)
+            records = [Record(self._tenant, *noted.record.split(":", 1)) for noted in page.found]
+        elif record_type is not None:
+            user = ""
+            page = index.page_of_type(record_type, after, limit)
+            records = [Record(self._tenant, record_type, noted.record) for noted in page.found]
+        else:
+            raise InvalidPresence({"type": ["Must be given, unless a user is."]})
+        replies = index.summarize(records, user=user, max_bytes=MAX_REPLY_BYTES // limit)
+        shown, closed = [], []
+        for noted, record, reply in zip(page.found, records, replies, strict=True):
+            if reply[0] == "SWEEP_FIRST":
+                arguments = index.summary_arguments(user, MAX_REPLY_BYTES // limit)
+                reply = self._run("summary", record.keys, arguments)
+            total, viewer = reply[1], reply[5]
+            if total == 0:
+                closed.append((noted, False))
+            elif user_id is None or (viewer and record_type in (None, record.type)):
+                shown.append(decode_summary(record.name, reply[1:], user_id))
+        if record_type is not None and user_id is None:
+            index.tell_if_possible(index.type_key(record_type), closed)
+        return OpenPage(shown, page.next)
+
+    def forget_user(self, user_id: UserId, records: Sequence[tuple[str, str | int]] = ()) -> Forgotten:
+        """Erase what is kept of a user, and of their agents.
+
+        Their tabs, claims and goodbyes, their entries in timelines, and who they were in saves and in
+        claims that others took over, of all records in their index and of `records`. A page
+        that is still open comes back with its next heartbeat. May be called again.
+        """
+        user, agent_end = encode_user_id(user_id), agent_id_end(user_id)
+        found = self._open_records.all_of_user(user_id) if self._open_records else []
+        named = {noted.record: Record(self._tenant, *noted.record.split(":", 1)) for noted in found}
+        for record in (self._record(*names) for names in records):
+            named[record.name] = record
+        counts = [0, 0, 0, 0]
+        touched = 0
+        for record in named.values():
+            arguments = (user, agent_end, self._lease_ms, new_nonce(), self._timeline_ms)
+            reply = self._run("forget", (*record.keys, record.left_key), arguments)
+            touched += any(reply[1:])
+            counts = [count + more for count, more in zip(counts, reply[1:], strict=True)]
+        if self._open_records:
+            key = self._open_records.user_key(user_id)
+            self._open_records.tell(key, [(noted, False) for noted in found])
+        return Forgotten(touched, *counts)
+
+    def _index(self) -> OpenRecords:
+        if self._open_records is None:
+            raise NoOpenIndex
+        return self._open_records
+
     def _run(
         self, name: str, keys: Sequence[str], arguments: Sequence[Any], tab_id: str | None = None
     ) -> list[Any]:
@@ -573,6 +688,8 @@ class RecordPresenceService:
         if reply[0] == "SWEEP_FIRST":
             self._sweep(keys)
             reply = self._scripts.run(self._redis, name, keys, arguments)
+            if name == "heartbeat" and len(reply) == 2:
+                reply += (0, 1)  # whether the user has joined, only the first run knew
         if reply[0] == "SWEEP_FIRST":
             raise StoreUnavailable(f"{name}: leases end faster than they can be swept")
         if reply[0] == "TAB_TAKEN":

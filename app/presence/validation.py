@@ -21,6 +21,7 @@ RECORD_TYPE_PATTERN = re.compile(r"[a-z][a-z0-9_]{0,63}\Z", re.ASCII)
 RECORD_ID_PATTERN = re.compile(r"[A-Za-z0-9_-]{1,64}\Z", re.ASCII)
 TAB_ID_PATTERN = re.compile(r"[A-Za-z0-9_.:-]{1,128}\Z", re.ASCII)
 TAB_CURSOR_PATTERN = re.compile(r"([0-9]{1,16}-[A-Za-z0-9_.:-]{1,128})?\Z", re.ASCII)
+OPEN_CURSOR_PATTERN = re.compile(r"([0-9]{1,16}-[A-Za-z0-9_:-]{1,129})?\Z", re.ASCII)
 ENTRY_ID_PATTERN = re.compile(r"[0-9]{1,16}-[0-9]{1,16}\Z", re.ASCII)
 REMOVAL_REASONS = ("left", "evicted")
 
@@ -37,6 +38,7 @@ _SPACES = re.compile(r"[\t-\r\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f
 _INVISIBLE = re.compile(rf"(?![\u200c\u200d])[{UNPRINTABLE}]")
 _USER_ID_BOUND = 10**MAX_USER_ID_LENGTH
 
+RECORD_TYPE_RULE = "Must be a lower-case letter and up to 63 of a-z, 0-9 and _."
 TAB_ID_RULE = "Must be 1 to 128 of A-Z, a-z, 0-9, _, ., : and -."
 TAB_CURSOR_RULE = "Must be the `next` of an earlier page."
 ENTRY_ID_RULE = "Must be the id of a timeline entry."
@@ -51,7 +53,7 @@ def record_errors(record_type: Any, record_id: Any) -> dict[str, list[str]]:
     """Error messages by field for the two parts of a record's name; empty if both are valid."""
     errors = {}
     if not isinstance(record_type, str) or not RECORD_TYPE_PATTERN.match(record_type):
-        errors["type"] = ["Must be a lower-case letter and up to 63 of a-z, 0-9 and _."]
+        errors["type"] = [RECORD_TYPE_RULE]
     if not isinstance(record_id, str) or not RECORD_ID_PATTERN.match(record_id):
         errors["id"] = ["Must be 1 to 64 of A-Z, a-z, 0-9, _ and -."]
     return errors
@@ -142,6 +144,11 @@ def check_arrival(argument: str, arrival: int) -> None:
 
 def check_tab_cursor(argument: str, cursor: str) -> None:
     if not isinstance(cursor, str) or not TAB_CURSOR_PATTERN.match(cursor):
+        raise InvalidPresence({argument: [TAB_CURSOR_RULE]})
+
+
+def check_open_cursor(argument: str, cursor: str) -> None:
+    if not isinstance(cursor, str) or not OPEN_CURSOR_PATTERN.match(cursor):
         raise InvalidPresence({argument: [TAB_CURSOR_RULE]})
 
 

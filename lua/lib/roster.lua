@@ -98,6 +98,7 @@ function roster.open(keys, default_lease_ms, timeline_ms, now_us)
     must_extend_keys = now_us >= no_expiry_before_s * 1000000, -- that time has passed, or is too late
     has_unswept_tabs = false, -- more leases are over than this call could sweep
     has_shorter_lease = false, -- put_tab's tab may be the next to expire: streams must know when
+    has_joined = false, -- put_tab's user was no viewer before, or nobody knows; set by commit
     are_claims_changed = false, -- set by lib.conflicts
 
     -- What this call has changed.
@@ -317,6 +318,15 @@ local function announce(record, is_changed, previous_version, events)
   redis.call("PUBLISH", record.tabs, cjson.encode(message))
 end
 
+local function has_joined(record, events)
+  for _, event in ipairs(events) do
+    if event[1] == "join" and event[2] == record.put_user then
+      return true
+    end
+  end
+  return record.is_recounted
+end
+
 -- Write all that follows from what this call has changed, and announce it. Writes
 -- nothing when nothing was put, removed, saved, claimed, swept or repaired.
 function roster.commit(record, nonce)
@@ -328,6 +338,7 @@ function roster.commit(record, nonce)
     load_conflicts().release_claims_of_gone_tabs(record)
   end
   local events = viewer_entries.write(record)
+  record.has_joined = has_joined(record, events)
   local is_list_changed = #events > 0 or record.is_recounted
   local is_changed = is_list_changed or record.saved_row or record.are_claims_changed
   local previous_version = record.version

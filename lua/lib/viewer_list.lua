@@ -28,6 +28,21 @@ local function arrival_of(entry)
   end
 end
 
+-- The head of an entry (JSON text), "[name, arrival, tabs, editing, dirty]", without decoding
+-- what may be 20 KB; and how many tabs edit and have unsaved changes.
+local function head_of(entry)
+  local first = 3 -- of the name, behind `["`
+  while true do
+    local at = string.find(entry, '["\\]', first)
+    if string.sub(entry, at, at) == '"' then
+      local last, _, editing, dirty =
+        select(2, string.find(entry, "^%s*,%s*(%d+)%s*,%s*%d+%s*,%s*(%d+)%s*,%s*(%d+)", at + 1))
+      return string.sub(entry, 1, last) .. "]", tonumber(editing), tonumber(dirty)
+    end
+    first = at + 2 -- behind an escaped character
+  end
+end
+
 -- The places of all viewers in the order of arrival: user -> place.
 function viewer_list.arrivals(viewers)
   local arrivals = {}
@@ -168,6 +183,56 @@ function viewer_list.append(viewers, order, page, reply)
   end
   rebuild_index(viewers, order)
   return select(2, append_indexed(viewers, order, page, reply))
+end
+
+local AGENT_PREFIX = '"agent\\u0020' -- of the JSON text of an agent's id; app/presence/codec.py has the same
+local MAX_SUMMARIZED_USERS = 2000 -- whose entries are looked at: some ms
+local MAX_SUMMARIZED_BYTES = 1000000 -- of these
+
+-- Appends to `reply`: the number of viewers, how many of them are agents, when the record
+-- was opened (ms), 1 where not everybody is named who edits or has unsaved changes, the
+-- head of the entry of `user` ("" where there is none), then user, head, user, head, ...
+-- of those who are. They have `max_bytes`, as an HTTP answer.
+function viewer_list.summarize(viewers, user, max_bytes, reply)
+  local total, agents, users = 0, 0, {}
+  for _, name in ipairs(redis.call("HKEYS", viewers)) do
+    if is_user(name) then
+      total, users[#users + 1] = total + 1, name
+      if string.sub(name, 1, #AGENT_PREFIX) == AGENT_PREFIX then
+        agents = agents + 1
+      end
+    end
+  end
+  local meta, opened_ms = unpack(redis.call("HMGET", viewers, "#", "#opened"))
+  local entry = user ~= "" and redis.call("HGET", viewers, user)
+  reply[#reply + 1] = total
+  reply[#reply + 1] = agents
+  reply[#reply + 1] = opened_ms or meta and string.match(meta, "%d+$") or "0"
+  reply[#reply + 1] = 0
+  local is_cut_at = #reply
+  reply[#reply + 1] = entry and head_of(entry) or ""
+  local read_bytes, bytes, first = 0, 0, 1
+  while first <= #users do
+    local last = math.min(first + MAX_READ_ENTRIES - 1, #users)
+    for i, text in ipairs(redis.call("HMGET", viewers, unpack(users, first, last))) do
+      read_bytes = read_bytes + #text
+      local head, editing, dirty = head_of(text)
+      if editing > 0 or dirty > 0 then
+        bytes = bytes + 2 * size_of(users[first + i - 1], head)
+        if bytes > max_bytes then
+          reply[is_cut_at] = 1
+          return
+        end
+        reply[#reply + 1], reply[#reply + 2] = users[first + i - 1], head
+      end
+    end
+    first = last + 1
+    local is_enough = last >= MAX_SUMMARIZED_USERS or read_bytes > MAX_SUMMARIZED_BYTES
+    if is_enough and first <= #users then
+      reply[is_cut_at] = 1
+      return
+    end
+  end
 end
 
 return viewer_list

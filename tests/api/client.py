@@ -117,8 +117,8 @@ def failure_of(response: TestResponse, status: int, *, has_data: bool = False) -
 
 
 def contents(redis: Any) -> dict[Any, Any]:
-    """All that Redis holds, but for counts of calls, timelines and goodbyes: they outlive the viewers."""
-    passing = ("_presence_calls:", "_presence_signals:", "}:timeline", "}:left")
+    """All that Redis holds, but for what outlives viewers: counts of calls, timelines, goodbyes, notes."""
+    passing = ("_presence_calls:", "_presence_signals:", "}:timeline", "}:left", "_presence_open:")
     return {
         key: redis.dump(key) for key in redis.scan_iter() if not any(part in _text(key) for part in passing)
     }

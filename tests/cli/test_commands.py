@@ -113,6 +113,62 @@ def test_name_is_neither_markup_nor_a_command_to_the_terminal(flask, presence, m
     assert "\x1b" not in flask("timeline", "flow:12", "--json").output
 
 
+# Open
+
+
+@pytest.fixture
+def noted(real_redis):
+    """What the service's processes do, noting which records are open."""
+    return RecordPresenceService(real_redis, "1", timeline_seconds=DAY_SECONDS, has_open_index=True)
+
+
+def test_open_lists_what_is_open_and_where_a_user_is(flask, noted):
+    alice_edits(noted)
+    noted.update_presence("flow", 12, "b1", "u-7", "ليلى حداد")
+    noted.update_presence("flow", 13, "b2", "u-7", "ليلى حداد")
+    noted.update_presence("order", 7, "a2", 42, "Alice")
+
+    found = rows(flask("open", "--type", "flow"))
+    assert [row[:-1] for row in found] == [["flow:12", "2", "Alice", "Alice"], ["flow:13", "1"]]
+    assert all(re.fullmatch(TIME, row[-1]) for row in found)
+    assert [row[0] for row in rows(flask("open", "--user", "42"))] == ["order:7", "flow:12"]
+    assert [row[0] for row in rows(flask("open", "--user", "u-7", "--type", "flow"))] == [
+        "flow:13",
+        "flow:12",
+    ]
+    assert flask("open", "--type", "invoice").output == "Nobody has a invoice open.\n"
+    assert flask("open", "--user", '"42"').output == "This user has no such record open.\n"
+
+
+def test_open_without_a_type_or_a_user_is_a_wrong_use_and_without_an_index_an_error(flask, noted):
+    assert flask("open").exit_code == 2
+    result = flask("open", "--type", "flow", open_index=False)
+
+    assert (result.exit_code, "PRESENCE_OPEN_INDEX" in result.stderr) == (1, True)
+
+
+# Forget
+
+
+def test_forget_erases_a_user(flask, noted):
+    alice_edits(noted)
+    noted.update_presence("flow", 12, "b1", "u-7", "Bob")
+    noted.record_saved("flow", 12, 8, ["name"], 42, "Alice")
+
+    assert flask("forget", "42").output == (
+        "Erased in 1 records: 1 tabs, 0 claims, 2 entries of timelines, and the name in 1 saves.\n"
+    )
+    assert [row[0] for row in rows(flask("who", "flow:12"))] == ["Bob"]
+    assert "Alice" not in flask("timeline", "flow:12").output
+
+
+def test_forget_also_looks_at_the_records_that_are_named(flask, presence):
+    alice_edits(presence)
+
+    assert flask("forget", "42").output.startswith("Erased in 0 records")
+    assert flask("forget", "42", "flow:12").output.startswith("Erased in 1 records: 1 tabs")
+
+
 # Why
 
 
@@ -274,7 +330,9 @@ def test_what_names_no_record_is_a_wrong_use(flask, record):
     assert "Usage:" in result.stderr
 
 
-@pytest.mark.parametrize("arguments", [("evict", "flow:12", "a b"), ("who", "flow:12", "--tenant", "")])
+@pytest.mark.parametrize(
+    "arguments", [("evict", "flow:12", "a b"), ("who", "flow:12", "--tenant", ""), ("forget", "")]
+)
 def test_what_names_no_tab_or_tenant_is_a_wrong_use(flask, arguments):
     result = flask(*arguments)
 

@@ -124,6 +124,7 @@ describe('what is not known', () => {
   test('an old list stays, and says from when it is', () => {
     show(live(alice));
     const staleSince = new Date(2026, 0, 1, 10, 42).getTime();
+    vi.setSystemTime(staleSince + 60_000);
     show({ ...live(alice), fresh: false, status: 'retrying', staleSince }, { locale: 'en-GB' });
     expect(initials()).toEqual(['A']);
     expect(row.hasAttribute('data-stale')).toBe(true);
@@ -303,6 +304,215 @@ describe('announcements', () => {
     show(live(alice, bob), { announce: false });
     await pass(5000);
     expect(announced()).toBe('');
+  });
+});
+
+describe('away, and since when', () => {
+  const NOON = new Date(2026, 10, 27, 12, 0).getTime();
+  const away = { ...bob, away: true };
+  const inBritain = { locale: 'en-GB' };
+  const items = () => [...row.querySelectorAll('li')];
+
+  beforeEach(() => {
+    vi.setSystemTime(NOON);
+  });
+
+  test('is told in words and drawn with a shape, and the time where it was seen', async () => {
+    show(live(alice, bob), inBritain);
+    await pass(120_000);
+    show(live(alice, away), inBritain);
+    expect(labels()[1]).toBe('Bob, viewing, away since 12:02');
+    expect(items().map((item) => item.hasAttribute('data-away'))).toEqual([false, true]);
+    expect(items()[1].querySelector('.presence-moon path')).not.toBeNull();
+    await pass(300_000);
+    show(live(alice, { ...away, has_dirty_tab: true }), inBritain);
+    expect(labels()[1]).toBe('Bob, viewing, unsaved changes, away since 12:02');
+    show(live(alice, bob), inBritain);
+    expect(labels()[1]).toBe('Bob, viewing');
+    expect(items()[1].hasAttribute('data-away')).toBe(false);
+    await pass(86_400_000);
+    show(live(alice, away), inBritain);
+    await pass(86_400_000);
+    show(live(away), { ...inBritain, graceMs: 0 });
+    expect(labels()).toEqual(['Bob, viewing, away since 28 Nov, 12:07']);
+  });
+
+  test('says no time that nobody here has seen', async () => {
+    show(live(away));
+    expect(labels()).toEqual(['Bob, viewing, away']);
+    show(live(bob));
+    show({ ...live(bob), fresh: false, status: 'retrying', staleSince: Date.now() });
+    await pass(600_000);
+    show(live(away));
+    expect(labels()).toEqual(['Bob, viewing, away']);
+  });
+
+  test('the tooltip says for how long somebody has been here, and what is known about them', async () => {
+    const since = new Date(NOON - 12.5 * 60_000).toISOString();
+    show(live({ ...alice, since, about: { title: 'Head of Sales', team: '<b>EMEA' } }), inBritain);
+    await pass(60_000);
+    faces()[0].focus();
+    expect(row.querySelector('.presence-tip-details').textContent).toBe(
+      'Head of Sales · <b>EMEA · here for 13 minutes',
+    );
+    // What is read aloud may be read at any time.
+    expect(faces()[0].getAttribute('aria-description')).toBe('Head of Sales · <b>EMEA · here since 11:47');
+    faces()[0].blur();
+    await pass(3_600_000);
+    faces()[0].focus();
+    expect(row.querySelector('.presence-tip-details').textContent).toMatch(/here for 1 hour$/);
+    show(live({ ...alice, since: new Date(NOON - 30 * 86_400_000).toISOString() }), inBritain);
+    expect(faces()[0].getAttribute('aria-description')).toBe('here since 28 Oct, 12:00');
+  });
+});
+
+describe('pictures', () => {
+  const picture = 'https://pictures.example/alice.png';
+  const image = () => row.querySelector('img');
+
+  test('are loaded lazily and say nothing of this page; the initials stay until one is there', () => {
+    show(live({ ...alice, picture }, bob));
+    const attributes = Object.fromEntries([...image().attributes].map(({ name, value }) => [name, value]));
+    expect(attributes).toMatchObject({ src: picture, alt: '', loading: 'lazy', referrerpolicy: 'no-referrer' });
+    expect(initials()).toEqual(['A', 'B']);
+    expect(faces()[0].hasAttribute('data-pictured')).toBe(false);
+    image().dispatchEvent(new Event('load'));
+    expect(faces()[0].hasAttribute('data-pictured')).toBe(true);
+    expect(labels()[0]).toBe('Alice, viewing');
+  });
+
+  test('one that can’t be loaded leaves the initials, and is not asked for again', () => {
+    show(live({ ...alice, picture }));
+    image().dispatchEvent(new Event('error'));
+    show(live({ ...alice, picture, mode: 'edit' }));
+    expect(image()).toBeNull();
+    show(live({ ...alice, picture: `${picture}?2` }));
+    expect(image().getAttribute('src')).toBe(`${picture}?2`);
+    show(live(alice));
+    expect(image()).toBeNull();
+  });
+
+  test('can be turned off', () => {
+    show(live({ ...alice, picture }), { pictures: false });
+    expect(image()).toBeNull();
+  });
+});
+
+describe('agents', () => {
+  const agent = (id, name, more) =>
+    viewer(id, name, { agent: { for: { id: 1, name: 'Alice' } }, mode: 'edit', ...more });
+  const summariser = agent('summariser', 'Summariser');
+  const translator = agent('translator', 'Translator', { away: true });
+  const checker = agent('checker', 'Checker');
+
+  test('stand apart, in another shape, and are named with whom they work for', () => {
+    show(live(summariser, alice, bob, cleo, dan));
+    expect(labels()).toEqual([
+      'Alice, viewing',
+      'Bob, viewing',
+      'Cleo, viewing',
+      '1 more: Dan, viewing',
+      'Summariser, for Alice, editing',
+    ]);
+    const shapes = [...row.querySelectorAll('li')].map((item) => item.matches('.presence-agent'));
+    expect(shapes).toEqual([false, false, false, false, true]);
+    expect(row.querySelectorAll('.presence-robot')).toHaveLength(1);
+  });
+
+  test('are counted apart', () => {
+    show({ ...live(alice, summariser, translator, checker, bob, cleo, dan), total: 17 });
+    expect(initials()).toEqual(['A', 'B', 'C', '+11', 'S', 'T', '+1']);
+    expect(labels()[3]).toBe('11 more: Dan, viewing; 10 others');
+    expect(labels().at(-1)).toBe('1 more agent: Checker, for Alice, editing');
+    show(live(alice, summariser, translator, checker), { maxAgents: 5, graceMs: 0 });
+    expect(initials()).toEqual(['A', 'S', 'T', 'C']);
+  });
+
+  test('with one name for two users are two, and none of them is a user of that name', () => {
+    const other = { ...summariser, agent: { for: { id: 2, name: 'Bob' } } };
+    show(live(summariser, other, viewer('summariser', 'Summariser')));
+    expect(labels()).toEqual(['Summariser, viewing', 'Summariser, for Alice, editing', 'Summariser, for Bob, editing']);
+  });
+
+  test('are announced apart from people', async () => {
+    const options = { locale: 'en' };
+    show(live(), options);
+    show(live(alice, bob, summariser, cleo, dan), options);
+    await pass(1100);
+    expect(announced()).toBe('Alice, Bob, and 2 others are here now. Summariser, for Alice is here now');
+  });
+});
+
+describe('who was here', () => {
+  const options = { wasHere: true, locale: 'en-GB', graceMs: 3000 };
+  const gone = () =>
+    [...row.querySelectorAll('[data-gone] .presence-face')].map(
+      (face) => face.ariaLabel ?? face.getAttribute('aria-label'),
+    );
+
+  beforeEach(() => {
+    vi.setSystemTime(new Date(2026, 10, 27, 12, 0));
+  });
+
+  test('is drawn for five minutes, behind those who are, and not counted', async () => {
+    show(live(alice, bob, cleo), options);
+    show(live(bob, cleo), options);
+    expect(gone()).toEqual([]);
+    await pass(3100);
+    expect(labels()).toEqual(['Bob, viewing', 'Cleo, viewing', 'Alice, was here until 12:00']);
+    show(live(bob, cleo, dan), options); // who is here comes first
+    expect(gone()).toEqual([]);
+    show(live(bob, cleo), { ...options, graceMs: 0 });
+    expect(gone()).toEqual(['Dan, was here until 12:00']);
+    await pass(290_000);
+    expect(gone()).toEqual(['Dan, was here until 12:00']);
+    await pass(10_000);
+    expect(gone()).toEqual([]);
+    expect(vi.getTimerCount()).toBe(0);
+  });
+
+  test('is here again when they are back', async () => {
+    show(live(alice), options);
+    show(live(), options);
+    await pass(10_000);
+    expect(gone()).toHaveLength(1);
+    show(live(alice), options);
+    expect(labels()).toEqual(['Alice, viewing']);
+    expect(gone()).toEqual([]);
+  });
+
+  test('is not told unless it is asked for, nor where it may be longer ago', async () => {
+    show(live(alice), { graceMs: 0 });
+    show(live(), { graceMs: 0 });
+    expect(labels()).toEqual([]);
+    show(live(alice, bob), options);
+    const staleSince = Date.now();
+    show({ ...live(alice, bob), fresh: false, staleSince }, options);
+    await pass(240_000);
+    show(live(bob), { ...options, graceMs: 0 });
+    expect(gone()).toEqual(['Alice, was here']); // until when, nobody here has seen
+    await pass(61_000);
+    expect(gone()).toEqual([]);
+    show({ ...live(bob), fresh: false, staleSince: Date.now() }, options);
+    await pass(301_000);
+    show(live(), { ...options, graceMs: 0 });
+    expect(gone()).toEqual([]);
+  });
+
+  test('is forgotten when the user leaves: the next one to sign in need not know', async () => {
+    show(live(alice, bob), options);
+    show(live(bob), options);
+    await pass(5000);
+    expect(gone()).toHaveLength(1);
+    show({ ...live(bob), status: 'stopped', fresh: false, staleSince: Date.now() }, options);
+    expect(gone()).toEqual([]);
+    show({ ...live(bob), status: 'connecting', fresh: false, staleSince: Date.now() }, options);
+    show(live(cleo), options);
+    await pass(5000);
+    expect(labels()).toEqual(['Cleo, viewing']);
+    show(live(), options);
+    await pass(5000);
+    expect(gone()).toEqual(['Cleo, was here until 12:00']);
   });
 });
 

@@ -211,6 +211,18 @@ describe('the worker file', () => {
     expect(posted).toEqual([4, [4]]);
   });
 
+  test('says after five minutes that nobody looks at the page', async () => {
+    const said = () => JSON.parse(fetch.mock.lastCall[1].body);
+    const body = JSON.stringify({ tab_id: 'a', dirty: true, visible: true });
+    tell(7, 1000, { ...standIn, intervalMs: 30_000, init: { method: 'POST', body } });
+    await pass(290_000);
+    expect(said()).toEqual({ tab_id: 'a', dirty: true, visible: true });
+    await pass(60_000);
+    expect(said()).toEqual({ tab_id: 'a', dirty: true, visible: false });
+    tell(7);
+    await pass(0);
+  });
+
   test('sends nothing for a page that is in time', async () => {
     for (let id = 10; id < 20; id++) {
       tell(id, 1000, standIn);

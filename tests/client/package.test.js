@@ -13,6 +13,8 @@ const sources = readdirSync(root).filter((name) => name.endsWith('.js'));
 const CORE = ['browser', 'freshness', 'heartbeat', 'lifecycle', 'presence', 'schedule', 'store', 'transport'];
 const LATE = [
   'afterAnswer',
+  'attention',
+  'browserAttention',
   'browserSharing',
   'browserWorker',
   'conflicts',

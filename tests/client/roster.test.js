@@ -60,6 +60,16 @@ test('42 and "42" are two people', () => {
   expect(applyEvent(joined, 'leave', { viewer: other, total: 2, version: '3' }).viewers).toEqual([alice, bob]);
 });
 
+test('an agent is another viewer for each user it works for, and none of them is a user with its id', () => {
+  const agentOf = (id) => viewer(1, 'Summariser', { agent: { for: { id, name: 'Somebody' } } });
+  const all = [alice, agentOf(1), agentOf('1')];
+  const here = { viewers: all, total: 3, version: '1' };
+  for (const [i, gone] of all.entries()) {
+    const { viewers } = applyEvent(here, 'leave', { viewer: gone, total: 2, version: '2' });
+    expect(viewers).toEqual(all.filter((_, place) => place !== i));
+  }
+});
+
 test('whoIsIn names those in a field, nobody where nothing is known', () => {
   const here = { ...bob, active_fields: ['title'] };
   expect(whoIsIn([alice, here], 'title')).toEqual([here]);

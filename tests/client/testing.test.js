@@ -44,6 +44,18 @@ test.each([true, false])('people come, edit, and leave (streams: %s)', async (st
   await untilState(({ viewers }) => viewers.length === 0);
 });
 
+test('an agent is a viewer of its own, with what is known of it', async () => {
+  const agent = { for: { id: 1, name: 'Alice' } };
+  const about = { title: 'Reads along' };
+  const summariser = service.join('flow:12', { ...bobs, name: 'Summariser', agent, about }, { mode: 'edit' });
+  service.join('flow:12', bobs);
+  summariser.save(8, ['title']);
+  await open({ dirty: ['title'], baseVersion: 7 });
+  const { viewers, saved } = await untilState(({ saved }) => saved?.length);
+  expect(viewers).toMatchObject([{ name: 'Summariser', agent, about }, { name: 'Bob' }]);
+  expect(saved[0].user).toEqual({ id: 2, name: 'Summariser', agent: { for: { id: 1 } } });
+});
+
 test('the test sees what the page tells, and when it is gone', async () => {
   await open();
   presence.setDirty(['title']);

@@ -60,6 +60,17 @@ def test_operators_token_is_of_the_demos_tenant_and_of_flows_alone(app, alice, q
         assert (caller.role, caller.tenant, caller.records) == ("operator", TENANT, ("flow:*",))
 
 
+def test_page_of_open_flows_has_the_flows_and_an_operators_token(app, alice):
+    page = alice.open("/open?as=bob")
+
+    assert page.status == 200
+    assert page.data["flows"]["flow:1"]["editor"] == "/flows/1?as=bob"
+    assert page.data["flows"]["flow:1"]["why"] == "/flows/1/why?as=bob"
+    assert app.extensions["presence"].bearer_tokens.identify(page.data["token"]).role == "operator"
+    assert all('href="/open?as=bob"' in alice.open(f"{path}?as=bob").text for path in ("/", PAGES[1]))
+    assert not re.findall(r"<script(?![^>]*\ssrc=)|<style|\sstyle=|\son\w+=", page.text)
+
+
 def test_no_other_page_gets_an_operators_token(app, alice):
     for path in ("/", "/flows/1", "/react/flows/1", PAGES[0]):
         token = alice.open(f"{path}?as=bob").data["token"]

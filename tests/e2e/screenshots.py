@@ -27,10 +27,11 @@ LOOKS: dict[str, dict[str, Any]] = {
 PAGES = {"list": "/", "editor": f"{EDITORS['alpine']}/{FLOW}", "react-editor": f"{EDITORS['react']}/{FLOW}"}
 QUARRELS = (3, 5, 6)  # the flow for each look
 COMPANY: dict[str, dict[str, object]] = {
-    "chiara": {},
+    "chiara": {"active": False},
     "layla": {"mode": "edit", "active_field": "steps"},
-    "emeka": {},
+    "emeka": {"mode": "edit", "dirty": True, "dirty_fields": ["owner"]},
 }
+AGENT = {"sub": "summariser", "name": "Summariser"}  # works for Chiara
 ELSEWHERE: dict[int, dict[str, dict[str, object]]] = {
     2: {"dmitri": {"mode": "edit", "dirty": True, "active_field": "name"}},
     4: {"emeka": {}, "alice": {}, "chiara": {"mode": "edit"}},
@@ -52,7 +53,7 @@ def main() -> None:
             alice = Person(browser.new_context(**options, reduced_motion="reduce"), server, "alice")
             page = alice.go(path)
             if path == "/":
-                wait_until(lambda page=page: len(page.row(FLOW)) == 4)
+                wait_until(lambda page=page: len(page.row(FLOW)) == 5)
             else:
                 description.press_sequentially(" Today")
                 wait_until(page.panel, lambda people: "Bob Tanaka: Unsaved changes in description" in people)
@@ -125,8 +126,11 @@ def _busy_server() -> Iterator[Server]:
         for flow_id, company in {FLOW: COMPANY, **ELSEWHERE}.items():
             for handle, state in company.items():
                 person = person_by_handle(handle)
-                with server.as_user(person.id, person.name) as user:
+                with server.as_user(person.id, person.name, about=person.about) as user:
                     user.beat(flow_id, f"tab-of-{handle}", **state)
+        chiara = person_by_handle("chiara")
+        with server.as_user(chiara.id, chiara.name, act=AGENT) as agent:
+            agent.beat(FLOW, "tab-of-the-agent")
         yield server
     finally:
         server.close()

@@ -53,6 +53,10 @@ def own_server() -> Iterator[Server]:
     server = Server(redis, PRESENCE_HEARTBEAT_SECONDS="60", PRESENCE_TTL_SECONDS="180")
     with server.as_user(4, "Dmitri Volkov") as dmitri:
         dmitri.save(LONG, name=LONGEST_NAME)
+        dmitri.beat(LONG, "dmitris", mode="edit", dirty=True, active=False)
+    for number, name in enumerate(("Summariser", LONGEST_NAME, "Checker")):
+        with server.as_user(6, LONGEST_NAME, act={"sub": number, "name": name}) as agent:
+            agent.beat(LONG, "agents", mode="edit")
     for number in range(60):
         with server.as_user(100 + number, f"Maximiliane-Charlotte von und zu Hohenlohe {number}") as somebody:
             where = {
@@ -208,13 +212,19 @@ def test_name_at_a_pointer_is_never_cut(visit):
         assert box["x"] + box["width"] <= form["x"] + form["width"]
 
 
-def test_list_and_sign_in_have_no_barrier(visit, own_server):
+def test_list_and_sign_in_and_who_is_away_or_a_program_are_no_barrier(visit, own_server):
+    with own_server.as_user(99, "Witness", role="operator") as witness:
+        witness.evict_all(BUSY)
     with own_server.as_user(71, "ليلى حداد") as somebody:
-        somebody.beat(BUSY, "somebody", mode="edit", dirty=True)
-    for path in ("/", "/sign-in"):
+        somebody.beat(BUSY, "somebody", mode="edit", dirty=True, active=False)
+    with own_server.as_user(71, "Layla", act={"sub": "summariser", "name": "Summariser"}) as agent:
+        agent.beat(BUSY, "agents", mode="edit")
+    row = ["ليلى حداد, editing, unsaved changes, away", "Summariser, for Layla, editing"]
+    for path in ("/", f"/flows/{BUSY}", "/sign-in"):
         page = visit("alice", path)
-        if path == "/":
-            wait_until(lambda page=page: page.row(BUSY))
+        if path != "/sign-in":
+            look_at = page.avatars if "flows" in path else lambda page=page: page.row(BUSY)
+            wait_until(look_at, lambda labels: labels == row)
         for size in ({"width": 1280, "height": 800}, PHONE):
             page.tab.set_viewport_size(size)
             assert violations(page) == []
@@ -289,6 +299,7 @@ def test_forced_colours_and_calm_are_kept_to(visit, editor):
         ".step-mark",
         ".presence-face",
         ".presence-mark",
+        ".presence-moon",
         ".presence-tip",
     ):
         assert look(page, box, "borderTopStyle", "borderTopWidth") == ["solid", "1px"], box

@@ -145,6 +145,27 @@ def test_reload_in_the_middle_of_a_long_heartbeat_does_not_make_anybody_flicker(
 
 
 @pytest.mark.measured
+def test_colleague_sees_within_a_second_that_somebody_looks_away_and_back(person, server, flow_id):
+    alice = person("alice").edit(flow_id)
+    with Chromium() as chromium:
+        bobs = chromium.open(f"{server.url}{EDITORS['react']}/{flow_id}?as=bob")
+        alice.wait_for_avatars("Bob Tanaka, viewing")
+        wait_until(lambda: bobs.evaluate("document.querySelector('.here-name')?.textContent"))
+
+        other = chromium.open("about:blank")
+        stays(alice.avatars, lambda labels: labels == ["Bob Tanaka, viewing"], seconds=0.5)
+        bobs.bring_to_front()  # a glance at another tab is told to nobody
+        stays(alice.avatars, lambda labels: labels == ["Bob Tanaka, viewing"], seconds=0.5)
+        other.bring_to_front()
+        (label,) = wait_until(alice.avatars, lambda labels: "away" in labels[0], seconds=3 + 1)
+        assert label.startswith("Bob Tanaka, viewing, away since ")
+        wait_until(alice.panel, lambda people: people[0].startswith("Bob Tanaka: Viewing · away since "))
+
+        bobs.bring_to_front()
+        wait_until(alice.avatars, lambda labels: labels == ["Bob Tanaka, viewing"], seconds=1)
+
+
+@pytest.mark.measured
 def test_killed_browser_is_gone_when_its_lease_ends(person, server, witness, flow_id):
     alice = person("alice").edit(flow_id)
     with Chromium() as bobs:

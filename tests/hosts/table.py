@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.e2e.chromium import ARGUMENTS, CHROMIUM, MISSING
-from tests.hosts.hosts import HOSTS, JAVASCRIPT, Host, node_command
+from tests.hosts.hosts import HOSTS, JAVASCRIPT, NEXT, Host, node_command
 from tests.hosts.scenarios import SCENARIOS, People, begun
 from tests.hosts.service import Stage
 from tests.redis_server import RedisServer
@@ -61,8 +61,8 @@ def _said(*command: str) -> str:
     return found[0]
 
 
-def _package(name: str) -> str:
-    return _said(*node_command(), "-p", f"require('{JAVASCRIPT}/node_modules/{name}/package.json').version")
+def _package(name: str, folder: Path = JAVASCRIPT) -> str:
+    return _said(*node_command(), "-p", f"require('{folder}/node_modules/{name}/package.json').version")
 
 
 def versions() -> dict[str, str]:
@@ -81,6 +81,7 @@ def versions() -> dict[str, str]:
         "Rails": f"Rails {_said('rails', '--version')}, Ruby {ruby}",
         "Node": f"Node {node}",
         "Express": f"Express {_package('express')}, Node {node}",
+        "Next": f"Next {_package('next', NEXT)}, React {_package('react', NEXT)}",
         "Vite + React": f"{vite}, React {_package('react')}",
         "Vite + Vue": f"{vite}, Vue {_package('vue')}",
     }

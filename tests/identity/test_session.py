@@ -87,6 +87,18 @@ def test_bearer_token_needs_no_csrf_token(app):
     data_of(Person(app).heartbeat())
 
 
+def test_what_is_shown_of_a_user_lasts_as_long_as_the_session():
+    known: dict[str, object] = {}
+    shown = {"picture": "https://pictures.example/alice", "about": {"title": "Head of sales"}}
+    sign_in(known, Caller(user_id=42, user_name="Alice", tenant="1", **shown))
+    kept = caller_of(known)
+
+    assert (kept.picture, kept.about) == (shown["picture"], shown["about"])
+    assert kept.profile == Caller(user_id=42, user_name="Alice", tenant="1", **shown).profile
+    sign_in(known, Caller(user_id=43, user_name="Bob", tenant="1"))
+    assert known["presence_caller"].keys().isdisjoint(shown)  # no byte more in the cookie
+
+
 def test_nobody_is_signed_in_by_a_cookie_that_we_did_not_sign(app):
     theirs = create_app(Settings(secret_key="another secret of the tests"))
     forged = theirs.session_interface.get_signing_serializer(theirs).dumps(

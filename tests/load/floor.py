@@ -1,4 +1,8 @@
-"""The service with one route more: a POST that reads JSON and does nothing, the floor of every figure."""
+"""The service with two routes more, the floors of figures over HTTP, and an application that is no Flask.
+
+They lie below /presence/, as the service's own calls do: after a call of any other path gunicorn's worker
+pauses for a millisecond (record_presence.server.timeouts), which would be in the floor.
+"""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -8,14 +12,23 @@ from flask import Response, request
 from record_presence import create_app
 
 app = create_app()
+_redis = app.extensions["record_presence"].redis
 
 _ANSWER = b'{"success":true,"data":{}}'
 
 
-@app.post("/floor")
+@app.post("/presence/floor")
 def floor() -> Response:
     """Parse the body, answer a constant."""
     request.get_json()
+    return Response(_ANSWER, mimetype="application/json")
+
+
+@app.post("/presence/floor-with-redis")
+def floor_with_redis() -> Response:
+    """The same, and the least that Redis can be asked: PING."""
+    request.get_json()
+    _redis.ping()
     return Response(_ANSWER, mimetype="application/json")
 
 

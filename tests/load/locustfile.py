@@ -4,19 +4,27 @@
     locust -f tests/load/locustfile.py Hammer  one heartbeat after the other
     locust -f tests/load/locustfile.py Stream  follows a record by Server-Sent Events
 
-Always name one of them, and the service with --host; SECRET_KEY or PRESENCE_JWT_KEY must be the
+One of them must be named, and the service with --host; SECRET_KEY or PRESENCE_JWT_KEY must be the
 service's own, since tokens are signed here with the application's issue_token.
+
+When a test stops, every Tab says goodbye, all of them at once as no people do. These calls are counted apart
+and are in no statistics.
 """
 
+import argparse
 import itertools
 import random
 import secrets
+import sys
 import time
+from collections import Counter
 from typing import Any
 
 from locust import FastHttpUser, constant, events, task
 from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
+from locust.event import EventHook
+from locust.runners import WorkerRunner
 
 from record_presence.api.paths import API_PREFIX
 from record_presence.identity.bearer import issue_token
@@ -35,11 +43,56 @@ _numbers = itertools.count(random.randrange(10**6) * 1000)  # each process of Lo
 
 @events.init_command_line_parser.add_listener
 def _add_options(parser: LocustArgumentParser) -> None:
-    parser.add_argument("--tenants", type=int, default=10, help="Tenants (default 10)")
-    parser.add_argument("--records", type=int, default=300, help="Records of each tenant (default 300)")
+    parser.add_argument("--tenants", type=_count, default=10, help="Tenants (default 10)")
+    parser.add_argument("--records", type=_count, default=300, help="Records of each tenant (default 300)")
     parser.add_argument(
-        "--crowd", type=float, default=0.0, help="Share of the tabs that is on one record, 0 to 1 (default 0)"
+        "--crowd",
+        type=_share,
+        default=0.0,
+        help="Share of the tabs that is on one record, 0 to 1 (default 0)",
     )
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError("must be a whole number from 1 on")
+    return int(text)
+
+
+def _share(text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 1:
+        raise argparse.ArgumentTypeError("must be a number from 0 to 1")
+    return share
+
+
+@events.init.add_listener
+def _refuse_a_mixture(environment: Environment, **_: Any) -> None:
+    """Without a class, Locust would run all of them at once, and add up what can't be added."""
+    options = environment.parsed_options
+    is_worker = isinstance(environment.runner, WorkerRunner)  # its master names them
+    if not options or is_worker or options.user_classes or options.class_picker:
+        return
+    sys.exit("Name what to run, Tab, Hammer or Stream: locust -f tests/load/locustfile.py Tab ...")
+
+
+_goodbyes = EventHook()
+_goodbyes_by_result: Counter[str] = Counter()
+
+
+@_goodbyes.add_listener
+def _count_goodbye(exception: Exception | None, **_: Any) -> None:
+    _goodbyes_by_result["failed" if exception else "answered"] += 1
+
+
+@events.quitting.add_listener
+def _tell_goodbyes(**_: Any) -> None:
+    if _goodbyes_by_result:
+        counts = ", ".join(f"{count} {result}" for result, count in _goodbyes_by_result.items())
+        print(f"Goodbyes at the stop, in no statistics: {counts}", file=sys.stderr)
 
 
 class _Caller(FastHttpUser):
@@ -101,6 +154,7 @@ class Tab(_Caller):
         self.beat("heartbeat, arriving")
 
     def on_stop(self) -> None:
+        self.client.request_event = _goodbyes
         self.leave()
 
     @task(80)

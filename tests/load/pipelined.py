@@ -1,11 +1,16 @@
 """Calls of RecordPresenceService, collected and sent to Redis many at a time."""
 
+import socket
+from collections.abc import Sequence
 from typing import Any
 
+import hiredis
 import redis as redis_py
 
 BEATEN = (b"OK", b"0")
 UNCHANGED = (b"UNCHANGED", b"0")
+IN_FLIGHT = 50
+_RECEIVED = 1 << 16
 
 
 class Recorder:
@@ -29,11 +34,44 @@ class Recorder:
         commands, self._commands = self._commands, []
         return commands
 
+    def take_packed(self) -> list[bytes]:
+        """The same as it goes over the wire, for `Wire`."""
+        return [hiredis.pack_command(command) for command in self.take()]
 
-def send(client: redis_py.Redis, commands: list[tuple[Any, ...]], batch: int = 50) -> None:
+
+def send(client: redis_py.Redis, commands: list[tuple[Any, ...]], batch: int = IN_FLIGHT) -> None:
     """Run commands, so many in flight. Raises the first error that one of them met."""
     for start in range(0, len(commands), batch):
         pipeline = client.pipeline(transaction=False)
         for command in commands[start : start + batch]:
             pipeline.execute_command(*command)
         pipeline.execute()
+
+
+class Wire:
+    """A connection to Redis that sends commands as they are written down, and only counts the answers."""
+
+    def __init__(self, path: str) -> None:
+        self._connection = socket.socket(socket.AF_UNIX)
+        self._connection.connect(path)
+        self._reader = hiredis.Reader()
+
+    def send(self, commands: Sequence[bytes], batch: int = IN_FLIGHT) -> None:
+        """Run commands, so many in flight. Raises RuntimeError for the first that Redis refuses."""
+        for start in range(0, len(commands), batch):
+            part = commands[start : start + batch]
+            self._connection.sendall(b"".join(part))
+            for _ in part:
+                self._next_answer()
+
+    def _next_answer(self) -> None:
+        while (answer := self._reader.gets()) is False:
+            data = self._connection.recv(_RECEIVED)
+            if not data:
+                raise RuntimeError("Redis has closed the connection")
+            self._reader.feed(data)
+        if isinstance(answer, hiredis.ReplyError):
+            raise RuntimeError(str(answer))
+
+    def close(self) -> None:
+        self._connection.close()

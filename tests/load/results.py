@@ -1,20 +1,17 @@
-"""RESULTS.md: what the bench measured last, a section a part."""
+"""RESULTS.md: a section a part, which `--write` puts in the place of the one before."""
 
 import re
-import subprocess
-import sys
-from importlib.metadata import version
 from pathlib import Path
 
 from tests.load.figures import Table, verdict
+from tests.load.machine import facts
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
-_LIBRARIES = ("gunicorn", "gevent", "flask", "marshmallow", "redis", "hiredis")
 _INTRODUCTION = """# Results of the bench
 
-Written by `make bench`; [README.md](README.md) says how to run it and how to read it. A figure is the
-median of its rounds, with the lowest and the highest in brackets; the rounds of all figures of a table are
-interleaved.
+Written by `make bench WRITE=1`; [README.md](README.md) says how to run it and how to read it. A figure is
+the median of its rounds, with the lowest and the highest in brackets; the rounds of all figures of a table
+are interleaved.
 """
 
 
@@ -34,18 +31,7 @@ def keep(part: str, title: str, tables: list[Table], plot: Path | None = None, p
 
 
 def _measured_with(part: str) -> str:
-    python = sys.version.split()[0]
-    libraries = ", ".join(f"{name} {version(name)}" for name in _LIBRARIES)
-    return f"`make bench PARTS={part}` on {_cpu()}; Python {python}, Redis {_redis()}, {libraries}."
-
-
-def _cpu() -> str:
-    lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return f"{len(models)} × {models[0]}" if models else "an unknown CPU"
-
-
-def _redis() -> str:
-    text = subprocess.run(["redis-server", "--version"], capture_output=True, text=True, check=True).stdout
-    found = re.search(r"v=(\S+)", text)
-    return found.group(1) if found else "?"
+    known = facts()
+    commit, cpu = known.pop("commit"), known.pop("CPU")
+    versions = ", ".join(f"{name} {version}" for name, version in known.items())
+    return f"`make bench PARTS={part}` at {commit} on {cpu}; {versions}."

@@ -126,7 +126,8 @@ def heartbeat(
     shown: str = "",
     **state: Any,
 ) -> list[Any]:
-    """Beat; the reply starts with the status word, and is without the bytes of the timeline."""
+    """Beat; the reply starts with the status word, and is without the bytes of the timeline and without
+    whether the user has joined."""
     reply = call(
         redis,
         "heartbeat",
@@ -148,7 +149,7 @@ def heartbeat(
     )
     if reply[0] in ("OK", "TRIMMED"):
         place = 2 if reply[0] == "OK" else 3
-        del reply[place : place + 1]
+        del reply[place : place + 2]
     return reply
 
 

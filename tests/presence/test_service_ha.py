@@ -70,3 +70,19 @@ def test_slot_that_moves_takes_its_records_along(cluster, service):
     service.update_presence("flow", moved, "t2", 99, "Bob")
     [listed] = service.list_viewers_of([("flow", moved)])
     assert [viewer["id"] for viewer in listed.viewers] == [list(ports).index(moved), 99]
+
+
+def test_open_records_of_all_nodes_are_listed_and_a_user_erased(cluster):
+    service = RecordPresenceService(connect(cluster.url), 1, timeline_seconds=60, has_open_index=True)
+    ports = open_records(cluster, service, "open")
+    service.update_presence("flow", "open-0", "t2", 99, "Olga")
+    service.update_presence("flow", "open-11", "t2", 99, "Olga")
+    service.remove_presence("flow", "open-11", "t1")
+
+    found = {record["record"]: record["people"] for record in service.list_open_records("flow").records}
+    assert found == {f"flow:{id}": 2 if id == "open-0" else 1 for id in ports}
+    where = service.list_open_records(user_id=99).records
+    assert [record["record"] for record in where] == ["flow:open-11", "flow:open-0"]
+    assert service.forget_user(99).tabs == 2
+    assert service.list_open_records(user_id=99).records == []
+    assert len(service.list_open_records("flow").records) == len(ports) - 1

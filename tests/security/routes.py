@@ -65,6 +65,9 @@ CASES = {
     "record_presence_conflicts.claim": Call("POST", f"{RECORD}/claim", {**TAB, "field": "{mark}"}),
     "record_presence_conflicts.timeline": Call("GET", f"{RECORD}/timeline"),
     "record_presence_conflicts.release": Call("DELETE", f"{RECORD}/claim", {**TAB, "field": "{mark}"}),
+    "record_presence_operators.open_records": Call(
+        "GET", f"{API_PREFIX}/viewers/open", query=[("type", "flow")]
+    ),
     "record_presence_operators.inspect": Call("GET", f"{RECORD}/inspect"),
     "record_presence_operators.evict": Call("POST", f"{RECORD}/evict", TAB),
     "record_presence.unregister": Call("DELETE", f"{RECORD}/unregister", TAB),
@@ -84,6 +87,7 @@ OPEN = {
     "demo.pages.react_editor": "/react/flows/1",
     "demo.pages.timeline": "/flows/1/timeline",
     "demo.pages.why": "/flows/1/why",
+    "demo.pages.open_flows": "/open",
     "demo.pages.next_operator_token": "/demo/people/alice/operator-token",
     "demo.pages.choose_person": "/sign-in",
     "demo.pages.start_session": "/sign-in",

@@ -96,6 +96,7 @@ def test_every_call_is_one_that_a_user_may_make(make_app):
     assert {endpoint: status for endpoint, (status, _) in answers.items() if status != 200} == {
         "demo.api.read_flow": 403,  # the demo's people are a tenant of their own
         "demo.api.save_flow": 403,
+        "record_presence_operators.open_records": 403,
         "record_presence_operators.inspect": 403,
         "record_presence_operators.evict": 403,
     }
@@ -108,9 +109,11 @@ def test_operator_sees_and_removes_nothing_of_another_tenant(make_app, theirs, o
     before = held(app.extensions["presence"].redis)
     operator = Visitor(app, ours, role="operator")
 
+    listed = operator.answer(CASES["record_presence_operators.open_records"])
     seen = operator.answer(CASES["record_presence_operators.inspect"])
     evicted = operator.answer(CASES["record_presence_operators.evict"])
 
+    assert (listed[0], json.loads(listed[1])["data"]) == (200, {"records": []})
     assert (seen[0], json.loads(seen[1])["data"]["tabs"]) == (200, [])
     assert (evicted[0], json.loads(evicted[1])["data"]) == (200, {"evicted": False})
     after = held(app.extensions["presence"].redis)
@@ -215,11 +218,14 @@ def test_nothing_that_one_tenant_does_changes_anything_of_another(make_app, thei
 
     after = held(redis)
     assert {key: after.get(key) for key in before} == after_asking
+    tenant = quote_tenant(ours)
     assert set(after) - set(before) == {
-        *(key for key in after if key.startswith(f"tenant_{quote_tenant(ours)}_presence_".encode())),
+        *(key for key in after if key.startswith(f"tenant_{tenant}_presence_".encode())),
+        f"tenant_{tenant}_record_presence_open:{{{tenant}}}:type:flow".encode(),
+        f"tenant_{tenant}_record_presence_open:{{{tenant}}}:user:{USER}".encode(),
         Record(ours, "flow", "12").timeline_key.encode(),
         Record(ours, "flow", "12").left_key.encode(),
-    }, "of a visit nothing is left but the counts of its calls, the timeline and the goodbye"
+    }, "of a visit nothing is left but counts of calls, notes, the timeline and the goodbye"
     assert counted.encode() in before
     assert other.answer(CASES["record_presence.tabs"]) == seen
 

@@ -316,6 +316,42 @@ class Evicted(Schema):
     evicted = fields.Boolean(required=True, metadata={"description": "False when the tab was already gone."})
 
 
+class OpenViewer(Schema):
+    """The user who was asked for."""
+
+    id = user_id_field()
+    name = fields.String(required=True)
+    tabs = fields.Integer(required=True)
+    mode = fields.String(required=True, validate=validate.OneOf(MODES))
+    has_dirty_tab = fields.Boolean(required=True)
+    since = fields.String(required=True, metadata={"format": "date-time"})
+
+
+class OpenRecord(Schema):
+    record = fields.String(required=True, metadata={"example": "flow:12"})
+    people = fields.Integer(required=True, metadata={"description": "How many users, agents apart."})
+    agents = fields.Integer(required=True)
+    editing = fields.List(fields.Nested(User), required=True, metadata={"description": "Who edits."})
+    unsaved = fields.List(
+        fields.Nested(User), required=True, metadata={"description": "Who has unsaved changes."}
+    )
+    since = fields.String(
+        required=True,
+        metadata={"format": "date-time", "description": "Since then somebody has always had it open."},
+    )
+    more = fields.Boolean(
+        metadata={"description": "Only where they are too many to name all who edit or have unsaved changes."}
+    )
+    viewer = fields.Nested(
+        OpenViewer, metadata={"description": "Only where records of a user were asked for."}
+    )
+
+
+class OpenRecords(Schema):
+    records = fields.List(fields.Nested(OpenRecord), required=True)
+    next = fields.String(metadata={"description": "Only when there are more: `after` of the next page."})
+
+
 class Conflict(Schema):
     """The record was saved by somebody else after the version that was sent; nothing was written."""
 

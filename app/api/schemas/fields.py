@@ -7,6 +7,8 @@ from typing import Any
 from marshmallow import ValidationError, fields, validate
 
 from ...presence import json_codec
+from ...presence.codec import parse_user_id
+from ...presence.errors import InvalidPresence
 from ...presence.limits import (
     DEFAULT_LIMIT,
     MAX_FIELD_NAME_LENGTH,
@@ -116,6 +118,16 @@ class UserId(fields.Raw):
         if not is_user_id(user_id):
             raise ValidationError(USER_ID_RULE)
         return user_id  # type: ignore[no-any-return]  # checked by is_user_id
+
+
+class QueryUserId(fields.String):
+    """A user id in a query: digits are an integer, unless they stand in double quotes."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
+        try:
+            return parse_user_id(super()._deserialize(value, attr, data, **kwargs))
+        except InvalidPresence:
+            raise ValidationError(USER_ID_RULE) from None
 
 
 def tab_id_field(**options: Any) -> fields.String:

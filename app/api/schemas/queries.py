@@ -1,19 +1,22 @@
 """What the query of a request may hold."""
 
 import re
+from typing import Any
 
-from marshmallow import EXCLUDE, Schema, fields, validate
+from marshmallow import EXCLUDE, Schema, ValidationError, fields, validate, validates_schema
 
-from ...presence.limits import DEFAULT_TABS_LIMIT, MAX_ARRIVAL
+from ...presence.limits import DEFAULT_TABS_LIMIT, MAX_ARRIVAL, MAX_OPEN_PAGE, MAX_USER_ID_LENGTH
 from ...presence.validation import (
     ENTRY_ID_PATTERN,
     ENTRY_ID_RULE,
+    OPEN_CURSOR_PATTERN,
     RECORD_ID_PATTERN,
     RECORD_TYPE_PATTERN,
+    RECORD_TYPE_RULE,
     TAB_CURSOR_PATTERN,
     TAB_CURSOR_RULE,
 )
-from .fields import BoundedList, QueryInteger, SentAt, limit_field
+from .fields import BoundedList, QueryInteger, QueryUserId, SentAt, limit_field
 
 PATTERN_END = r"\Z"  # of the patterns in Python
 MAX_RECORDS = 100  # in a batch
@@ -83,3 +86,36 @@ class TimelineQuery(Query):
         metadata={"description": "Id of the last entry that is known.", "example": "1795583969538-0"},
     )
     limit = limit_field()
+
+
+class OpenQuery(Query):
+    type = fields.String(
+        load_default=None,
+        validate=validate.Regexp(RECORD_TYPE_PATTERN, error=RECORD_TYPE_RULE),
+        metadata={"description": "Records of this type; required without `user`.", "example": "flow"},
+    )
+    user = QueryUserId(
+        load_default=None,
+        metadata={
+            "description": "Records that this user has open. A string of digits in quotes; without them an"
+            " integer is meant.",
+            "example": "42",
+            "minLength": 1,
+            "maxLength": MAX_USER_ID_LENGTH,
+        },
+    )
+    after = fields.String(
+        load_default="",
+        validate=validate.Regexp(OPEN_CURSOR_PATTERN, error=TAB_CURSOR_RULE),
+        metadata={"description": "`next` of the page before."},
+    )
+    limit = QueryInteger(
+        load_default=MAX_OPEN_PAGE,
+        validate=validate.Range(1, MAX_OPEN_PAGE),
+        metadata={"description": "Records to look at; every ten count as a call."},
+    )
+
+    @validates_schema
+    def _check_subject(self, data: dict[str, Any], **options: Any) -> None:
+        if data.get("type") is None and data.get("user") is None:
+            raise ValidationError({"type": ["Must be given, unless a user is."]})

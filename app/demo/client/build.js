@@ -16,7 +16,7 @@ const DIST = at('../../static/demo/dist');
 
 const { outputFiles, metafile } = await build({
   absWorkingDir: here,
-  entryPoints: ['alpine.js', 'list.js', 'react.jsx', 'sign_in.js', 'timeline.js', 'why.js'].map(
+  entryPoints: ['alpine.js', 'list.js', 'open.js', 'react.jsx', 'sign_in.js', 'timeline.js', 'why.js'].map(
     (name) => `src/${name}`,
   ),
   outdir: DIST,

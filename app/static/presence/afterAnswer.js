@@ -1,15 +1,17 @@
 // What a presence needs from its first answered heartbeat on, beside the stream. Loaded by presence.js.
 
+import { createAttention } from './attention.js';
 import { createConflicts } from './conflicts.js';
 import { createUnseen } from './unseen.js';
 
-/** As createConflicts, whose `apply` also takes the time of an answered heartbeat. */
-export function createAfterAnswer({ browser, store, transport, heartbeat, update }) {
+/** As createConflicts and createAttention together; `apply` also takes the time of an answered heartbeat. */
+export function createAfterAnswer({ browser, store, transport, heartbeat, update, awayAfterMs }) {
   const conflicts = createConflicts(store, transport, update, heartbeat.desired, browser.now);
   let hasToldOfLeftOut = false;
   const unseen = createUnseen({ browser, store, intervalMs: heartbeat.intervalMs });
   return {
     ...conflicts,
+    ...createAttention({ browser, store, heartbeat, awayAfterMs, update }),
     apply(news, sent, isStreaming) {
       if (sent) unseen.onAnswer();
       if (news.left_out && !hasToldOfLeftOut) {

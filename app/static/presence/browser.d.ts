@@ -25,6 +25,10 @@ export interface Browser {
   /** Reports an error that a handler of the host's threw. */
   report(error: unknown): void;
   listen(handlers: { wake(): void; glance(): void; hide(): void; leave(): void; freeze?(): void }): () => void;
+  /** Calls back whenever the user does something. Without it, they are away only while the page is hidden. */
+  onActivity?(run: () => void): () => void;
+  /** The focus is in a frame, where this page hears of nothing. */
+  isInFrame?(): boolean;
   /** This and what follows only the stream needs, see browserSharing.js. */
   resolveUrl(url: string): string;
   /** Without it, or without openChannel, each tab has a stream of its own. */
@@ -33,6 +37,6 @@ export interface Browser {
   digest(text: string): Promise<string>;
 }
 
-export type PageBrowser = Omit<Browser, 'resolveUrl' | 'locks' | 'openChannel' | 'digest'>;
+export type PageBrowser = Omit<Browser, 'onActivity' | 'isInFrame' | 'resolveUrl' | 'locks' | 'openChannel' | 'digest'>;
 export function createBrowser(window?: unknown, options?: { startWorker?: () => Worker }): PageBrowser;
 export function theBrowser(): PageBrowser;

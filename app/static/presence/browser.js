@@ -34,15 +34,15 @@ export function createBrowser(win = globalThis, { startWorker } = {}) {
      * is frozen (`freeze`) or goes away (`leave`). Never by unload or beforeunload: they don't fire on phones, and
      * they keep the page out of the back/forward cache. Returns the function that stops it.
      */
-    listen({ wake, glance, hide, leave, freeze = () => {} }) {
+    listen({ wake, glance, hide, leave, freeze }) {
       let thaw;
       const onThaw = () => {
         timers.clear(thaw);
         thaw = timers.set(wake, THAW_MS);
       };
       const onFreeze = () => {
-        freeze();
         timers.stopWorker();
+        freeze?.();
       };
       const onLeave = () => {
         timers.clear(thaw);

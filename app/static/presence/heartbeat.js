@@ -90,7 +90,8 @@ export function createHeartbeat({ browser, store, transport, desired, canBeat, i
       beatSoon();
       return;
     }
-    const isFinal = FINAL_FAILURES.includes(kind);
+    // An `active` that is refused is not sent again, see attention.js.
+    const isFinal = FINAL_FAILURES.includes(kind) && !error.errors?.active;
     if (!isFinal) {
       const waitMs = backOffMs(++failures, intervalMs, retryAfterMs, browser.random);
       backOffUntil = browser.now() + waitMs;

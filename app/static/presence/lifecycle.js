@@ -2,8 +2,11 @@
 
 import { HANGS_AFTER_MS } from './schedule.js';
 
-/** `onClose()` is called when the tab has nothing to listen for any more. */
-export function createLifecycle({ browser, store, transport, heartbeat, freshness, onClose }) {
+/**
+ * `attention()` gives what attention.js makes, once it is loaded; `onClose()` is called when the tab has nothing to listen
+ * for any more.
+ */
+export function createLifecycle({ browser, store, transport, heartbeat, freshness, late, onClose }) {
   let isRunning = false;
   let isAway = false; // left with the page, which may come back from the back/forward cache
   let stopListening;
@@ -14,12 +17,12 @@ export function createLifecycle({ browser, store, transport, heartbeat, freshnes
       return;
     }
     isRunning = true;
-    stopListening = browser.listen({ wake, glance, hide, leave, freeze: heartbeat.pause });
+    stopListening = browser.listen({ wake, glance, hide: () => late()?.hide(), leave, freeze: heartbeat.pause });
     heartbeat.start();
   }
 
   function wake() {
-    if (!isRunning) return;
+    if (!isRunning || late()?.endsFlicker()) return;
     freshness.checkAge();
     if (isAway) {
       isAway = false;
@@ -31,12 +34,6 @@ export function createLifecycle({ browser, store, transport, heartbeat, freshnes
   /** The user may be back. A beat is overdue after a sleep that no other event has announced. */
   function glance() {
     if (heartbeat.isOverdue()) wake();
-  }
-
-  /** Lets the others know. Where no worker may run the timer, it is also the last beat that is on time. */
-  function hide() {
-    // After this turn: some browsers hide a page right before they unload it, and then a goodbye is sent instead.
-    browser.setTimer(heartbeat.beatAgain, 0);
   }
 
   /** The page is unloaded, and no code runs afterwards: cancels the beat under way, and sends the goodbye at once. */
@@ -78,15 +75,14 @@ export function createLifecycle({ browser, store, transport, heartbeat, freshnes
   function halt(error) {
     heartbeat.abandon();
     close();
-    freshness.unconfirm();
-    store.set({ status: 'stopped', error });
+    retire('stopped', error);
   }
 
   /** Returns whether there is a goodbye to send. */
-  function retire(status) {
-    const wasSent = heartbeat.reset();
+  function retire(status, error = null) {
+    const wasSent = !error && heartbeat.reset();
     freshness.unconfirm();
-    store.set({ status, error: null });
+    store.set({ status, error });
     return wasSent;
   }
 

@@ -165,7 +165,10 @@ export interface PresenceEvents {
   signal: Signal<any>;
 }
 
-export type Token = string | (() => string | null | undefined | Promise<string | null | undefined>);
+export type TokenFunction = () => string | null | undefined | Promise<string | null | undefined>;
+
+/** `url`: where the page's own server gives a token, as text or as JSON, `{ "token": "…" }`. */
+export type Token = string | TokenFunction | { readonly url: string };
 
 export interface PresenceOptions {
   /** [a-z][a-z0-9_]{0,63} */
@@ -182,9 +185,9 @@ export interface PresenceOptions {
   baseVersion?: number | undefined;
   activeField?: string | null | undefined;
   /**
-   * Bearer token. A function may be async; it is called when a token is needed, and again 5 s before that one's `exp`
-   * or when it is refused. While it gives none (null, ''), nothing is sent, and it is asked again. Of an object, such
-   * as a React ref, `current` is used.
+   * Bearer token. A function may be async; it is called, or the URL is fetched, when a token is needed, and again 5 s
+   * before that one's `exp` or when it is refused. While it gives none (null, ''), nothing is sent, and it is asked
+   * again. Of another object, such as a React ref, `current` is used.
    */
   token?: Token | { readonly current: Token | null | undefined } | undefined;
   /**
@@ -205,6 +208,11 @@ export interface PresenceOptions {
    * token's `sub`, `tenant` and `records`, or the session's CSRF token.
    */
   shareKey?: string | undefined;
+  /**
+   * After how long without a pointer, key, touch or scroll the user counts as away, in ms; at least 1000. Default:
+   * 300,000. Infinity: only while the page is hidden.
+   */
+  awayAfterMs?: number | undefined;
   /** Replacements for parts of browser.js, `{ fetch }` for example. */
   browser?: Partial<import('./browser.js').Browser> | undefined;
   /** In place of HTTP; then there is no stream. */
@@ -220,8 +228,9 @@ export interface Heartbeat {
   base_version?: number;
   /** null asks for the list and the forecast. Absent while a stream brings the lists. */
   version?: string | null;
+  /** On the screen; what is hidden for less than 3 s counts as such. */
   visible: boolean;
-  /** On the screen and in use; default: `visible`. A server of an earlier release refuses it. */
+  /** false: on the screen, but not in use. Absent where it is `visible`; a server of an earlier release refuses it. */
   active?: boolean;
 }
 

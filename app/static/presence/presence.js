@@ -34,7 +34,7 @@ export function createPresence({
   browser: ownBrowser,
   transport: ownTransport,
   token: ownToken,
-  ...others // csrfToken, credentials, share, shareKey
+  ...others // csrfToken, credentials, share, shareKey, awayAfterMs
 }) {
   const browser = { ...theBrowser(), ...ownBrowser };
   const token = ownToken == null ? ownToken : { current: ownToken };
@@ -45,7 +45,7 @@ export function createPresence({
   for (const event of ['change', 'unauthorized', 'error', 'signal']) listeners[event] = createListeners(browser.report);
 
   let watcher = null; // of the stream: a stand-in while its module is loaded
-  let conflicts; // once its module is loaded
+  let late; // what afterAnswer.js makes, once it is loaded
 
   const heartbeat = createHeartbeat({
     browser,
@@ -58,10 +58,18 @@ export function createPresence({
     onFailure,
   });
   const freshness = createFreshness({ browser, store, heartbeat, onChange: listeners.change.tell });
-  const lifecycle = createLifecycle({ browser, store, transport, heartbeat, freshness, onClose: closeStream });
+  const lifecycle = createLifecycle({
+    browser,
+    store,
+    transport,
+    heartbeat,
+    freshness,
+    late: () => late,
+    onClose: closeStream,
+  });
 
   function onAnswer(answer, sent, wasFailing) {
-    if (wasFailing) watcher?.back();
+    if (wasFailing) watcher?.back?.();
     freshness.onAnswer(answer);
     withConflicts('apply', answer, sent, freshness.isStreaming()).catch(() => {});
     openStream();
@@ -70,14 +78,16 @@ export function createPresence({
   function onFailure(error, isFinal) {
     if (isFinal) lifecycle.halt(error);
     else store.set({ status: 'retrying', error });
-    import('./failures.js').then((late) => late.onFailure(error, { ...connection, store, lifecycle })).catch(() => {});
+    import('./failures.js')
+      .then((failures) => failures.onFailure(error, { ...connection, store, lifecycle }))
+      .catch(() => {});
     listeners[error.kind === 'unauthorized' ? error.kind : 'error'].tell(error);
   }
 
   /** Only after an answered beat: a tab that the service refuses needs no stream. */
   async function openStream() {
     if (!stream || ownTransport || watcher || !lifecycle.isActive()) return;
-    const opening = (watcher = { close() {}, signal() {}, back() {} });
+    const opening = (watcher = {});
     try {
       // Loaded late: the core stays small, and a page without it polls.
       const { watchPresence } = await import('./presenceStream.js');
@@ -101,21 +111,21 @@ export function createPresence({
   }
 
   function closeStream() {
-    watcher?.close();
+    watcher?.close?.();
     watcher = null;
   }
 
   /** Calls a method of conflicts.js, loaded on first use. Rejects if it can't be loaded; the next call tries again. */
   async function withConflicts(method, ...values) {
     const { createAfterAnswer } = await import('./afterAnswer.js');
-    conflicts ??= createAfterAnswer({ browser, store, transport, heartbeat, update });
-    return conflicts[method](...values);
+    late ??= createAfterAnswer({ ...connection, store, transport, heartbeat, update });
+    return late[method](...values);
   }
 
   function update(part) {
     const before = heartbeat.desired();
     const next = { ...before, ...part };
-    next.asks = conflicts?.question(next);
+    next.asks = late?.question(next);
     if (!isEqual(next, before)) heartbeat.change(next);
   }
 
@@ -132,8 +142,7 @@ export function createPresence({
     release: (...values) => withConflicts('release', ...values),
     announceSaved: (...values) => withConflicts('announceSaved', ...values),
     setActiveField: (value) => update({ active_field: validField(value) }),
-    /** Sent only while there are other viewers. */
-    signal: (kind, data = null) => store.getSnapshot().viewers?.length && watcher?.signal(kind, data),
+    signal: (...values) => watcher?.signal?.(...values),
     resume() {
       if (token) token.isStale = true; // another person may have signed in
       lifecycle.resume();

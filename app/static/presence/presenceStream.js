@@ -58,7 +58,8 @@ export function watchPresence({
     onRefused: () => heartbeat.beatSoon(), // the beat asks for this record alone, and its answer decides
   });
   return {
-    signal: sender.signal,
+    /** Sent only while there are other viewers. */
+    signal: (kind, data = null) => store.getSnapshot().viewers?.length && sender.signal(kind, data),
     back: watcher.back,
     resume: watcher.resume,
     close() {

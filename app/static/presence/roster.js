@@ -21,8 +21,11 @@ export function applyEvent(roster, kind, event) {
 
 const saveOf = ({ lock_version, fields, user, tab_id, saved_at }) => ({ lock_version, fields, user, tab_id, saved_at });
 
+/** 42 and "42" are two people, and an agent is another viewer for each it works for. */
+const isSame = (one, other) => one.id === other.id && one.agent?.for.id === other.agent?.for.id;
+
 function applyToViewers(viewers, kind, viewer, total) {
-  const place = viewers.findIndex(({ id }) => id === viewer.id); // 42 and "42" are two people
+  const place = viewers.findIndex((other) => isSame(other, viewer));
   if (kind === 'leave') return viewers.filter((_, i) => i !== place);
   if (place >= 0) return viewers.map((old, i) => (i === place ? viewer : old));
   return kind === 'join' && viewers.length + 1 === total ? [...viewers, viewer] : viewers;

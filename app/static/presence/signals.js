@@ -9,6 +9,7 @@ const GAP_MS = { cursor: 150, typing: 1000 };
 const CROWD_SIZE = 10;
 const MAX_GAP_MS = 2000; // less than EXPIRY_MS, so that no one flickers
 const MAX_CURSOR_AUDIENCE = 100; // among more, nobody could follow them
+const userKey = ({ id, agent }) => JSON.stringify([id, agent?.for.id]); // as in store.js
 const tabKey = ({ user, tab_id: tabId, kind }) => JSON.stringify([user.id, tabId, kind]);
 
 /**
@@ -88,8 +89,8 @@ export function createReceiver({ onSignal, onTyping, browser }) {
 
   /** Someone who left the record is not typing in it. */
   function keepOnly(viewers) {
-    const ids = new Set(viewers.map(({ id }) => id));
-    for (const [key, { signal }] of alive) if (!ids.has(signal.user.id)) expire(key);
+    const present = new Set(viewers.map(userKey));
+    for (const [key, { signal }] of alive) if (!present.has(userKey(signal.user))) expire(key);
   }
 
   function updateTyping() {

@@ -1,5 +1,5 @@
 import type { Browser } from './browser.js';
-import type { Heartbeat, Mode, Presence, PresenceState, User } from './presence.js';
+import type { Heartbeat, Mode, Presence, PresenceState, User, Viewer } from './presence.js';
 
 export interface FakeServiceOptions {
   /** For install(): which calls it answers. Default: "/api/v1/presence". */
@@ -9,6 +9,9 @@ export interface FakeServiceOptions {
   /** Default: true. false: `GET events` is answered with 204, and changes come with the next heartbeat. */
   streams?: boolean | undefined;
 }
+
+/** Somebody else, with whatever the host's identity has of them; with `agent`, a program. */
+export type FakeUser = User & Pick<Viewer, 'picture' | 'about' | 'agent'>;
 
 /** One tab of somebody else. What they do is seen at once by every page that has the record open. */
 export interface FakePerson {
@@ -50,7 +53,7 @@ export interface FakeTab extends Omit<Heartbeat, 'version' | 'visible' | 'active
 
 export interface FakeService {
   /** Somebody opens a record, such as "flow:12". */
-  join(record: string, user: User, options?: { mode?: Mode | undefined }): FakePerson;
+  join(record: string, user: FakeUser, options?: { mode?: Mode | undefined }): FakePerson;
   /** Those of the page under test. */
   tabs(record: string): FakeTab[];
   /** Every call but those for the stream, oldest first. */

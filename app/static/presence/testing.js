@@ -76,7 +76,7 @@ export function createFakeService({
     const own = [...record.tabs].filter(([id, { user }]) => id !== tab && keyOf(user) === keyOf(me));
     const contested = unsaved.map((name) => [
       name,
-      others.filter((other) => isUnsavedBy(name, other)).map(({ user }) => user),
+      others.filter((other) => isUnsavedBy(name, other)).map(({ user }) => userOf(user)),
     ]);
     return {
       base_version: baseVersion,
@@ -118,7 +118,12 @@ export function createFakeService({
     const isFree = !held || held.tab_id === id;
     if (isFree || isForced) {
       const taken = isFree ? {} : { taken_from: held.user };
-      const next = { user, tab_id: id, since: held?.tab_id === id ? held.since : new Date().toISOString(), ...taken };
+      const next = {
+        user: userOf(user),
+        tab_id: id,
+        since: held?.tab_id === id ? held.since : new Date().toISOString(),
+        ...taken,
+      };
       change(name, ({ claims }) => claims.set(field, next));
     }
     return { claimed: isFree || !!isForced, claim: recordOf(name).claims.get(field) };
@@ -132,12 +137,18 @@ export function createFakeService({
 
   const save = (name, id, user, lockVersion, fields) =>
     change(name, (record) => {
-      const saved = { lock_version: lockVersion, fields, user, tab_id: id, saved_at: new Date().toISOString() };
+      const saved = {
+        lock_version: lockVersion,
+        fields,
+        user: userOf(user),
+        tab_id: id,
+        saved_at: new Date().toISOString(),
+      };
       record.saves = [...record.saves, saved];
     });
 
   function signal(name, id, user, kind, data) {
-    const event = { record: name, tab_id: id, user, kind, data };
+    const event = { record: name, tab_id: id, user: userOf(user), kind, data };
     for (const stream of streams) if (stream.names.includes(name)) stream.send('signal', event);
   }
 
@@ -304,7 +315,10 @@ export function until(presence, isWanted) {
   });
 }
 
-const keyOf = ({ id }) => typeof id + id; // 42 and "42" are two people
+/** 42 and "42" are two people, and an agent is another viewer for each it works for. */
+const keyOf = ({ id, agent }) => JSON.stringify([id, agent?.for.id]);
+/** Only a viewer has a picture and more. */
+const userOf = ({ id, name, agent }) => ({ id, name, ...(agent && { agent: { for: { id: agent.for.id } } }) });
 const union = (some = [], more = []) => [...new Set([...some, ...more])].sort();
 
 const reply = (status, answer, headers) =>

@@ -41,7 +41,7 @@ export function createHttpTransport({ type, id, base, token, csrfToken, credenti
         ...(bearer && { Authorization: `Bearer ${bearer}` }),
         ...(csrf && { 'X-CSRF-TOKEN': csrf }),
       };
-      if (signal?.aborted) throw new Error('Over.'); // a beat sent after a goodbye would leave a ghost
+      signal?.throwIfAborted(); // a beat sent after a goodbye would leave a ghost
       return fetch(...requestOf(call, body, method, { signal }));
     };
     try {
@@ -50,7 +50,7 @@ export function createHttpTransport({ type, id, base, token, csrfToken, credenti
         : (await import('./tokens.js')).callWithToken(token, browser, sendWith));
       answer = await response.json().catch(() => {});
     } catch (cause) {
-      throw cause?.kind ? cause : presenceError('unreachable', cause?.message ?? 'Unreachable.', { cause });
+      throw cause?.kind ? cause : presenceError('unreachable', cause?.message, { cause });
     }
     if (response.ok && answer?.success && answer.data) return answer.data;
     throw failureOf(response, answer, browser.wallNow());

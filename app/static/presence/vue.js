@@ -103,7 +103,7 @@ export function useRecordPresence(recordType, recordId, isDirty = false, options
     return JSON.stringify([toValue(isDirty), mode, activeField, baseVersion]);
   }, apply);
   watch(
-    () => latest().token,
+    () => latest().token?.url ?? latest().token,
     (token) => {
       const { error } = state.value;
       if (token && (error?.isAboutToken || error?.kind === 'unauthorized')) presence?.resume();
@@ -138,7 +138,10 @@ export const PresenceAvatars = defineComponent({
   props: {
     state: { type: Object, required: true },
     max: Number,
+    maxAgents: Number,
     graceMs: Number,
+    wasHere: { type: Boolean, default: undefined },
+    pictures: { type: Boolean, default: undefined },
     announce: { type: Boolean, default: undefined },
     locale: String,
     labels: Object,

@@ -2,6 +2,8 @@
 
 import { userKey } from './store.js';
 
+export { createAwayTimes } from './times.js';
+
 /** The viewers who are in this form field. */
 export const whoIsIn = (viewers, field) => (viewers ?? []).filter((viewer) => viewer.active_fields.includes(field));
 

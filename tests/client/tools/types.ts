@@ -12,13 +12,15 @@ import { PresenceAvatars, RecordConflict, useRecordPresence } from '../../../app
 import { watch } from '../../../app/static/presence/stream.js';
 import { createFakeService, until } from '../../../app/static/presence/testing.js';
 import * as vue from '../../../app/static/presence/vue.js';
-import { whoIsIn, whoIsTyping } from '../../../app/static/presence/who.js';
+import { createAwayTimes, whoIsIn, whoIsTyping } from '../../../app/static/presence/who.js';
 
 const presence = createPresence({ type: 'flow', id: 12, token: async () => 'jwt', browser: { fetch } });
 presence.subscribe((state: PresenceState) => renderAvatars(document.body, state, { max: 5 }));
 presence.on('change', ({ joined }) => joined[0]?.name.toUpperCase());
 presence.on('unauthorized', (error) => error.status === 401 && presence.resume());
-document.querySelector('record-presence')?.presence?.setMode('view');
+const element = document.querySelector('record-presence');
+element?.presence?.setMode('view');
+if (element) element.getToken = async () => 'jwt';
 const form = document.createElement('form');
 trackDirty(form, { loaded: { title: 'Old', tags: ['a'] }, isFilled: ({ id }) => id === 'title' }).stop();
 trackDirty(form, { onChange: ({ dirty }) => presence.setDirty(dirty) }).rebase();
@@ -37,6 +39,8 @@ createPresence({ type: 'flow', id: 12, token: { current: null } })
   .getSnapshot()
   .unseen.valueOf();
 useRecordPresence('flow', 12, false, { token: null });
+useRecordPresence('flow', 12, false, { token: { url: '/presence-token' } });
+createPresence({ type: 'flow', id: 12, token: { url: '/presence-token' } });
 const lists = watch({
   records: ['flow:1'],
   onList() {},
@@ -73,11 +77,20 @@ createPresence({
   shareKey: notSet,
   browser: notSet,
   transport: notSet,
+  awayAfterMs: notSet,
 });
 const unsetHandlers = { onChange: notSet, onUnauthorized: notSet, onError: notSet, onSignal: notSet };
 useRecordPresence('flow', null, notSet, { token: notSet, baseVersion: notSet, ...unsetHandlers });
 vue.useRecordPresence('flow', null, notSet, { token: notSet, baseVersion: notSet, ...unsetHandlers });
-const unsetAvatars = { max: notSet, graceMs: notSet, announce: notSet, locale: notSet, fieldLabel: notSet };
+const unsetMore = { maxAgents: notSet, wasHere: notSet, pictures: notSet };
+const unsetAvatars = {
+  ...unsetMore,
+  max: notSet,
+  graceMs: notSet,
+  announce: notSet,
+  locale: notSet,
+  fieldLabel: notSet,
+};
 renderAvatars(document.body, state, { ...unsetAvatars, labels: notSet });
 PresenceAvatars({ state, ...unsetAvatars });
 trackDirty('editor', {
@@ -106,6 +119,15 @@ inVue.claim('title').then(({ claimed }) => claimed || inVue.state.value.fresh);
 const service = createFakeService({ me: { id: 1, name: 'Me' } });
 const bob = service.join('flow:12', { id: 2, name: 'Bob' }, { mode: 'edit' });
 bob.edit('title', 'steps');
+service
+  .join('flow:12', { id: 's', name: 'S', agent: { for: { id: 1, name: 'Me' } }, about: { title: 'Agent' } })
+  .look(false);
+viewers?.map(createAwayTimes()(state)).map((since) => since?.toFixed());
+renderAvatars(document.body, state, {
+  pictures: false,
+  wasHere: true,
+  labels: { away: (time) => time ?? 'weg', agent: (name, user) => name + user },
+});
 until(createPresence({ type: 'flow', id: 12, browser: service.browser }), ({ viewers: seen }) => !!seen?.length).then(
   ({ total }) => total?.toFixed(),
 );

@@ -9,6 +9,7 @@ from record_presence.presence.service import RecordPresenceService
 from tests.load.crowd import RECORD_TYPE, Crowd
 from tests.load.figures import Rounds, Table, at_most
 from tests.load.parts import Effort
+from tests.load.progress import steps
 from tests.redis_server import RedisServer
 
 GOALS_BYTES = {1: 740, 3: 310, 10: 190, 100: 150, 1_000: 300, 10_000: 340}
@@ -17,15 +18,15 @@ GOALS_BYTES = {1: 740, 3: 310, 10: 190, 100: 150, 1_000: 300, 10_000: 340}
 def run(effort: Effort) -> list[Table]:
     table = Table(
         "Memory of a record",
-        ("tabs", "records", "bytes a tab", "tabs", "leases", "viewers", "goal"),
+        ("tabs", "records", "bytes a tab", "goal", "tabs", "leases", "viewers"),
         "Two tabs a user; MEMORY USAGE of every key, all samples. The spread is over records of one size.",
     )
     server = RedisServer()
     try:
         with server.client() as client:
-            for size, goal_bytes in GOALS_BYTES.items():
-                if size <= effort.crowd:
-                    _measure(client, size, goal_bytes, effort, table)
+            sizes = [size for size in GOALS_BYTES if size <= effort.crowd]
+            for size in steps(sizes, lambda size: f"rooms of {size:,}"):
+                _measure(client, size, GOALS_BYTES[size], effort, table)
     finally:
         server.close()
     return [table]
@@ -56,4 +57,4 @@ def _measure(client: redis_py.Redis, size: int, goal_bytes: int, effort: Effort,
         by_key.append([bytes_ / size for bytes_ in sizes])
     figure = Rounds(tuple(totals))
     tabs, seen, viewers, order, _no_timeline = (fmean(column) for column in zip(*by_key, strict=True))
-    table.add(f"{size:,}", len(rooms), figure, tabs, seen, viewers + order, at_most(goal_bytes, figure))
+    table.add(f"{size:,}", len(rooms), figure, at_most(goal_bytes, figure), tabs, seen, viewers + order)

@@ -14,7 +14,8 @@ from tests.load.crowd import RECORD_TYPE
 from tests.load.figures import Goal, Rounds, Table, at_most
 from tests.load.pacer import BATCH, ROOMS, Pacers, Plan, Served, tabs_of
 from tests.load.parts import Effort
-from tests.load.servers import cpu_seconds, memory_mb
+from tests.load.processes import cpu_seconds, memory_mb
+from tests.load.progress import say
 from tests.redis_server import RedisServer
 
 TABS = 1_000_000
@@ -93,6 +94,7 @@ class _Million:
         self._empty_bytes = empty_bytes
 
     def tables(self) -> list[Table]:
+        say(f"  opens {self._pacers.tabs:,} tabs")
         self._pacers.start(self._pacers.tabs)
         opened = self._pacers.wait()
         table = Table(
@@ -116,6 +118,7 @@ class _Million:
         beats = (
             round(self._size.beats_a_second * self._size.seconds / BATCH / GENERATORS) * BATCH * GENERATORS
         )
+        say(f"  {name}: {self._size.seconds:g} s")
         service = RecordPresenceService(self._client, 1, ttl_seconds=self._size.ttl_seconds)
         self._client.config_resetstat()
         self._pacers.start(beats, self._size.beats_a_second, quota=quota)
@@ -170,6 +173,7 @@ class _Million:
 
     def _expiry(self) -> Table:
         """Nobody beats any more, and somebody asks for viewers now and then."""
+        say(f"  nobody beats: at most {KEYS_LIVE * self._size.ttl_seconds:g} s")
         keys = self._client.dbsize()
         ids = [(tab.record_id) for tab in tabs_of(1, self._size.cycles)]
         service = RecordPresenceService(self._client, 1, ttl_seconds=self._size.ttl_seconds)
@@ -190,8 +194,8 @@ class _Million:
         table = Table(
             "Nobody beats any more",
             (
-                *("keys", "left", "goal", "gone after, s", "call, p50, ms", "p99, ms", "longest, ms"),
-                *("goal", "Redis, % of a core"),
+                *("keys", "left", "goal", "gone after, s", "call, p50, ms", "p99, ms", "goal", "longest, ms"),
+                "Redis, % of a core",
             ),
             f"Leases of {self._size.ttl_seconds:g} s; every key expires by itself, a lease later. "
             f"A call asks for the viewers of some record, every {1000 * PROBE_EVERY_SECONDS:g} ms. "
@@ -205,8 +209,8 @@ class _Million:
             gone_after[0] if gone_after else None,
             watched.share(0.5),
             p99,
-            watched.longest,
             at_most(10, p99, " ms"),
+            watched.longest,
             Rounds(tuple(100 * core for core in watched.cores)),
         )
         return table

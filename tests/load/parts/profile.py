@@ -6,10 +6,15 @@ import subprocess
 import sys
 from typing import Any
 
-from tests.load.figures import Rounds, Table, interleaved
+from record_presence.api.paths import API_PREFIX
+from tests.gunicorn_server import ROOT
+from tests.load.clients import PROOF_SECONDS
+from tests.load.figures import Rounds, Table
+from tests.load.generator import Generator, http_request
 from tests.load.parts import Effort
-from tests.load.parts.http import API_PREFIX, ENVIRONMENT, PROOF_SECONDS
-from tests.load.servers import ROOT, Generator, Service, http_request
+from tests.load.parts.http import ENVIRONMENT
+from tests.load.rounds import interleaved
+from tests.load.servers import Service
 from tests.load.stopwatch import Stopwatch
 from tests.redis_server import RedisServer
 

@@ -1,10 +1,15 @@
 """What a heartbeat costs Redis: server time a call, from INFO commandstats."""
 
+import hashlib
 import random
-from collections.abc import Callable, Iterator
-from itertools import count, cycle
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
+from itertools import count, cycle, islice
+from math import ceil
+from statistics import quantiles
 from typing import Any
 
+import hiredis
 import redis as redis_py
 
 from record_presence.presence.limits import Quota
@@ -12,16 +17,20 @@ from record_presence.presence.records import Record
 from record_presence.presence.scripts import Scripts
 from record_presence.presence.service import RecordPresenceService
 from tests.load.crowd import RECORD_TYPE, Crowd, OpenTab
-from tests.load.figures import Rounds, Table, at_most, interleaved
+from tests.load.figures import Rounds, Table, at_most
 from tests.load.parts import Effort
-from tests.load.pipelined import UNCHANGED, Recorder, send
+from tests.load.pipelined import UNCHANGED, Recorder, Wire
+from tests.load.progress import say, steps
+from tests.load.rounds import in_turns
 from tests.redis_server import RedisServer
 
-TTL_SECONDS = 3600  # no lease may end while it is measured
+TTL_SECONDS = 3600  # no lease may end while it is measured, nor any window of the throttle
 ROOMS = (10, 100, 10_000)
 CALLS_LIMIT = 1_000_000_000
+SLICES = 50  # of a round
+UNDONE_AFTER = 25  # changes
 
-# The least that a heartbeat can be: a field, a lease that moves, and two expiries.
+# The least that a heartbeat can be: a field, a lease that moves, and two expiries; then with a count.
 BARE = """
 redis.call("HSET", KEYS[1], ARGV[1], ARGV[2])
 redis.call("ZADD", KEYS[2], ARGV[3], ARGV[1])
@@ -29,127 +38,201 @@ redis.call("EXPIRE", KEYS[1], ARGV[4])
 redis.call("EXPIRE", KEYS[2], ARGV[4])
 return {"OK"}
 """
+BARE_COUNTED = f"""
+if redis.call("INCR", KEYS[3]) == 1 then
+  redis.call("EXPIRE", KEYS[3], ARGV[4])
+end
+{BARE}"""
 
 
 def run(effort: Effort) -> list[Table]:
-    server = RedisServer()
-    try:
-        with server.client() as client:
-            return _Measures(client, effort).tables()
-    finally:
-        server.close()
+    say("  writes the calls down")
+    calls = _Calls(effort)
+    turns = range(1, effort.rounds + 1)
+    rounds = [_round(calls, effort) for _ in steps(turns, lambda _: "all figures, on a new Redis")]
+    figures = {name: Rounds(tuple(one[name] for one in rounds)) for name in rounds[0]}
+    return [_steady(figures, effort), _others(figures)]
 
 
-class _Measures:
-    def __init__(self, client: redis_py.Redis, effort: Effort) -> None:
-        self._client = client
-        self._effort = effort
-        self._beats, self._reads = Recorder(), Recorder(UNCHANGED)
-        self._service = RecordPresenceService(self._beats, 1, ttl_seconds=TTL_SECONDS)
-        self._reader = RecordPresenceService(self._reads, 1, ttl_seconds=TTL_SECONDS)
-        self._crowd = Crowd()
-        self._versions: dict[str, str] = {}
-        self._bare = client.script_load(BARE)
-        for script in Scripts():
-            client.script_load(script.text)
-        self._dirty = cycle((True, False))
-        self._lease_ends = count(1_700_000_000_000)
+def _round(calls: "_Calls", effort: Effort) -> dict[str, float]:
+    """Microseconds of Redis time a call, on a new server: how one lies in memory decides nothing.
 
-    def tables(self) -> list[Table]:
-        rooms = {size: self._open(min(size, self._effort.crowd)) for size in ROOMS}
-        fifty = self._open(100)
-        measures: dict[str, Callable[[], float]] = {}
-        for size, tabs in rooms.items():
-            measures[f"bare {size}"] = self._timed(tabs, self._beat_bare)
-            measures[f"beat {size}"] = self._timed(tabs, self._beat)
-            measures[f"quota {size}"] = self._timed(tabs, self._beat_with_quota)
-        measures["change 10"] = self._timed(rooms[10], self._change)
-        measures["change 10000"] = self._timed(rooms[10_000], self._change)
-        measures["unchanged 50"] = self._timed(fifty, self._read_unchanged)
-        measures["list 50"] = self._timed(fifty, self._read)
-        measured = interleaved(self._effort.rounds, measures)
-        figures = {name: Rounds(tuple(values)) for name, values in measured.items()}
-        return [self._steady(figures), self._others(figures)]
-
-    def _steady(self, figures: dict[str, Rounds]) -> Table:
-        table = Table(
-            "A steady heartbeat, Redis time",
-            ("room, tabs", "bare script, µs", "heartbeat, µs", "× bare", "with quota, µs", "× bare", "goal"),
-            "Bare: HSET, a ZADD that moves the lease and two EXPIREs in one script, on such keys. With "
-            "quota: the user's calls are counted in the same script, as over HTTP. "
-            f"Each row has {self._effort.crowd:,} tabs in all.",
+    The figures take turns, slices of a millisecond or two each, and a figure is the lower quartile of its
+    slices: a neighbour on the machine makes some of them longer, and none shorter. Of pairs that are
+    compared, each is first as often.
+    """
+    with closing(RedisServer()) as server, server.client() as client, closing(Wire(server.socket)) as wire:
+        for text in (BARE, BARE_COUNTED, *(script.text for script in Scripts())):
+            client.script_load(text)
+        wire.send(calls.opening)
+        known = calls.unchanged(client)
+        turns = {name: cycle(commands) for name, commands in {**calls.by_figure, **known}.items()}
+        measure = in_turns(
+            {name: _timed(client, wire, turn, calls.slice_calls(name)) for name, turn in turns.items()}
         )
-        for size in ROOMS:
-            bare, beat, quota = (figures[f"{kind} {size}"] for kind in ("bare", "beat", "quota"))
+        slices = [measure() for _ in range(SLICES)]
+    return {name: quantiles(one[name] for one in slices)[0] for name in turns}
+
+
+def _timed(client: redis_py.Redis, wire: Wire, commands: Iterator[bytes], calls: int) -> Callable[[], float]:
+    """Microseconds a call; each slice goes on where the last one stopped."""
+
+    def measure() -> float:
+        next_calls = list(islice(commands, calls))
+        client.config_resetstat()
+        wire.send(next_calls)
+        stats = client.info("commandstats")["cmdstat_evalsha"]
+        return stats["usec"] / stats["calls"]
+
+    return measure
+
+
+def _steady(figures: dict[str, Rounds], effort: Effort) -> Table:
+    table = Table(
+        "A steady heartbeat, Redis time",
+        (
+            *("room, tabs", "bare script, µs", "heartbeat, µs", "× bare", "goal"),
+            *("bare with a count, µs", "counted heartbeat, µs", "× bare with a count", "goal"),
+        ),
+        "Bare: HSET, a ZADD that moves the lease and two EXPIREs in one script, on such keys. Counted: the "
+        "user's calls are counted in the same script, as always over HTTP; its bare script has an INCR more. "
+        f"Each row has {effort.crowd:,} tabs in all. A round is a new Redis, and of each figure the lower "
+        f"quartile of {SLICES} slices of time, in turns: a neighbour on the machine makes none shorter.",
+    )
+    for size in ROOMS:
+        cells: list[object] = []
+        for bare_name, beat_name in (("bare", "beat"), ("bare counted", "counted")):
+            bare, beat = figures[f"{bare_name} {size}"], figures[f"{beat_name} {size}"]
             ratio = beat.over(bare)
-            goal = at_most(8, beat, " µs") | at_most(1.5, ratio, "× bare")
-            table.add(f"{size:,}", bare, beat, ratio, quota, quota.over(bare), goal)
-        ratio = figures["beat 10000"].over(figures["beat 10"])
-        quota_ratio = figures["quota 10000"].over(figures["quota 10"])
-        table.add("10,000 over 10", None, ratio, None, quota_ratio, None, at_most(1.5, ratio, "×"))
-        return table
+            cells += bare, beat, ratio, at_most(8, beat, " µs") | at_most(1.5, ratio, "× bare")
+        table.add(f"{size:,}", *cells)
+    ratios: list[object] = []
+    for beat_name in ("beat", "counted"):
+        ratio = figures[f"{beat_name} 10000"].over(figures[f"{beat_name} 10"])
+        ratios += None, None, ratio, at_most(1.5, ratio, "×")
+    table.add("10,000 over 10", *ratios)
+    return table
 
-    def _others(self, figures: dict[str, Rounds]) -> Table:
-        table = Table(
-            "Other calls, Redis time",
-            ("call", "µs", "steady heartbeat of 10, µs", "goal"),
-            "A change: a tab becomes dirty, or clean again; its list of viewers changes and is announced.",
+
+def _others(figures: dict[str, Rounds]) -> Table:
+    table = Table(
+        "Other calls, Redis time",
+        ("call", "µs", "goal", "× steady heartbeat of 10"),
+        "A change: a tab becomes dirty, or clean again; its list of viewers changes and is announced.",
+    )
+    beat = figures["beat 10"]
+    for name, text, limit_us in (
+        ("change 10", "a change in a room of 10", None),
+        ("change 10000", "a change in a room of 10,000", 50),
+        ("unchanged 50", "viewers, unchanged, room of 100", None),
+        ("list 50", "viewers, 50 of them listed", None),
+    ):
+        figure = figures[name]
+        table.add(text, figure, limit_us and at_most(limit_us, figure, " µs"), figure.over(beat))
+    return table
+
+
+class _Calls:
+    """Every call as it goes over the wire, written down once: making one takes longer than it takes Redis.
+
+    Each figure has as many calls as there are tabs, so that all records take part.
+    """
+
+    def __init__(self, effort: Effort) -> None:
+        self._effort = effort
+        self._recorder = Recorder()
+        self._service = RecordPresenceService(self._recorder, 1, ttl_seconds=TTL_SECONDS)
+        self._crowd = Crowd()
+        self._lease_ends = count(1_700_000_000_000)
+        self.opening: list[bytes] = []
+        self.by_figure: dict[str, list[bytes]] = {}
+        for size in ROOMS:
+            tabs = self._open(size)
+            for name, script in (("bare", BARE), ("bare counted", BARE_COUNTED)):
+                self.opening += self._bare(tabs, script)
+                # Never the same one twice, so that each moves a lease.
+                passes = ceil(SLICES * self.slice_calls(name) / len(tabs))
+                self.by_figure[f"{name} {size}"] = self._bare(tabs * passes, script)
+            self.by_figure[f"beat {size}"] = self._beats(tabs)
+            self.by_figure[f"counted {size}"] = self._counted(tabs)
+            self.opening += self.by_figure[f"counted {size}"]
+        for size in (10, 10_000):
+            tabs = self._open(size)  # records of their own, where nobody beats in between
+            self.by_figure[f"change {size}"] = [
+                command
+                for first in range(0, len(tabs), UNDONE_AFTER)
+                for dirty in (True, False)
+                for command in self._beats(tabs[first : first + UNDONE_AFTER], dirty=dirty)
+            ]
+        self._listed = self._open(100)
+        self.by_figure["list 50"] = self._reads(
+            lambda reader, tab: reader.list_viewers(RECORD_TYPE, tab.record_id, without_user=tab.user.id)
         )
-        beat = figures["beat 10"]
-        table.add("a change in a room of 10", figures["change 10"], beat, None)
-        change = figures["change 10000"]
-        table.add("a change in a room of 10,000", change, beat, at_most(50, change, " µs"))
-        table.add("viewers, unchanged, room of 100", figures["unchanged 50"], beat, None)
-        table.add("viewers, 50 of them listed", figures["list 50"], beat, None)
-        return table
+
+    def slice_calls(self, name: str) -> int:
+        """How many calls of a figure take a millisecond or two."""
+        is_dear = name.startswith(("change", "list"))
+        return max(10, self._effort.calls // (50 if is_dear else 10))
+
+    def unchanged(self, client: redis_py.Redis) -> dict[str, list[bytes]]:
+        """Questions by those who know this server's versions of the records."""
+        asked = RecordPresenceService(client, 1, ttl_seconds=TTL_SECONDS)
+        records = {tab.record_id for tab in self._listed}
+        versions = {record: asked.list_viewers(RECORD_TYPE, record).version for record in records}
+        return {
+            "unchanged 50": self._reads(
+                lambda reader, tab: reader.list_viewers(
+                    RECORD_TYPE, tab.record_id, known_version=versions[tab.record_id]
+                )
+            )
+        }
 
     def _open(self, size: int) -> list[OpenTab]:
         """Records of this size with all their tabs, in the order in which they will beat."""
-        tabs = [tab for room in self._crowd.rooms(size, self._effort.crowd) for tab in room]
+        rooms = self._crowd.rooms(min(size, self._effort.crowd), self._effort.crowd)
+        tabs = [tab for room in rooms for tab in room]
         random.Random(1).shuffle(tabs)
-        for tab in tabs:
-            self._beat(tab)
-            self._beat_bare(tab)
-        send(self._client, self._beats.take() + self._reads.take())
+        self.opening += self._beats(tabs)
         return tabs
 
-    def _timed(self, tabs: list[OpenTab], call: Callable[[OpenTab], Any]) -> Callable[[], float]:
-        """Microseconds of Redis time a call; each round goes on where the last one stopped."""
-        turns: Iterator[OpenTab] = cycle(tabs)
+    def _beats(self, tabs: Iterable[OpenTab], **options: Any) -> list[bytes]:
+        for tab in tabs:
+            self._beat(tab, **options)
+        return self._recorder.take_packed()
 
-        def measure() -> float:
-            for _ in range(self._effort.calls):
-                call(next(turns))
-            self._client.config_resetstat()
-            send(self._client, self._beats.take() + self._reads.take())
-            return self._client.info("commandstats")["cmdstat_evalsha"]["usec_per_call"]
-
-        return measure
+    def _counted(self, tabs: Iterable[OpenTab]) -> list[bytes]:
+        for tab in tabs:
+            self._beat(tab, quota=Quota(_calls_key(tab), CALLS_LIMIT, TTL_SECONDS * 1000))
+        return self._recorder.take_packed()
 
     def _beat(self, tab: OpenTab, **options: Any) -> None:
         self._service.update_presence(
             RECORD_TYPE, tab.record_id, tab.id, tab.user.id, tab.user.name, **options
         )
 
-    def _beat_with_quota(self, tab: OpenTab) -> None:
-        key = f"tenant_1_presence_calls:{tab.user.id}"
-        self._beat(tab, quota=Quota(key, CALLS_LIMIT, 60_000))
+    def _bare(self, tabs: Iterable[OpenTab], script: str) -> list[bytes]:
+        commands = []
+        for tab in tabs:
+            tabs_key, seen_key, *_ = Record("1", "bare", tab.record_id).keys
+            keys = [tabs_key, seen_key]
+            if script == BARE_COUNTED:
+                keys.append(f"bare_{_calls_key(tab)}")
+            state = f'["{tab.user.id}","{tab.user.name}"]'
+            arguments = (tab.id, state, next(self._lease_ends), TTL_SECONDS)
+            commands.append(hiredis.pack_command(("EVALSHA", _sha(script), len(keys), *keys, *arguments)))
+        return commands
 
-    def _change(self, tab: OpenTab) -> None:
-        self._beat(tab, dirty=next(self._dirty))
+    def _reads(self, ask: Callable[[RecordPresenceService, OpenTab], Any]) -> list[bytes]:
+        recorder = Recorder(UNCHANGED)
+        reader = RecordPresenceService(recorder, 1, ttl_seconds=TTL_SECONDS)
+        for tab in self._listed:
+            ask(reader, tab)
+        return recorder.take_packed()
 
-    def _beat_bare(self, tab: OpenTab) -> None:
-        tabs_key, seen_key, *_ = Record("1", "bare", tab.record_id).keys
-        state = f'["{tab.user.id}","{tab.user.name}"]'
-        self._beats.execute_command(
-            "EVALSHA", self._bare, 2, tabs_key, seen_key, tab.id, state, next(self._lease_ends), TTL_SECONDS
-        )
 
-    def _read(self, tab: OpenTab) -> None:
-        self._reader.list_viewers(RECORD_TYPE, tab.record_id, without_user=tab.user.id)
+def _calls_key(tab: OpenTab) -> str:
+    return f"tenant_1_presence_calls:{tab.user.id}"
 
-    def _read_unchanged(self, tab: OpenTab) -> None:
-        if tab.record_id not in self._versions:
-            asked = RecordPresenceService(self._client, 1, ttl_seconds=TTL_SECONDS)
-            self._versions[tab.record_id] = asked.list_viewers(RECORD_TYPE, tab.record_id).version
-        self._reader.list_viewers(RECORD_TYPE, tab.record_id, known_version=self._versions[tab.record_id])
+
+def _sha(script: str) -> str:
+    return hashlib.sha1(script.encode()).hexdigest()

@@ -5,14 +5,14 @@ import signal
 import socket
 import subprocess
 import time
-from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
 
 from tests.gunicorn_server import OURS, ROOT
-from tests.load.figures import Rounds, Table, at_most, interleaved
+from tests.load.figures import Rounds, Table, at_most
 from tests.load.parts import Effort
-from tests.load.servers import memory_mb
+from tests.load.processes import children, descendants, memory_mb
+from tests.load.rounds import interleaved
 from tests.redis_server import RedisServer
 
 FIRST_START_SECONDS = 600.0  # pip may have to install
@@ -21,7 +21,7 @@ FIRST_START_SECONDS = 600.0  # pip may have to install
 def run(effort: Effort) -> list[Table]:
     table = Table(
         "Start",
-        ("how", "first answer, s", "goal", "RSS of a process, MB", "PSS, MB", "goal"),
+        ("how", "first answer, s", "goal", "RSS of a process, MB", "goal", "PSS, MB"),
         "`make run` the second time, until GET /health/ready is answered. RSS counts what the processes "
         "share in each of them, PSS once.",
     )
@@ -41,7 +41,7 @@ def run(effort: Effort) -> list[Table]:
         redis.close()
     for way, rounds in measured.items():
         seconds, rss_mb, pss_mb = (Rounds(values) for values in zip(*rounds, strict=True))
-        table.add(way, seconds, at_most(3, seconds, " s"), rss_mb, pss_mb, at_most(80, rss_mb, " MB"))
+        table.add(way, seconds, at_most(3, seconds, " s"), rss_mb, at_most(80, rss_mb, " MB"), pss_mb)
     return [table]
 
 
@@ -66,7 +66,7 @@ def _start(settings: dict[str, str]) -> tuple[float, float, float]:
     try:
         _wait_for(f"http://127.0.0.1:{port}/health/ready", process)
         seconds = time.monotonic() - started
-        sizes = [memory_mb(pid) for pid in _descendants(process.pid) if not _children(pid)]
+        sizes = [memory_mb(pid) for pid in descendants(process.pid) if not children(pid)]
         return seconds, max(rss for rss, _ in sizes), max(pss for _, pss in sizes)
     finally:
         os.killpg(process.pid, signal.SIGTERM)
@@ -88,11 +88,3 @@ def _free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return listener.getsockname()[1]
-
-
-def _descendants(pid: int) -> list[int]:
-    return [found for child in _children(pid) for found in (child, *_descendants(child))]
-
-
-def _children(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text("utf-8").split()]

@@ -1,26 +1,27 @@
 """What the timeline takes from heartbeats, and what it holds: the same calls with it on and off."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
 from random import Random
-from typing import TypeVar
 
 import redis as redis_py
 
-from record_presence.identity.bearer import issue_token
 from record_presence.presence.records import Record
 from record_presence.presence.scripts import Scripts
 from record_presence.presence.service import RecordPresenceService
 from record_presence.settings import read_settings
+from tests.load.clients import Clients
 from tests.load.crowd import RECORD_TYPE, Crowd, OpenTab
-from tests.load.figures import Rounds, Table, at_least, at_most, interleaved
+from tests.load.figures import Rounds, Table, at_least, at_most
+from tests.load.generator import CONNECTIONS, Generator
 from tests.load.parts import Effort
-from tests.load.parts.http import ENVIRONMENT, PROOF_SECONDS, TABS, path_of
+from tests.load.parts.http import ENVIRONMENT, TABS
 from tests.load.pipelined import Recorder, send
-from tests.load.servers import CONNECTIONS, PROCESSES, Generator, Service, http_request
+from tests.load.rounds import in_turns, interleaved
+from tests.load.servers import PROCESSES, Service
 from tests.redis_server import RedisServer
 
 ROOM = 10  # tabs
@@ -30,7 +31,6 @@ LOADS = {"steady": None, "one in ten a change": 10, "all of them changes": 1}
 WITH_GOAL = ("steady", "one in ten a change")  # nobody changes something every time
 FIELDS = ("name", "status", "owner", "description", "steps")
 FINE = 4  # times the rounds, where a difference of half a microsecond is looked for
-T = TypeVar("T")
 ENTRIES = 1_000  # as many as a timeline holds
 
 
@@ -69,7 +69,7 @@ def _redis_time(effort: Effort) -> Table:
         for script in Scripts():
             client.script_load(script.text)
         pairs = {
-            load: _in_turn(
+            load: in_turns(
                 {name: _timed(client, effort, every, seconds) for name, seconds in SECONDS.items()}
             )
             for load, every in LOADS.items()
@@ -79,17 +79,6 @@ def _redis_time(effort: Effort) -> Table:
         off, on = (Rounds(tuple(figures[name] for figures in rounds)) for name in SECONDS)
         table.add(load, off, on, share := off.over(on), at_least(0.95, share) if load in WITH_GOAL else None)
     return table
-
-
-def _in_turn(measures: Mapping[str, Callable[[], T]]) -> Callable[[], dict[str, T]]:
-    """Runs them all, each time in the reverse order: what comes first has other caches."""
-    order = list(measures)
-
-    def measure() -> dict[str, T]:
-        order.reverse()
-        return {name: measures[name]() for name in order}
-
-    return measure
 
 
 def _timed(
@@ -153,7 +142,7 @@ def _over_http(effort: Effort) -> Table:
                     f"{timeline}-{load}".replace(" ", "-"), _requests(environment, effort, LOADS[load])
                 )
                 measures.setdefault(load, {})[timeline] = _sent(service, generator, requests, effort)
-        pairs = {load: _in_turn(both) for load, both in measures.items()}
+        pairs = {load: in_turns(both) for load, both in measures.items()}
         measured = interleaved(effort.rounds, pairs)
     for load, rounds in measured.items():
         (off, off_cpu), (on, on_cpu) = (
@@ -178,16 +167,11 @@ def _sent(
 
 
 def _requests(environment: dict[str, str], effort: Effort, change_every: int | None) -> Iterator[bytes]:
-    settings = read_settings(environment)
+    clients = Clients(read_settings(environment))
     crowd = Crowd(seed=change_every or 0)  # records of its own
     tabs = [tab for room in crowd.rooms(ROOM, min(TABS, effort.crowd)) for tab in room]
-    proofs = {}
-    for tab in tabs:
-        claims = {"sub": tab.user.id, "name": tab.user.name, "tenant": tab.user.tenant}
-        proofs[tab.id] = {"Authorization": f"Bearer {issue_token(settings, claims, PROOF_SECONDS)}"}
     for beat in _beats(tabs, change_every):
-        body = {"tab_id": beat.tab.id, "mode": "edit", "dirty": beat.is_dirty}
-        yield http_request("POST", path_of(beat.tab, "heartbeat"), proofs[beat.tab.id], body)
+        yield clients.beat(beat.tab, mode="edit", dirty=beat.is_dirty)
 
 
 # Memory

@@ -86,8 +86,8 @@ Alpine.data('flowEditor', () => ({
   withDepartures(viewers) {
     return this.departures >= 0 && this.withLeaving(viewers);
   },
-  peopleHere(viewers) {
-    return firstOf(flowWork.peopleHere(this.withDepartures(viewers)), this.showsAll);
+  peopleHere(viewers, fresh) {
+    return firstOf(flowWork.peopleHere(this.withDepartures(viewers), fresh), this.showsAll);
   },
   toggleAll() {
     this.showsAll = !this.showsAll;

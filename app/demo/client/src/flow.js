@@ -2,7 +2,8 @@
 
 import { nameOf as cleanNameOf, initialsOf } from '../../../static/presence/initials.js';
 import { userKey } from '../../../static/presence/store.js';
-import { whoIsIn, whoIsTyping } from '../../../static/presence/who.js';
+import { clockText } from '../../../static/presence/times.js';
+import { createAwayTimes, whoIsIn, whoIsTyping } from '../../../static/presence/who.js';
 import { colorsOf } from './chrome.js';
 import { reload } from './leaving.js';
 import { call, page } from './session.js';
@@ -89,7 +90,11 @@ export function saveStateOf({ isSaving, unsaved, version }) {
 
 // --- the people ---
 
-export const nameOf = ({ name }) => name.trim() || 'Someone';
+/** Of an agent, where its user's name is known: "Summariser, for Alice Moreau". */
+export const nameOf = ({ name, agent }) => {
+  const own = name.trim() || 'Someone';
+  return agent?.for.name ? `${own}, for ${agent.for.name.trim() || 'Someone'}` : own;
+};
 
 /** A name inside a sentence: its direction and its contents don't affect the rest. */
 export const isolated = (user) => `\u2068${cleanNameOf(user, 'Someone')}\u2069`;
@@ -121,9 +126,13 @@ export function peopleIn(viewers, typing, field) {
   return [...shown, { ...more, title, label: `${rest.length} more: ${title}` }];
 }
 
-/** Everybody else, as the panel shows them. */
-export const peopleHere = (viewers) =>
-  (viewers ?? []).map((viewer) => {
+const awayTimes = createAwayTimes();
+
+/** Everybody else, as the panel shows them: people first, and then programs. */
+export function peopleHere(viewers, fresh) {
+  const awaySince = awayTimes({ viewers, fresh });
+  const all = viewers ?? [];
+  return [...all.filter(({ agent }) => !agent), ...all.filter(({ agent }) => agent)].map((viewer) => {
     const [doing, iconName, verb] = viewer.has_dirty_tab
       ? ['unsaved', 'unsaved', 'Unsaved changes']
       : viewer.mode === 'edit'
@@ -133,16 +142,21 @@ export const peopleHere = (viewers) =>
     const fields = inOrder(names).map(labelOf).filter(Boolean).join(', ');
     const where = fields && (doing === 'viewing' ? ` the ${fields}` : ` in ${fields}`);
     const tabs = viewer.tabs > 1 ? ` · ${viewer.tabs} tabs` : '';
+    const since = awaySince(viewer);
+    const away = viewer.away ? ` · away${since ? ` since ${clockText(since, 'en-GB')}` : ''}` : '';
+    const came = clockText(Date.parse(viewer.since), 'en-GB');
     return {
       key: userKey(viewer),
       name: nameOf(viewer),
-      initials: initialsOf(nameOf(viewer)),
+      initials: initialsOf(viewer.name),
       style: colorsOf(viewer.id),
-      doing,
+      className: [doing, viewer.away && 'is-away', viewer.agent && 'is-agent'].filter(Boolean).join(' '),
       icon: icon(iconName),
-      text: `${verb}${where}${tabs}`,
+      text: `${verb}${where}${tabs}${away}`,
+      details: [...Object.values(viewer.about ?? {}), came && `here since ${came}`].filter(Boolean).join(' · '),
     };
   });
+}
 
 /** The first of a list of people, until the user asks for all; `more` is the label of the button for that, or ''. */
 export function firstOf(people, showsAll, most = MAX_HERE) {

@@ -459,14 +459,14 @@ function Field({ name, label, hint, people, claim, onClaim, note, contest, isUns
 function Here({ viewers, fresh, status, staleSince }) {
   const withDepartures = useLasting(viewers);
   const [showsAll, setShowsAll] = useState(false);
-  const { shown, more } = firstOf(peopleHere(withDepartures), showsAll);
+  const { shown, more } = firstOf(peopleHere(withDepartures, fresh), showsAll);
   return (
     <section className={`card here ${viewers && !fresh ? 'is-stale' : ''}`} aria-labelledby="here-title">
       <h2 id="here-title">Here now</h2>
       <p className="here-state">{hereText(withDepartures, fresh, status, staleSince)}</p>
       <ul className="here-list" id="here-list">
         {shown.map((person) => (
-          <li key={person.key} className={`here-person ${person.doing}`}>
+          <li key={person.key} className={`here-person ${person.className}`}>
             <Face {...person} />
             <span className="here-who">
               <bdi className="here-name">{person.name}</bdi>
@@ -474,6 +474,7 @@ function Here({ viewers, fresh, status, staleSince }) {
                 <Icon href={person.icon} />
                 <span>{person.text}</span>
               </span>
+              <span className="here-details">{person.details}</span>
             </span>
           </li>
         ))}

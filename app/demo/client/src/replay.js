@@ -39,12 +39,13 @@ export function replay(entries) {
   return { moments, lanes: [...lanes.values()] };
 }
 
-function after(people, { kind, user, tabs, mode, active_fields: active, dirty_fields: dirty, has_dirty_tab: isDirty }) {
+function after(people, entry) {
+  const { kind, user, tabs, mode, away, active_fields: active, dirty_fields: dirty, has_dirty_tab: isDirty } = entry;
   if (kind === 'reset') return new Map();
   const key = userKey(user);
   if (kind === 'leave') return new Map([...people].filter(([other]) => other !== key));
   if (kind !== 'join' && kind !== 'update') return people;
-  return new Map(people).set(key, { user, tabs, mode, active, dirty, isDirty });
+  return new Map(people).set(key, { user, tabs, mode, away, active, dirty, isDirty });
 }
 
 /** Who had unsaved changes in what this save changed. */
@@ -107,7 +108,7 @@ function textOf(entry, before, conflicts) {
   }
 }
 
-function changeOf(before, { tabs, mode, active_fields: active, dirty_fields: dirty, has_dirty_tab: isDirty }) {
+function changeOf(before, { tabs, mode, away, active_fields: active, dirty_fields: dirty, has_dirty_tab: isDirty }) {
   const was = before ?? { tabs: 0, mode: 'view', active: [], dirty: [], isDirty: false };
   const more = dirty.filter((name) => !was.dirty.includes(name));
   const less = was.dirty.filter((name) => !dirty.includes(name));
@@ -123,14 +124,15 @@ function changeOf(before, { tabs, mode, active_fields: active, dirty_fields: dir
     parts.push(`leaves ${fieldsOf(was.active.filter((name) => !active.includes(name)))}`);
   if (tabs > was.tabs && was.tabs) parts.push(`opens another tab (${tabs})`);
   if (tabs < was.tabs) parts.push(`closes a tab (${tabs} left)`);
+  if (!!away !== !!was.away) parts.push(away ? 'is away' : 'is back');
   return LIST.format(parts) || 'goes on';
 }
 
 /** "editing Name, unsaved: Name and Steps, 2 tabs" */
-export function stateText({ mode, active, dirty, isDirty, tabs }) {
+export function stateText({ mode, active, dirty, isDirty, tabs, away }) {
   const fields = active.length ? ` ${fieldsOf(active)}` : '';
   const unsaved = isDirty && (dirty.length ? `unsaved changes in ${fieldsOf(dirty)}` : 'unsaved changes');
-  return [(mode === 'edit' ? 'editing' : 'viewing') + fields, unsaved, tabs > 1 && `${tabs} tabs`]
+  return [(mode === 'edit' ? 'editing' : 'viewing') + fields, unsaved, tabs > 1 && `${tabs} tabs`, away && 'away']
     .filter(Boolean)
     .join(', ');
 }
