@@ -2,10 +2,10 @@
 
 import fakeredis
 import pytest
-import redis
 
 from record_presence.presence.errors import InvalidPresence, StoreUnavailable, TabOwnedByAnotherUser
 from record_presence.presence.service import RecordPresenceService
+from record_presence.redis_client.client import connect
 from record_presence.safe_writes.writer import Writer, check_before_save
 
 VALUES = {"title": "Sale", "note": "by Friday", "total": 3, "due": "2026-12-24"}
@@ -68,7 +68,7 @@ def test_asking_is_one_script_call_and_nobody_sees_it(presence, job, monkeypatch
 
 def test_who_cannot_be_answered_is_told_so(presence, job):
     edit(presence, "a1", 42, "Alice")
-    away = RecordPresenceService(redis.Redis(port=1), 1)
+    away = RecordPresenceService(connect("redis://127.0.0.1:1"), 1)
     with pytest.raises(StoreUnavailable):
         check_before_save(Writer(away, "order", 7, "nightly", "Nightly job"), VALUES)
     with pytest.raises(TabOwnedByAnotherUser):

@@ -1,7 +1,6 @@
 """A host's route that saves: what a page is answered when somebody else is on the fields."""
 
 import pytest
-import redis
 from flask import Flask, request
 from sqlalchemy import create_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
@@ -9,6 +8,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from record_presence import init_app
 from record_presence.api.responses import success
 from record_presence.identity.caller import Caller
+from record_presence.redis_client.client import connect
 from record_presence.testing import FakeService
 from record_presence.versioned import Versioned, announce, answer_refusals, save_version, writer_of
 from tests.api.client import SETTINGS, data_of, failure_of
@@ -35,7 +35,7 @@ def app(tmp_path):
     with Session(engine) as session, session.begin():
         session.add(Order(id=7))
     app = Flask("shop")
-    init_app(app, SETTINGS, redis=redis.Redis(port=1), identity_loader=lambda request: BOB)
+    init_app(app, SETTINGS, redis=connect("redis://127.0.0.1:1"), identity_loader=lambda request: BOB)
     answer_refusals(app)
 
     @app.put("/orders/7")
