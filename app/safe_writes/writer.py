@@ -10,11 +10,13 @@ from ..presence.errors import PresenceError
 from ..presence.field_check import Contender, FieldCheck, StaleField
 from ..presence.service import RecordPresenceService
 from ..presence.viewers import UserId
-from .announcement_queue import Announcement
-from .refusals import FieldsClaimed, FieldsContested
+from .announcement_queue import Announcement, AnnouncementQueue
+from .refusals import FieldsClaimed, FieldsContested, Saved
 
 Policy = Literal["refuse", "advise"]
 POLICIES = ("refuse", "advise")
+
+announcements = AnnouncementQueue()  # of a process without a Flask application
 
 log = logging.getLogger("presence.versioned")
 
@@ -49,6 +51,16 @@ class Writer:
         """The call that tells the viewers of a save."""
         save = (self.record_type, self.record_id, lock_version, fields)
         return Announcement(self.service, *save, self.user_id, self.user_name, self.tab_id)
+
+    def announce(self, saved: Saved) -> bool:
+        """Tell the viewers of a save; False if nobody has heard of it yet. Never raises PresenceError.
+
+        If Redis is unavailable, this process tries again for five minutes, as long as it runs. In a Flask
+        application use `record_presence.versioned.announce`.
+        """
+        if not saved.fields:
+            return False
+        return announcements.announce(self.announcement(saved.lock_version, saved.fields))
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ except ModuleNotFoundError as error:
     message = "record_presence.versioned needs SQLAlchemy: pip install 'record-presence[versioned]'"
     raise ModuleNotFoundError(message, name="sqlalchemy") from None
 
+from ..safe_writes.connection import presence_service
 from ..safe_writes.refusals import (
     FieldsClaimed,
     FieldsContested,
@@ -41,6 +42,7 @@ __all__ = [
     "check_before_save",
     "conflict",
     "held",
+    "presence_service",
     "save_version",
     "writer_of",
 ]

@@ -43,7 +43,8 @@ from record_presence.contrib.django import (  # noqa: E402
     save_version,
     writer_of,
 )
-from record_presence.contrib.django import presence as host  # noqa: E402
+from record_presence.safe_writes import connection as redis_of_service  # noqa: E402
+from record_presence.safe_writes.writer import announcements  # noqa: E402
 
 NO_REDIS = "redis://127.0.0.1:1"
 
@@ -249,10 +250,10 @@ def test_without_redis_nothing_is_written_unknowingly_unless_it_is_advice(presen
         save_version(order(), 1, {"note": "mine"}, writer, claims="refuse")
     assert order().lock_version == 1
 
-    monkeypatch.setattr(host.announcements, "_first_retry_delay_seconds", 0.02)
+    monkeypatch.setattr(announcements, "_first_retry_delay_seconds", 0.02)
     assert save_version(order(), 1, {"note": "mine"}, writer).check is None
     assert order().note == "mine"
-    assert len(host.announcements) == 1
+    assert len(announcements) == 1
     away._redis = presence._redis  # it is back
     wait_until(lambda: saves(presence) == [(2, ["note"], "Bob")])
 
@@ -291,8 +292,8 @@ def test_host_says_who_writes_and_where_redis_is(monkeypatch):
     with pytest.raises(PermissionDenied):
         writer_of(nobody, "order", 7)
     monkeypatch.setattr(settings, "RECORD_PRESENCE_SERVICE", None)
-    host._connection.cache_clear()
-    for url, line in (("", "REDIS_URL is not set"), ("http://x", "REDIS_URL: ")):
+    redis_of_service._connection.cache_clear()
+    for url, line in (("", "REDIS_URL: is not set"), ("http://x", "REDIS_URL: ")):
         monkeypatch.setenv("REDIS_URL", url)
         with pytest.raises(ImproperlyConfigured, match=line):
             presence_service()
@@ -300,8 +301,8 @@ def test_host_says_who_writes_and_where_redis_is(monkeypatch):
     assert presence_service() is presence_service("1")
     with pytest.raises(StoreUnavailable):
         check_before_save(writer_of(User(1, "Eve"), "order", 7), {"note": ""})
-    host._connection.cache_clear()
-    host._service.cache_clear()
+    redis_of_service._connection.cache_clear()
+    redis_of_service.presence_service.cache_clear()
 
 
 def test_neither_flask_nor_sqlalchemy_is_needed_but_django_is():

@@ -10,7 +10,6 @@ from ...presence.validation import clean_name
 from ...safe_writes.refusals import RecordChanged, Saved
 from ...safe_writes.writer import Policy, Writer, ask, check_policies
 from .mixin import Versioned, changed, reload
-from .presence import announcements
 from .same_value import column_of, differing
 
 
@@ -56,8 +55,7 @@ def save_version(
             stored.save(using=db, update_fields=names)
             row.refresh_from_db(using=db)
             saved = Saved(row.lock_version, fields, row.as_data(), check)
-            announcement = writer.announcement(saved.lock_version, fields)
-            transaction.on_commit(partial(announcements.announce, announcement), using=db, robust=True)
+            transaction.on_commit(partial(writer.announce, saved), using=db, robust=True)
     except RecordChanged:  # another save came between our SELECT and our UPDATE
         raise changed(reload(row, db), dict(values)) from None
     return saved
