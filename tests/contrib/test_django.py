@@ -1,6 +1,11 @@
-"""Saving Django's models under their version, in a real Django on SQLite."""
+"""Saving Django's models under their version, in a real Django, on SQLite.
+
+TEST_DATABASE=postgresql: on PostgreSQL, as `make test-hosts` does.
+"""
 
 import json
+import os
+import threading
 from datetime import UTC, date, datetime
 from decimal import Decimal
 
@@ -10,15 +15,21 @@ import pytest
 from record_presence.presence.errors import StoreUnavailable
 from record_presence.presence.service import RecordPresenceService
 from record_presence.redis_client.client import connect
+from tests.contrib.postgresql import PostgresServer, postgresql_folder
 from tests.waiting import wait_until
 from tests.without_modules import run_without
 
+DATABASE = os.environ.get("TEST_DATABASE") or "sqlite3"
 django = pytest.importorskip("django")
+if DATABASE == "postgresql":
+    pytest.importorskip("psycopg")
 from django.conf import settings  # noqa: E402
 
 settings.configure(
-    SECRET_KEY="the host's own, which is long enough for tokens",
-    DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": "unused"}},
+    SECRET_KEY="the host's own",
+    DATABASES={
+        "default": {"ENGINE": f"django.db.backends.{DATABASE}", "USER": "postgres", "NAME": "postgres"}
+    },
     DEFAULT_AUTO_FIELD="django.db.models.BigAutoField",
     LOGGING_CONFIG=None,
     USE_TZ=True,
@@ -89,9 +100,24 @@ def presence():
     return RecordPresenceService(fakeredis.FakeRedis(server=fakeredis.FakeServer()), 1, timeline_seconds=600)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def server():
+    if DATABASE == "sqlite3":
+        yield
+        return
+    folder = postgresql_folder()
+    if folder is None:
+        pytest.skip("PostgreSQL is missing: apt-get install postgresql")
+    server = PostgresServer(folder)
+    connection.settings_dict["HOST"] = server.socket_folder
+    yield
+    server.close()
+
+
 @pytest.fixture(autouse=True)
 def database(tmp_path, presence):
-    connection.settings_dict["NAME"] = str(tmp_path / "shop.sqlite3")
+    if DATABASE == "sqlite3":
+        connection.settings_dict["NAME"] = str(tmp_path / "shop.sqlite3")
     with connection.schema_editor() as editor:
         for model in (Customer, Order):
             editor.create_model(model)
@@ -99,6 +125,9 @@ def database(tmp_path, presence):
     Order.objects.create(id=7, title="Sale")
     with override_settings(RECORD_PRESENCE_SERVICE=lambda tenant: presence):
         yield
+    with connection.schema_editor() as editor:
+        for model in (Order, Customer):
+            editor.delete_model(model)
     connection.close()
 
 
@@ -214,6 +243,30 @@ def test_save_between_our_select_and_our_update_is_seen(presence, bob):
     with pytest.raises(RecordDeleted):
         save_version(order(), 2, {"note": "ours"}, writer)
     assert not Order.objects.exists()
+
+
+def test_of_many_who_save_one_version_at_once_one_wins(presence):
+    start, outcomes = threading.Barrier(6), []
+
+    def save(number):
+        writer = Writer(presence, "order", 7, number, f"User {number}")
+        row = order()
+        start.wait()
+        try:
+            outcomes.append(save_version(row, 1, {"note": str(number)}, writer).data["note"])
+        except RecordChanged as refusal:
+            outcomes.append(refusal.lock_version)
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=save, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert sorted(map(str, outcomes)) == sorted([order().note, *"22222"])
+    assert order().lock_version == 2
 
 
 def test_viewers_are_told_on_commit_and_not_of_what_was_rolled_back(presence, alice, bob):

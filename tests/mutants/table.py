@@ -309,6 +309,13 @@ DOMAIN = [
         "tests/versioned/test_http.py",
     ),
     mutant(
+        "a save of a Django model overwrites one that came in between",
+        "app/contrib/django/mixin.py",
+        "filter(pk=self.pk, lock_version=loaded)",
+        "filter(pk=self.pk)",
+        "tests/contrib/test_django.py",
+    ),
+    mutant(
         "a contested field refuses no save",
         "app/safe_writes/writer.py",
         'if contested == "refuse" and check.contested:',
