@@ -837,6 +837,13 @@ STREAMING = [
         BROADCAST,
     ),
     mutant(
+        "the embedded Redis runs the script that it has compiled last, whatever it is asked for",
+        "app/redis_client/embedded.py",
+        "compiled = self._compiled.get(code)",
+        "compiled = next(reversed(self._compiled.values()), None)",
+        "tests/presence/test_scripts.py",
+    ),
+    mutant(
         "a crowd is told of each change by itself",
         "app/presence/streaming/token_bucket.py",
         "if self._tokens < 1:",

@@ -280,7 +280,7 @@ def test_index_that_is_lost_alone_is_whole_again_after_every_tabs_next_heartbeat
 
 def test_heartbeats_are_noted_about_every_two_hours(observed, service, later, monkeypatch):
     come(service, "12")
-    later(4000)
+    later(1000)  # the index is no longer young
     come(service, "12")
     observed.commands[:] = []
     for drawn in (30 / 7200 + 0.0001, 30 / 7200 - 0.0001):
