@@ -245,6 +245,11 @@ class Settings:
         _Seconds(validate=_POSITIVE_SECONDS),
         "Lease of an agent's tabs; never longer than that of all others.",
     )
+    claim_idle_seconds: float = _setting(
+        120,
+        _Seconds(validate=_POSITIVE_SECONDS),
+        "How long a user may be away who has claimed a field that others wait for.",
+    )
     heartbeat_seconds: float = _setting(
         30,
         _Seconds(validate=_POSITIVE_SECONDS),

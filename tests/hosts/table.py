@@ -32,6 +32,8 @@ _INTRODUCTION = (
 NOTES = (
     "–: Flask's own session is the proof there, and no token is renewed.",
     "Laravel and Rails are Debian's packages; newer versions were not tried.",
+    "Livewire itself was not tried: what it does to a page is, with Alpine's morph plugin, in "
+    "[test_changing_pages.py](../e2e/test_changing_pages.py).",
 )
 LARAVEL_VERSION = (
     "require '/usr/share/php/Illuminate/autoload.php'; echo Illuminate\\Foundation\\Application::VERSION;"
