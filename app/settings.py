@@ -9,6 +9,7 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from dataclasses import fields as fields_of
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -244,6 +245,11 @@ class Settings:
         _Seconds(validate=_POSITIVE_SECONDS),
         "Lease of an agent's tabs; never longer than that of all others.",
     )
+    claim_idle_seconds: float = _setting(
+        120,
+        _Seconds(validate=_POSITIVE_SECONDS),
+        "How long a user may be away who has claimed a field that others wait for.",
+    )
     heartbeat_seconds: float = _setting(
         30,
         _Seconds(validate=_POSITIVE_SECONDS),
@@ -378,6 +384,8 @@ class Settings:
             return f"{variable('redis_url')} is set"
         if not _LOCAL_ADDRESS.match(self.host):
             return f"{variable('host')} is beyond this machine"
+        if find_spec("sqlalchemy") is None:
+            return "the extra 'versioned' is missing"
         return None
 
     @property

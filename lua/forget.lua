@@ -5,7 +5,8 @@
 -- KEYS[3]  viewers      hash    user -> viewer entry, "#" -> meta, see lib.roster
 -- KEYS[4]  order        zset    user -> arrival; long lists only
 -- KEYS[5]  timeline     stream  what happened
--- KEYS[6]  left         hash    goodbyes, see lib.tombstones
+-- KEYS[6]  unsaved      zset    index of unsaved fields; long lists only
+-- KEYS[7]  left         hash    goodbyes, see lib.tombstones
 -- ARGV[1]  user         string  JSON text of the user's id
 -- ARGV[2]  agent_end    string  how the JSON texts of the ids of the user's agents end
 -- ARGV[3]  lease_ms     int     > 0
@@ -14,7 +15,7 @@
 --
 -- Returns  {"OK", tabs, saves, claims, entries}; how many of each were erased or, of saves and of
 --          claims taken over, told no longer who made them
--- Writes   tabs, seen, viewers, order, timeline, left
+-- Writes   tabs, seen, viewers, order, timeline, unsaved, left
 -- Cost     O(tabs + entries)
 local conflicts = require("lib.conflicts")
 local tab_state = require("lib.tab_state")
@@ -22,7 +23,7 @@ local timeline_entries = require("lib.timeline_entries")
 local roster = require("lib.roster")
 
 local tabs, seen, viewers, order, timeline = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
-local left = KEYS[6]
+local unsaved, left = KEYS[6], KEYS[7]
 local user, agent_end = ARGV[1], ARGV[2]
 local lease_ms, nonce, timeline_ms = tonumber(ARGV[3]), ARGV[4], tonumber(ARGV[5])
 
@@ -37,7 +38,7 @@ local function is_theirs(other)
   return is_agent and string.sub(other, -#agent_end) == agent_end
 end
 
-local record = roster.open({ tabs, seen, viewers, order, timeline }, lease_ms, timeline_ms)
+local record = roster.open({ tabs, seen, viewers, order, timeline, unsaved }, lease_ms, timeline_ms)
 conflicts.load(record)
 
 -- First what a full Redis accepts: removals.

@@ -5,8 +5,9 @@
 -- KEYS[3]   viewers           hash    user -> viewer entry, "#" -> meta, see lib.roster
 -- KEYS[4]   order             zset    user -> arrival; long lists only
 -- KEYS[5]   timeline          stream  what happened
--- KEYS[6]   calls             string  the user's calls in this window
--- KEYS[7]   left              hash    goodbyes, see lib.tombstones
+-- KEYS[6]   unsaved           zset    index of unsaved fields; long lists only
+-- KEYS[7]   calls             string  the user's calls in this window
+-- KEYS[8]   left              hash    goodbyes, see lib.tombstones
 -- ARGV[1]   tab_id            string
 -- ARGV[2]   state             string  JSON array, see lib.tab_state
 -- ARGV[3]   lease_ms          digits  > 0
@@ -25,15 +26,16 @@
 --          | {"OK", version, timeline_bytes, has_joined}; so many were added to the timeline;
 --            has_joined 1: the user was no viewer before, as far as is known
 --          | {"OK", version, timeline_bytes, has_joined, total, opened_ms, remembered_since_ms,
---            saves, claims, user, entry, ...}
+--            saves, claims, waiting, user, entry, ...}; of a list that is cut, for a tab with unsaved
+--            fields, then "", holders, user, entry, ... as lib.unsaved_fields.find returns them
 --          | {"TRIMMED", version, left_out, and as after OK's version}, left_out as in lib.viewer_budget
 --          | {"TAB_TAKEN"} | {"TOO_MANY_TABS"} | {"NO_ROOM"} | {"THROTTLED", retry_after_ms}
 --          | {"TAB_LEFT"}, the tab has said goodbye since: nothing was changed
 --          | {"SWEEP_FIRST"}, see roster.sweep_and_repair: to be called again
--- Writes   tabs, seen, viewers, order, timeline, calls
+-- Writes   tabs, seen, viewers, order, timeline, unsaved, calls
 -- Cost     O(log tabs) when nothing changed, with four calls to Redis; O(limit) more for a list
 local tabs, seen, viewers, order, timeline = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
-local calls, left = KEYS[6], KEYS[7]
+local unsaved, calls, left = KEYS[6], KEYS[7], KEYS[8]
 local tab_id, state, lease_ms, default_lease_ms = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local known_version, limit, nonce, timeline_ms = ARGV[5], ARGV[6], ARGV[7], ARGV[8]
 local calls_limit, window_ms, may_join, stamp = ARGV[9], ARGV[10], ARGV[11], ARGV[12]
@@ -61,8 +63,8 @@ end
 --   * the lease is as long as the record's longest one;
 --   * the tab has a lease (XX), and the new one ends later (GT), which is not so after
 --     the clock was set back;
---   * no lease of the record has ended. None ends before no_expiry_before_s, so this
---     is checked only after that time.
+--   * no lease of the record has ended, and no claim is to be passed on. Neither is before
+--     no_expiry_before_s, so this is checked only after that time.
 local version, max_lease_ms, no_expiry_before_s
 local meta = redis.call("HGET", viewers, "#")
 if meta and redis.call("HGET", tabs, tab_id) == state then
@@ -78,12 +80,14 @@ local is_fast_path = lease_ms == max_lease_ms
 
 if is_fast_path and now_us >= no_expiry_before_s * 1000000 then
   is_fast_path = redis.call("ZCOUNT", seen, "-inf", string.format("%d", now_ms)) == 0
+    and redis.call("HEXISTS", viewers, "#waiting") == 0
   if is_fast_path then
-    -- Every lease was renewed in time. The next check is due when the first one ends.
+    -- Every lease was renewed in time, and nobody waits for a claim whose holder may be away
+    -- for too long. The next check is due when the first lease ends.
     local expiry = require("lib.expiry")
     no_expiry_before_s = expiry.no_expiry_before_s(seen)
     redis.call("HSET", viewers, "#", expiry.replace_in_meta(meta, no_expiry_before_s))
-    expiry.extend_keys({ tabs, seen, viewers, order }, no_expiry_before_s, max_lease_ms)
+    expiry.extend_keys({ tabs, seen, viewers, order, unsaved }, no_expiry_before_s, max_lease_ms)
   end
 end
 if is_fast_path and (known_version == "" or known_version == version) then
@@ -95,12 +99,13 @@ local viewer_list = require("lib.viewer_list")
 
 local MAX_LIST_BYTES = 600000 -- of the viewers; saves, claims and the forecast come on top
 
-local user = cjson.decode(state)[1]
+local sent = cjson.decode(state)
+local user = sent[1]
 local left_out
 local timeline_bytes, has_joined = 0, 0
 if not is_fast_path then
   local roster = require("lib.roster")
-  local keys = { tabs, seen, viewers, order, timeline }
+  local keys = { tabs, seen, viewers, order, timeline, unsaved }
   local record = roster.open(keys, tonumber(default_lease_ms), tonumber(timeline_ms), now_us)
   local stored_state, is_live, stored_text = roster.find(record, tab_id)
   if is_live and stored_state.user ~= user then
@@ -121,8 +126,7 @@ if not is_fast_path then
   is_put, left_out =
     roster.put_tab(record, tab_id, state, lease_end, stored_state, is_live, stored_text)
   if not is_put then
-    local viewer_budget = require("lib.viewer_budget")
-    if viewer_budget.may_count_stale_tabs(record) then
+    if roster.may_count_stale_tabs(record) then
       return { "SWEEP_FIRST" }
     end
     return { "TOO_MANY_TABS" }
@@ -146,6 +150,16 @@ if known_version ~= "" and known_version ~= version then
   if viewer_list.append(viewers, order, page, reply) then
     -- Their own entry, which may not be on this page; it may be there twice.
     reply[#reply + 1], reply[#reply + 2] = user, redis.call("HGET", viewers, user)
+    local dirty_fields = sent[5] and sent[5].dirty_fields
+    if dirty_fields then
+      -- Who has the same unsaved need not be on this page either.
+      local unsaved_fields = require("lib.unsaved_fields")
+      local holders, rows = unsaved_fields.find(viewers, unsaved, version, dirty_fields, { user = user })
+      reply[#reply + 1], reply[#reply + 2] = "", holders
+      for _, item in ipairs(rows) do
+        reply[#reply + 1] = item
+      end
+    end
   end
 end
 return reply

@@ -7,7 +7,8 @@
 -- ARGV[2]  limit      int     tabs with a lease to list
 -- ARGV[3]  max_bytes  int     of these and of the others, as an HTTP answer
 --
--- Returns  {"OK", is_cut, now_ms, meta, saves, claims, tab_id, lease_end, state, ...};
+-- Returns  {"OK", is_cut, now_ms, meta, saves, claims, waiting, tab_id, lease_end,
+--            state, ...};
 --          is_cut 1 when there are more tabs with a lease; lease_end "" for a field
 --          without a lease, on the last page; state "" for a lease without a field
 -- Writes   nothing
@@ -18,9 +19,10 @@ local tab_pages = require("lib.tab_pages")
 local tabs, seen, viewers = KEYS[1], KEYS[2], KEYS[3]
 local after, limit, max_bytes = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 
-local meta, saves, claims = unpack(redis.call("HMGET", viewers, "#", "#saves", "#claims"))
+local meta, saves, claims, waiting =
+  unpack(redis.call("HMGET", viewers, "#", "#saves", "#claims", "#waiting"))
 local now_ms = string.format("%d", math.floor(clock.now_us() / 1000))
-local reply = { "OK", 1, now_ms, meta or "", saves or "", claims or "" }
+local reply = { "OK", 1, now_ms, meta or "", saves or "", claims or "", waiting or "" }
 local bytes = 0
 local function append(tab_id, lease_end, state)
   reply[#reply + 1], reply[#reply + 2], reply[#reply + 3] = tab_id, lease_end, state or ""

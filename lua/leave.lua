@@ -5,7 +5,8 @@
 -- KEYS[3]  viewers      hash    user -> viewer entry, "#" -> meta, see lib.roster
 -- KEYS[4]  order        zset    user -> arrival; long lists only
 -- KEYS[5]  timeline     stream  what happened
--- KEYS[6]  left         hash    goodbyes, see lib.tombstones
+-- KEYS[6]  unsaved      zset    index of unsaved fields; long lists only
+-- KEYS[7]  left         hash    goodbyes, see lib.tombstones
 -- ARGV[1]  tab_id       string
 -- ARGV[2]  user         string  JSON text of the owner's id; "" removes any user's tab
 -- ARGV[3]  reason       string  left or evicted
@@ -15,18 +16,18 @@
 -- ARGV[7]  stamp        string  when the call was made, see lib.tombstones
 --
 -- Returns  {"OK"} | {"ABSENT"} | {"TAB_TAKEN"}
--- Writes   tabs, seen, viewers, order, timeline, left
+-- Writes   tabs, seen, viewers, order, timeline, unsaved, left
 -- Cost     O(log tabs)
 local tombstones = require("lib.tombstones")
 local roster = require("lib.roster")
 
 local tabs, seen, viewers, order, timeline = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
-local left = KEYS[6]
+local unsaved, left = KEYS[6], KEYS[7]
 local tab_id, user, reason = ARGV[1], ARGV[2], ARGV[3]
 local lease_ms, nonce, timeline_ms = tonumber(ARGV[4]), ARGV[5], tonumber(ARGV[6])
 local stamp = ARGV[7]
 
-local record = roster.open({ tabs, seen, viewers, order, timeline }, lease_ms, timeline_ms)
+local record = roster.open({ tabs, seen, viewers, order, timeline, unsaved }, lease_ms, timeline_ms)
 local state, is_live = roster.find(record, tab_id)
 if is_live and user ~= "" and state.user ~= user then
   return { "TAB_TAKEN" }

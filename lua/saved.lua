@@ -5,27 +5,32 @@
 -- KEYS[3]  viewers      hash    user -> viewer entry, "#" -> meta, see lib.roster
 -- KEYS[4]  order        zset    user -> arrival; long lists only
 -- KEYS[5]  timeline     stream  what happened
+-- KEYS[6]  unsaved      zset    index of unsaved fields; long lists only
 -- ARGV[1]  row          string  JSON array, see lib.conflicts; the time is put in here
 -- ARGV[2]  lease_ms     int     > 0
 -- ARGV[3]  nonce        string  random; part of a new version
 -- ARGV[4]  timeline_ms  int     how long the timeline is kept; 0 writes none
 -- ARGV[5]  told_by      string  host, whose word wins, or viewer
 --
--- Returns  {"OK"}, also when the same call was carried out before
+-- Returns  {"OK", holders, user, entry, ...}, also when the same call was carried out before:
+--            whose unsaved fields the save touched, as lib.unsaved_fields.find returns them
 --          | {"ABSENT"} when nobody has the record open | {"TAB_TAKEN"}
 --          | {"NOT_EDITING"} of a viewer without a live tab in mode edit
 --          | {"KNOWN"} | {"FORGOTTEN"} | {"TOO_FAR"}, see lib.conflicts
--- Writes   tabs, seen, viewers, order, timeline
--- Cost     O(saves remembered + last entries of the timeline), at most 50 of each
+-- Writes   tabs, seen, viewers, order, timeline, unsaved
+-- Cost     O(saves remembered + last entries of the timeline), at most 50 of each; and
+--          O(fields + who has them unsaved) as in check.lua
 local conflicts = require("lib.conflicts")
 local timeline_entries = require("lib.timeline_entries")
+local unsaved_fields = require("lib.unsaved_fields")
 local roster = require("lib.roster")
 
 local tabs, seen, viewers, order, timeline = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local unsaved = KEYS[6]
 local row, lease_ms, nonce, timeline_ms = ARGV[1], tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4])
 local told_by = ARGV[5]
 
-local record = roster.open({ tabs, seen, viewers, order, timeline }, lease_ms, timeline_ms)
+local record = roster.open({ tabs, seen, viewers, order, timeline, unsaved }, lease_ms, timeline_ms)
 local save = cjson.decode(row)
 local lock_version, user, name, tab_id = save[1], save[2], save[3], save[4]
 local state, is_live = roster.find(record, tab_id)
@@ -61,4 +66,23 @@ elseif outcome == "FORGOTTEN" then
 elseif outcome == "TOO_FAR" then
   return { "TOO_FAR" }
 end
-return { "OK" }
+
+-- The tab that saved has these fields unsaved until its page has heard that they are saved;
+-- where it is not known, it may be any of its user's.
+local own = { user = user }
+if tab_id ~= "" then
+  own.fields = {}
+  for _, field in ipairs(is_live and state.dirty_fields or own.fields) do
+    own.fields[field] = true
+  end
+end
+local names = {}
+for i = 6, #save do
+  names[#names + 1] = save[i]
+end
+local holders, rows = unsaved_fields.find(viewers, unsaved, record.version, names, own)
+local reply = { "OK", holders }
+for _, item in ipairs(rows) do
+  reply[#reply + 1] = item
+end
+return reply

@@ -5,7 +5,8 @@
 -- KEYS[3]  viewers      hash    user -> viewer entry, "#" -> meta, see lib.roster
 -- KEYS[4]  order        zset    user -> arrival; long lists only
 -- KEYS[5]  timeline     stream  what happened
--- KEYS[6]  calls        string  signals of the user in this window
+-- KEYS[6]  unsaved      zset    index of unsaved fields; long lists only
+-- KEYS[7]  calls        string  signals of the user in this window
 -- ARGV[1]  tab_id       string
 -- ARGV[2]  user         string  JSON text of the owner's id
 -- ARGV[3]  message      string  what the record's streams get
@@ -20,7 +21,7 @@ local quota = require("lib.quota")
 local roster = require("lib.roster")
 
 local tabs, seen, viewers, order, timeline = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
-local calls = KEYS[6]
+local unsaved, calls = KEYS[6], KEYS[7]
 local tab_id, user, message = ARGV[1], ARGV[2], ARGV[3]
 local lease_ms = tonumber(ARGV[4])
 local calls_limit, window_ms = tonumber(ARGV[5]), ARGV[6]
@@ -30,7 +31,7 @@ if retry_after_ms then
   return { "THROTTLED", retry_after_ms }
 end
 
-local record = roster.open({ tabs, seen, viewers, order, timeline }, lease_ms, 0)
+local record = roster.open({ tabs, seen, viewers, order, timeline, unsaved }, lease_ms, 0)
 local state, is_live = roster.find(record, tab_id)
 if not is_live then
   return { "ABSENT" }

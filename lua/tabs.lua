@@ -5,6 +5,7 @@
 -- KEYS[3]  viewers      hash    user -> viewer entry, "#" -> meta, see lib.roster
 -- KEYS[4]  order        zset    user -> arrival; long lists only
 -- KEYS[5]  timeline     stream  what happened
+-- KEYS[6]  unsaved      zset    index of unsaved fields; long lists only
 -- ARGV[1]  lease_ms     int     > 0
 -- ARGV[2]  nonce        string  random; part of a new version
 -- ARGV[3]  timeline_ms  int     how long the timeline is kept; 0 writes none
@@ -14,17 +15,18 @@
 --
 -- Returns  {"OK", is_cut, tab_id, lease_end, state, ...}; is_cut 1 when there are more
 --          | {"SWEEP_FIRST"}, see roster.sweep_and_repair
--- Writes   tabs, seen, viewers, order, timeline
+-- Writes   tabs, seen, viewers, order, timeline, unsaved
 -- Cost     O(limit), and O(stale tabs) to sweep them
 local tab_pages = require("lib.tab_pages")
 local tab_state = require("lib.tab_state")
 local roster = require("lib.roster")
 
 local tabs, seen, viewers, order, timeline = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local unsaved = KEYS[6]
 local lease_ms, nonce, timeline_ms = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[3])
 local after, limit, max_bytes = ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[6])
 
-local keys = { tabs, seen, viewers, order, timeline }
+local keys = { tabs, seen, viewers, order, timeline, unsaved }
 if roster.sweep(keys, lease_ms, timeline_ms, nonce).has_unswept_tabs then
   return { "SWEEP_FIRST" }
 end

@@ -5,6 +5,7 @@
 -- KEYS[3]  viewers      hash    user -> viewer entry, "#" -> meta, see lib.roster
 -- KEYS[4]  order        zset    user -> arrival; long lists only
 -- KEYS[5]  timeline     stream  what happened
+-- KEYS[6]  unsaved      zset    index of unsaved fields; long lists only
 -- ARGV[1]  since        string  id of the last entry that is known; "" for none
 -- ARGV[2]  limit        int     entries to read
 -- ARGV[3]  lease_ms     int     > 0
@@ -14,12 +15,13 @@
 -- Returns  {"OK", 0 | 1, earlier, id, entry, ...}; 1: more than has room here; the first
 --          `earlier` entries are not of the page; entries as in lib.timeline_entries
 --          | {"SWEEP_FIRST"}, see roster.sweep_and_repair
--- Writes   tabs, seen, viewers, order, timeline
+-- Writes   tabs, seen, viewers, order, timeline, unsaved
 -- Cost     O(entries up to the page's end), at most 1 MB, and O(stale tabs) to sweep them
 local timeline_entries = require("lib.timeline_entries")
 local roster = require("lib.roster")
 
 local tabs, seen, viewers, order, timeline = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local unsaved = KEYS[6]
 local since, limit = ARGV[1], tonumber(ARGV[2])
 local lease_ms, nonce, timeline_ms = tonumber(ARGV[3]), ARGV[4], tonumber(ARGV[5])
 
@@ -48,7 +50,7 @@ local function read(first, last, count, max_bytes)
   return found, false
 end
 
-local keys = { tabs, seen, viewers, order, timeline }
+local keys = { tabs, seen, viewers, order, timeline, unsaved }
 local record = roster.sweep(keys, lease_ms, timeline_ms, nonce)
 if record.has_unswept_tabs then
   return { "SWEEP_FIRST" }

@@ -14,11 +14,12 @@ import fakeredis
 import pytest
 import redis as redis_py
 from _pytest.runner import runtestprotocol
+from fakeredis.commands_mixins.scripting_mixin import ScriptingCommandsMixin
 
 from record_presence.presence.scripts import runner
 from record_presence.presence.scripts.compose import find_lua_directory
 from record_presence.presence.scripts.load import load_script
-from record_presence.redis_client.embedded import make_strict
+from record_presence.redis_client.embedded import CompiledOnce, make_strict
 from tests.redis_server import RedisServer
 
 TESTS = Path(__file__).parent
@@ -99,6 +100,22 @@ def _load_each_script_once() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(runner, "load_script", load_once)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _compile_each_script_once() -> Iterator[None]:
+    """Of a plain FakeRedis too, as the embedded Redis does."""
+    get_runtime = ScriptingCommandsMixin._get_server_runtime
+
+    def get_quick_runtime(socket: Any, server: Any) -> Any:
+        runtime = get_runtime(socket, server)
+        if not isinstance(runtime, CompiledOnce):
+            runtime = server._lua_runtime = CompiledOnce(runtime)
+        return runtime
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ScriptingCommandsMixin, "_get_server_runtime", get_quick_runtime)
         yield
 
 

@@ -56,6 +56,8 @@ class GunicornServer:
                     url = line.split()[4]
                     try:
                         requests.get(f"{url}/health/live", timeout=START_SECONDS)
+                    except requests.ConnectionError:  # a busy machine: its head may have come too late
+                        break
                     except requests.RequestException:
                         self.close()
                         raise

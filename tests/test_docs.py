@@ -20,7 +20,7 @@ from tests.faults.faults import FAULTS
 from tests.load.bench import PARTS
 
 ROOT = Path(__file__).parents[1]
-NOT_OURS = {"node_modules", ".venv", ".pytest_cache", ".git", "instance"}
+NOT_OURS = {"node_modules", "build", ".venv", ".pytest_cache", ".git", "instance"}
 TEXTS = {
     path: path.read_text("utf-8")
     for path in sorted(ROOT.rglob("*.md"))

@@ -29,6 +29,7 @@ CHANGING = [
     (re.compile(r"^retry: \d+$", re.MULTILINE), "retry: MS"),
     (re.compile(r'"(last_seen_at|saved_at|remembered_since|since|at)":"[^"]+"'), r'"\1":"TIME"'),
     (re.compile(r'"id":"\d{13}-\d+"'), '"id":"ENTRY"'),
+    (re.compile(r"\n\n:(?=\n|\Z)"), ""),  # a comment of a stream, after 15 s without an event
 ]
 
 

@@ -1,5 +1,7 @@
 """Saves, claims and the timeline of a record, over HTTP."""
 
+from typing import Any
+
 from flask import Blueprint, Response
 
 from ..identity.caller import Forbidden
@@ -16,6 +18,8 @@ _SAVED = schemas.Saved()
 _SAVED_BY_SERVER = schemas.SavedByServer()
 _CLAIM = schemas.ClaimField()
 _RELEASE = schemas.ReleaseField()
+_DECLINE = schemas.DeclineWaiting()
+_CHECK = schemas.CheckFields()
 _TIMELINE_QUERY = schemas.TimelineQuery()
 
 
@@ -51,7 +55,44 @@ def saved(record_type: str, record_id: str) -> Response:
     )
     if result.is_announced and not is_server:
         call.keep(bytes_of_save(caller, field_bytes))
-    return success({"announced": result.is_announced, **_reason(result.reason)})
+    data: dict[str, Any] = {"announced": result.is_announced, **_reason(result.reason)}
+    if result.touched:
+        data["touched"] = result.touched
+    if result.more:
+        data["more"] = result.more
+    return success(data)
+
+
+@blueprint.post("/check")
+def check(record_type: str, record_id: str) -> Response:
+    """Ask what writing some fields would run into, before a job, an import or an agent writes them.
+
+    Changes nothing, and needs no tab. `stale`: another tab has saved the field after `base_version`.
+    `contested`: somebody has unsaved changes in it. `claimed`: another tab has claimed it. `clear`: none of
+    these. Exact for any number of viewers.
+    """
+    call = read_record_call(record_type, record_id)
+    body = read_body(_CHECK)
+    call.authorize_and_throttle(field_bytes=bytes_of(body["fields"]))
+    found = call.service.check_fields(
+        record_type,
+        record_id,
+        body["fields"],
+        base_version=body.get("base_version"),
+        user_id=call.caller.user_id,
+        tab_id=body["tab_id"],
+    )
+    data: dict[str, Any] = {
+        "clear": found.clear,
+        "stale": found.stale,
+        "contested": found.contested,
+        "claimed": found.claimed,
+        "remembered_since": found.remembered_since,
+        "version": found.version,
+    }
+    if found.more:
+        data["more"] = found.more
+    return success(data)
 
 
 @blueprint.post("/claim")
@@ -59,7 +100,8 @@ def claim(record_type: str, record_id: str) -> Response:
     """Claim a field for a tab. A claim is advisory: it blocks nobody, and ends with the tab.
 
     Needs a live tab in mode `edit`. Not granted while another tab holds the field, unless
-    `take_over` is true and the field was not taken over a moment ago.
+    `take_over` is true and the field was not taken over a moment ago. With `wait`, the tab has the field
+    as soon as the other one lets it go. The field `*` is the whole record.
     """
     call = read_record_call(record_type, record_id)
     body = read_body(_CLAIM)
@@ -72,13 +114,15 @@ def claim(record_type: str, record_id: str) -> Response:
         call.caller.user_id,
         body["field"],
         take_over=body["take_over"],
+        wait=body["wait"],
     )
-    if result.is_granted:
+    if result.is_granted or result.place is not None:
         call.keep(bytes_of_claim(call.caller, bytes_of([body["field"]])))
     return success(
         {
             "claimed": result.is_granted,
             "claim": result.claim,
+            **({} if result.place is None else {"place": result.place}),
             **_reason(result.reason),
             **_version(result.version),
         }
@@ -87,8 +131,9 @@ def claim(record_type: str, record_id: str) -> Response:
 
 @blueprint.delete("/claim")
 def release(record_type: str, record_id: str) -> Response:
-    """Release a field. It is no error if the tab has not claimed it.
+    """Release a field, or wait for it no longer. It is no error if the tab has not claimed it.
 
+    The first who waits for the field has it then.
     Tab id and field may be in the query instead of the body, since some proxies drop a DELETE's body.
     """
     call = read_record_call(record_type, record_id)
@@ -98,6 +143,21 @@ def release(record_type: str, record_id: str) -> Response:
         record_type, record_id, body["tab_id"], call.caller.user_id, body["field"]
     )
     return success({"released": True, **_version(result.version)})
+
+
+@blueprint.post("/claim/decline")
+def decline(record_type: str, record_id: str) -> Response:
+    """Send away those who wait for a field that this tab has claimed.
+
+    They are told: in the next list of claims they do not wait any more, while the claim is the same.
+    """
+    call = read_record_call(record_type, record_id)
+    body = read_body(_DECLINE)
+    call.authorize_and_throttle()
+    result = call.service.decline_waiting(
+        record_type, record_id, body["tab_id"], call.caller.user_id, body["field"]
+    )
+    return success({"declined": result.declined, **_version(result.version)})
 
 
 @blueprint.get("/timeline")

@@ -94,6 +94,7 @@ class PresenceExtension:
                 ttl_seconds=self.settings.ttl_seconds,
                 timeline_seconds=self.settings.timeline_seconds,
                 recovery_grace_seconds=self.settings.recovery_grace_seconds,
+                claim_idle_seconds=self.settings.claim_idle_seconds,
                 has_open_index=self.settings.open_index,
                 scripts=self.scripts,
             )

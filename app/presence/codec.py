@@ -4,6 +4,7 @@ import json
 import re
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -11,8 +12,9 @@ from itertools import islice
 from typing import Any
 
 from . import json_codec
-from .conflicts import Claim, ConflictState, Save
+from .conflicts import Claim, ConflictState, Save, Waiting, overlap
 from .errors import InvalidPresence
+from .field_check import Holders
 from .limits import MAX_USER_ID_LENGTH
 from .timeline import Entry, Kind
 from .validation import USER_ID_RULE, is_user_id
@@ -34,7 +36,6 @@ def iso_time(milliseconds: int) -> str:
 # Users
 
 _INTEGER = re.compile(rf"(0|-?[1-9][0-9]{{0,{MAX_USER_ID_LENGTH - 1}}})\Z", re.ASCII)
-_MAX_QUOTED_ID_LENGTH = 12 * MAX_USER_ID_LENGTH + 2  # of surrogate pairs, escaped
 _AGENT_PREFIX = '"agent\\u0020'  # then the JSON text of [agent, user's id], and the closing quote
 
 
@@ -54,20 +55,18 @@ def encode_user_id(user_id: UserId) -> str:
 def parse_user_id(text: str) -> UserId:
     """The id that somebody has typed: digits are an integer, unless they stand in double quotes.
 
-    Raises InvalidPresence.
+    Raises InvalidPresence for more than 255 characters, and for none.
     """
     user_id: Any = text
+    if not is_user_id(text):
+        raise InvalidPresence({"user": [USER_ID_RULE]})
     if _INTEGER.match(text):
         user_id = int(text)
-    elif text.startswith('"') and len(text) <= _MAX_QUOTED_ID_LENGTH:
-        try:
+    elif text.startswith('"'):
+        with suppress(ValueError):
             quoted = json.loads(text)
-        except ValueError:
-            quoted = text
-        user_id = quoted if isinstance(quoted, str) else text
-    if not is_user_id(user_id):
-        raise InvalidPresence({"user": [USER_ID_RULE]})
-    return user_id  # type: ignore[no-any-return]  # checked by is_user_id
+            user_id = quoted if isinstance(quoted, str) and is_user_id(quoted) else text
+    return user_id  # type: ignore[no-any-return]
 
 
 def agent_id_end(person_id: UserId) -> str:
@@ -190,6 +189,20 @@ def decode_viewer_entries(pairs: list[str]) -> list[tuple[str, PackedViewerEntry
     return entries
 
 
+def decode_holders(text: str, pairs: list[str]) -> dict[str, Holders]:
+    """By field, who has it unsaved; of what `find` of lua/lib/unsaved_fields.lua returns.
+
+    `since` of these viewers says nothing.
+    """
+    entries = list(zip(pairs[::2], map(json_codec.loads, pairs[1::2]), strict=True))
+    viewers = [decode_viewer(user, entry, 0) for user, entry in entries]
+    holders = {}
+    for name, (total, *places) in json.loads(text or "{}").items():
+        by_arrival = sorted(places, key=lambda place: entries[place - 1][1][1])
+        holders[name] = Holders(total, [viewers[place - 1] for place in by_arrival])
+    return holders
+
+
 def tabs_of(pairs: list[str], user: str) -> tuple[int, frozenset[str]]:
     """How many tabs this user (JSON text of the id) has, and what several of them have unsaved.
 
@@ -255,11 +268,13 @@ def encode_save(
     return json_codec.encode_text(row)
 
 
-def decode_conflict_state(remembered_since_ms: str, saves: str, claims: str) -> ConflictState:
-    """Read a record's saves and claims, two JSON arrays of rows; both may be empty strings."""
+def decode_conflict_state(
+    remembered_since_ms: str, saves: str, claims: str, waiting: str = ""
+) -> ConflictState:
+    """Read a record's saves, claims and those who wait: JSON arrays of rows, each of which may be empty."""
     return ConflictState(
         [decode_save(row) for row in json.loads(saves or "[]")],
-        decode_claims(json.loads(claims or "[]")),
+        decode_claims(json.loads(claims or "[]"), json.loads(waiting or "[]")),
         iso_time(int(remembered_since_ms)) if remembered_since_ms != "0" else "",
     )
 
@@ -276,17 +291,31 @@ def decode_save(row: list[str]) -> Save:
     }
 
 
-def decode_claims(rows: Iterable[list[str]]) -> dict[str, Claim]:
-    """Claims by field."""
-    return dict(map(decode_claim, rows))
+def decode_claims(rows: Iterable[list[str]], waiting_rows: Iterable[list[str]] = ()) -> dict[str, Claim]:
+    """Claims by field, the oldest first; whoever waits stands at the claim that is in their way."""
+    claims = dict(map(decode_claim, rows))
+    for row in waiting_rows:
+        wanted, tab_id, user, name, since_ms, *_ = _strings(row)
+        for field_name, claim in claims.items():
+            if claim["tab_id"] != tab_id and overlap(field_name, wanted):
+                waiting: Waiting = {
+                    "user": _decode_user(user, name),
+                    "tab_id": tab_id,
+                    "since": iso_time(int(since_ms)),
+                }
+                if wanted != field_name:
+                    waiting["field"] = wanted
+                claim.setdefault("waiting", []).append(waiting)
+                break
+    return claims
 
 
 def decode_claim(row: list[str]) -> tuple[str, Claim]:
-    """A field and the claim on it, `[field, tab_id, user, name, since_ms, taken_from_user?, its_name?]`."""
-    field_name, tab_id, user, name, since_ms, *taken_from = _strings(row)
+    """A field and the claim on it, `[field, tab_id, user, name, since_ms, from_user?, from_name?]`."""
+    field_name, tab_id, user, name, since_ms, *from_user = _strings(row)
     claim: Claim = {"user": _decode_user(user, name), "tab_id": tab_id, "since": iso_time(int(since_ms))}
-    if taken_from:
-        claim["taken_from"] = _decode_user(*taken_from)
+    if from_user:
+        claim["passed_from" if since_ms.startswith("00") else "taken_from"] = _decode_user(*from_user)
     return field_name, claim
 
 
@@ -392,5 +421,6 @@ def _entry_members(kind: Kind, values: list[Any]) -> dict[str, Any]:
             return {"tab_id": tab_id or None, "lock_version": int(lock_version), "fields": fields, **more}
     members: dict[str, Any] = {"tab_id": values[0], "field": values[1]}
     if len(values) > 2:
-        members["taken_from"] = _decode_user(values[2], values[3])
+        is_passed = len(values) > 4
+        members["passed_from" if is_passed else "taken_from"] = _decode_user(values[2], values[3])
     return members

@@ -16,6 +16,15 @@ class Save(TypedDict):
     saved_at: str  # ISO 8601, UTC
 
 
+class Waiting(TypedDict):
+    """A tab that waits for a claim to end. It gets the field as soon as nothing else is in its way."""
+
+    user: User
+    tab_id: str
+    since: str  # ISO 8601, UTC
+    field: NotRequired[str]  # what it waits for, where that is not the field of the claim
+
+
 class Claim(TypedDict):
     """A tab's statement that it works on a field. A claim is advisory: it blocks nobody."""
 
@@ -23,6 +32,14 @@ class Claim(TypedDict):
     tab_id: str
     since: str  # ISO 8601, UTC
     taken_from: NotRequired[User]
+    passed_from: NotRequired[User]  # who had it while this one waited
+    waiting: NotRequired[list[Waiting]]  # in their order; left out when empty
+    field: NotRequired[str]  # in answers, where that is not the field that was asked for
+
+
+def overlap(field_name: str, other: str) -> bool:
+    """Whether claims of these two fields exclude each other; `*` is the whole record."""
+    return field_name == other or "*" in (field_name, other)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,14 +1,13 @@
 """What saving would run into: missed saves, and colleagues with unsaved changes in the same fields."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import TypedDict
 
 from .codec import encode_user_id
 from .conflicts import ConflictState, Save
+from .field_check import MAX_NAMED_BYTES, Holders, name_contenders
 from .json_codec import encode_text
 from .viewers import User, UserId, Viewer
-
-MAX_CONTESTED_BYTES = 65_536  # of the users in `contested`, as JSON
 
 
 class MissedSave(Save):
@@ -48,11 +47,13 @@ def forecast(
     dirty_fields: Collection[str],
     own_tabs: int = 0,
     own_fields: Collection[str] = (),
+    holders: Mapping[str, Holders] | None = None,
 ) -> Forecast:
     """What saving `dirty_fields` of the version `base_version` would run into.
 
-    `own_tabs` is how many other tabs the user has, and `own_fields` what several of the user's tabs
-    have unsaved.
+    `holders` say who else has these fields unsaved, where `others` are not all there are.
+    `own_tabs` is how many other tabs the user has, and `own_fields` what several of the user's
+    tabs have unsaved.
 
     Never misses a collision with a save that is remembered, and names only
     fields that somebody else has touched.
@@ -69,7 +70,7 @@ def forecast(
         if save["lock_version"] > base_version and save["tab_id"] != tab_id
     ]
     touched = {name for save in missed for name in save["touches"]}
-    contested = _contested(others, unsaved)
+    contested = _contested(others, unsaved) if holders is None else _named(holders)
     return {
         "base_version": base_version,
         "saves": missed,
@@ -84,7 +85,7 @@ def forecast(
 def _contested(others: Iterable[Viewer], unsaved: set[str]) -> dict[str, list[User]]:
     """Who else has unsaved changes in each of these fields, in order of arrival.
 
-    Beyond MAX_CONTESTED_BYTES a field names only the first of them: a hundred users with the same
+    Beyond MAX_NAMED_BYTES a field names only the first of them: a hundred users with the same
     hundred fields would fill megabytes.
     """
     contested: dict[str, list[User]] = {}
@@ -96,7 +97,15 @@ def _contested(others: Iterable[Viewer], unsaved: set[str]) -> dict[str, list[Us
         user: User = {"id": viewer["id"], "name": viewer["name"]}
         user_bytes = len(encode_text(user).encode("utf-8", "replace"))
         for name in names:
-            if name not in contested or size + user_bytes <= MAX_CONTESTED_BYTES:
+            if name not in contested or size + user_bytes <= MAX_NAMED_BYTES:
                 contested.setdefault(name, []).append(user)
                 size += user_bytes
     return contested
+
+
+def _named(holders: Mapping[str, Holders]) -> dict[str, list[User]]:
+    contested, _ = name_contenders(holders)
+    return {
+        name: [{"id": contender["id"], "name": contender["name"]} for contender in contenders]
+        for name, contenders in contested.items()
+    }

@@ -28,7 +28,7 @@ class Inspection(TypedDict):
 
 def decode_inspection(reply: list[Any], default_lease_ms: int) -> Inspection:
     """Read the reply of lua/inspect.lua, without its status word."""
-    is_cut, now_ms, meta, saves, claims, *rows = reply
+    is_cut, now_ms, meta, saves, claims, waiting, *rows = reply
     version, _, rest = meta.partition(" ")
     remembered_since_ms = rest.rpartition(" ")[2] or now_ms
     return {
@@ -37,7 +37,7 @@ def decode_inspection(reply: list[Any], default_lease_ms: int) -> Inspection:
             _inspect_tab(rows[i], rows[i + 1], rows[i + 2], int(now_ms), default_lease_ms)
             for i in range(0, len(rows), 3)
         ],
-        "conflicts": decode_conflict_state(remembered_since_ms, saves, claims),
+        "conflicts": decode_conflict_state(remembered_since_ms, saves, claims, waiting),
         "next": f"{int(float(rows[-2]))}-{rows[-3]}" if is_cut else None,
     }
 

@@ -6,18 +6,16 @@ their own, after the heartbeat that it is about. They say which records may be o
 record itself knows.
 """
 
-import base64
 import json
 import logging
 import random
-import re
 import time
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
 from .codec import encode_user_id
-from .errors import InvalidPresence, PresenceError, StoreUnavailable
+from .errors import PresenceError, StoreUnavailable
 from .limits import (
     MAX_OPEN_RECORDS_OF_TYPE,
     MAX_OPEN_RECORDS_OF_USER,
@@ -25,6 +23,7 @@ from .limits import (
 )
 from .records import Record, quote_tenant, quote_user
 from .scripts import Scripts
+from .validation import check_open_cursor
 from .versions import new_nonce
 from .viewers import AgentId, UserId
 
@@ -41,9 +40,6 @@ NOTES_PER_CHECK = 8  # one of so many notes looks at records that may be open no
 RECORDS_PER_CHECK = 16  # twice as many as come: so those that are gone don't pile up
 
 log = logging.getLogger("presence.open_records")
-
-_CURSOR = re.compile(r"(\d{1,17}) ([A-Za-z0-9_:-]{1,129})\Z", re.ASCII)
-_CURSOR_RULE = "Must be the `next` of an earlier page."
 
 
 class Noted(NamedTuple):
@@ -255,17 +251,13 @@ def _page(found: list[Noted], limit: int) -> Page:
 
 
 def _encode_cursor(noted: Noted) -> str:
-    return base64.urlsafe_b64encode(f"{noted.noted_us} {noted.record}".encode()).decode().rstrip("=")
+    return f"{noted.noted_us}-{noted.record}"
 
 
 def _decode_cursor(text: str) -> Noted | None:
     """None for the start. Raises InvalidPresence."""
+    check_open_cursor("after", text)
     if not text:
         return None
-    try:
-        padded = text + "=" * (-len(text) % 4)
-        if found := _CURSOR.match(base64.urlsafe_b64decode(padded.encode()).decode()):
-            return Noted(found[2], int(found[1]))
-    except ValueError:
-        pass
-    raise InvalidPresence({"after": [_CURSOR_RULE]})
+    noted_us, _, record = text.partition("-")
+    return Noted(record, int(noted_us))

@@ -23,6 +23,7 @@ class Record:
     viewers_key: str = field(init=False)
     order_key: str = field(init=False)
     timeline_key: str = field(init=False)
+    unsaved_key: str = field(init=False)
     left_key: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -32,12 +33,14 @@ class Record:
         object.__setattr__(self, "viewers_key", f"{{{tabs_key}}}:viewers")
         object.__setattr__(self, "order_key", f"{{{tabs_key}}}:order")
         object.__setattr__(self, "timeline_key", f"{{{tabs_key}}}:timeline")
+        object.__setattr__(self, "unsaved_key", f"{{{tabs_key}}}:unsaved")
         object.__setattr__(self, "left_key", f"{{{tabs_key}}}:left")
 
     @property
-    def keys(self) -> tuple[str, str, str, str, str]:
+    def keys(self) -> tuple[str, str, str, str, str, str]:
         """The keys that every script takes, in the order of the script headers."""
-        return self.tabs_key, self.seen_key, self.viewers_key, self.order_key, self.timeline_key
+        tabs_and_index = self.tabs_key, self.seen_key, self.viewers_key, self.order_key
+        return *tabs_and_index, self.timeline_key, self.unsaved_key
 
     @property
     def channel(self) -> str:

@@ -1,9 +1,10 @@
 """What the calls of the service return."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from .conflicts import Claim, ConflictState
+from .field_check import Contender
 from .forecast import Forecast
 from .open_summary import OpenRecord
 from .timeline import Entry
@@ -41,23 +42,40 @@ ClaimRefusal = Literal["not_editing", "too_many", "taken_recently"]
 
 @dataclass(frozen=True, slots=True)
 class SaveResult:
-    """Whether the viewers were told of the save, by this call or by the same one before; if not, why."""
+    """Whether the viewers were told of the save, by this call or by the same one before; if not, why.
+
+    `touched` are those who have unsaved changes in the saved fields, by field, in other tabs than the one
+    that saved; in `more`, how many of a field are not named. Of a save without a tab, nothing of its user
+    counts. Known only of a save that was announced.
+    """
 
     is_announced: bool
     reason: SaveRefusal | None = None
+    touched: dict[str, list[Contender]] = field(default_factory=dict)
+    more: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class ClaimResult:
-    """Whether the tab has the field now, and the claim on it; None where nobody has it.
+    """Whether the tab has the field now, and the claim on it, or in its way; None where there is none.
 
-    `reason` says why it was not granted, unless the claim itself does. A list of this
+    `place` is the tab's place among those who wait: 1 is the next to have it; None where it does
+    not wait. `reason` says why it was not granted, unless the claim itself does. A list of this
     `version` or a later one shows the result; None where the tab is not live.
     """
 
     is_granted: bool
     claim: Claim | None
     reason: ClaimRefusal | None = None
+    version: str | None = None
+    place: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeclineResult:
+    """How many were sent away who waited for the tab's claim. `version` as in ClaimResult."""
+
+    declined: int
     version: str | None = None
 
 

@@ -12,6 +12,7 @@ from .codec import (
     decode_claim,
     decode_conflict_state,
     decode_entries,
+    decode_holders,
     decode_tab,
     decode_viewer_page,
     encode_save,
@@ -29,9 +30,12 @@ from .errors import (
     TooManyTabs,
     TooMuchKeptOfTenant,
 )
+from .field_check import FieldCheck, Holders, field_check, name_contenders
 from .forecast import forecast
 from .inspection import Inspection, decode_inspection
+from .json_codec import encode_text
 from .limits import (
+    DEFAULT_CLAIM_IDLE_SECONDS,
     DEFAULT_LIMIT,
     DEFAULT_TABS_LIMIT,
     DEFAULT_TTL_SECONDS,
@@ -51,6 +55,7 @@ from .records import Record, tenant_text
 from .results import (
     ClaimRefusal,
     ClaimResult,
+    DeclineResult,
     Forgotten,
     OpenPage,
     SaveRefusal,
@@ -104,9 +109,10 @@ class RecordPresenceService:
     from Redis. A tab lives `ttl_seconds` after its last `update_presence`. The
     timeline of a record is kept for `timeline_seconds`; 0 keeps none. For
     `recovery_grace_seconds` after Redis has lost all data, lists are marked as
-    unconfirmed. With `has_open_index`, whoever comes is also noted in the tenant's indexes
-    of open records, which `list_open_records` and `forget_user` read: another command, for
-    those who come only.
+    unconfirmed. Whoever has claimed a field that others wait for, and is away for
+    `claim_idle_seconds`, loses it to them. With `has_open_index`, whoever comes is also noted
+    in the tenant's indexes of open records, which `list_open_records` and `forget_user` read:
+    another command, for those who come only.
 
     Every method raises InvalidPresence for names and values outside the
     contract (before Redis is asked), and StoreUnavailable when Redis gives no answer.
@@ -125,6 +131,7 @@ class RecordPresenceService:
         ttl_seconds: float = DEFAULT_TTL_SECONDS,
         timeline_seconds: float = 0,
         recovery_grace_seconds: float = 0,
+        claim_idle_seconds: float = DEFAULT_CLAIM_IDLE_SECONDS,
         has_open_index: bool = False,
         scripts: Scripts | None = None,
     ) -> None:
@@ -132,15 +139,18 @@ class RecordPresenceService:
             ("ttl_seconds", ttl_seconds),
             ("timeline_seconds", timeline_seconds),
             ("recovery_grace_seconds", recovery_grace_seconds),
+            ("claim_idle_seconds", claim_idle_seconds),
         ):
             check_seconds(name, seconds)
-        if ttl_seconds == 0:
-            raise InvalidPresence({"ttl_seconds": ["Must be greater than 0."]})
+        for name, seconds in (("ttl_seconds", ttl_seconds), ("claim_idle_seconds", claim_idle_seconds)):
+            if seconds == 0:
+                raise InvalidPresence({name: ["Must be greater than 0."]})
         self._redis = redis
         self._tenant = tenant_text(tenant_id)
         self._lease_ms = max(1, round(ttl_seconds * 1000))
         self._timeline_ms = round(timeline_seconds * 1000)
         self._recovery_grace_ms = round(recovery_grace_seconds * 1000)
+        self._claim_idle_ms = max(1, round(claim_idle_seconds * 1000))
         self._scripts = scripts or _shared_scripts()
         self._open_records: OpenRecords | None = None
         if has_open_index:
@@ -263,21 +273,25 @@ class RecordPresenceService:
                 open_records.note_by_chance(record, user_id)
         if len(reply) == 4:
             return ViewerList(reply[1], left_out=left_out, timeline_bytes=reply[2], has_joined=has_joined)
-        _, version, timeline_bytes, _, total, opened_ms, remembered_since_ms, saves, claims, *pairs = reply
-        others, last_arrival, _ = decode_viewer_page(pairs, limit, int(opened_ms), without=user)
-        conflicts = decode_conflict_state(remembered_since_ms, saves, claims)
+        _, version, timeline_bytes, _, total, opened_ms, remembered_since_ms, *texts = reply[:10]
+        pairs, holders = _split_holders(reply[10:])
+        others, last_arrival, is_cut = decode_viewer_page(pairs, limit, int(opened_ms), without=user)
+        conflicts = decode_conflict_state(remembered_since_ms, *texts)
         ahead = None
         if base_version is not None:
             tabs, own_fields = tabs_of(pairs, user)
+            is_all = not is_cut or holders is not None
+            viewers = others if is_all else decode_viewer_page(pairs, None, int(opened_ms), without=user)[0]
             ahead = forecast(
                 conflicts,
-                others,
+                viewers,
                 tab_id=tab_id,
                 user_id=user_id,
                 base_version=base_version,
                 dirty_fields=sorted(set(dirty_fields)),
                 own_tabs=tabs - 1,
                 own_fields=own_fields,
+                holders=holders,
             )
         is_unconfirmed = self._is_unconfirmed(known_version, version, int(opened_ms))
         return ViewerList(
@@ -379,7 +393,8 @@ class RecordPresenceService:
 
         A viewer must have the record open in this tab, in mode edit. They are not
         believed where somebody else has told of the version, nor when it is more than
-        1,000 above all that are remembered. Raises TabOwnedByAnotherUser.
+        1,000 above all that are remembered. The result says whose unsaved fields the save
+        has touched. Raises TabOwnedByAnotherUser.
         """
         record = self._record(record_type, record_id)
         if tab_id is not None:
@@ -388,11 +403,54 @@ class RecordPresenceService:
         check_lock_version("lock_version", lock_version)
         save = encode_save(lock_version, encode_user_id(user_id), clean_name(user_name), tab_id, fields)
         arguments = (save, self._lease_ms, new_nonce(), self._timeline_ms, told_by)
-        [status] = self._run("saved", record.keys, arguments, tab_id)
-        if status == "OK" and told_by == "host" and self._open_records is not None:
+        status, *found = self._run("saved", record.keys, arguments, tab_id)
+        if status != "OK":
+            return SaveResult(False, _SAVE_REFUSALS[status])
+        if told_by == "host" and self._open_records is not None:
             # The user may have no tab, and the record keeps their name.
             self._open_records.note(record, user_id)
-        return SaveResult(status == "OK", _SAVE_REFUSALS.get(status))
+        holders, *pairs = found
+        return SaveResult(True, None, *name_contenders(decode_holders(holders, pairs)))
+
+    def check_fields(
+        self,
+        record_type: str,
+        record_id: str | int,
+        fields: Sequence[str],
+        *,
+        base_version: int | None = None,
+        user_id: UserId | None = None,
+        tab_id: str | None = None,
+    ) -> FieldCheck:
+        """What writing these 1 to 100 fields would run into, however many viewers there are. Changes nothing.
+
+        `stale` are those that another tab has saved after `base_version`, and none without it;
+        `contested`, those that somebody has unsaved in another tab than `tab_id`, the asker's own;
+        `claimed`, those that another tab has claimed. The field `*` is the whole record. Raises
+        TabOwnedByAnotherUser where `user_id` is given and `tab_id` is a live tab of somebody else.
+        """
+        record = self._record(record_type, record_id)
+        check_field_names("fields", fields)
+        if not fields:
+            raise InvalidPresence({"fields": ["Must not be empty."]})
+        if tab_id is not None:
+            check_tab(tab_id)
+        if base_version is not None:
+            check_lock_version("base_version", base_version)
+        user = "" if user_id is None else encode_user_id(user_id)
+        timings = (self._lease_ms, new_nonce(), self._timeline_ms)
+        reply = self._run(
+            "check", record.keys, (encode_text(list(fields)), tab_id or "", user, *timings), tab_id
+        )
+        _, version, remembered_since_ms, saves, claims, holders, *pairs = reply
+        return field_check(
+            version,
+            decode_conflict_state(remembered_since_ms, saves, claims),
+            decode_holders(holders, pairs),
+            fields,
+            base_version=base_version,
+            tab_id=tab_id,
+        )
 
     def claim_field(
         self,
@@ -403,38 +461,70 @@ class RecordPresenceService:
         field: str,
         *,
         take_over: bool = False,
+        wait: bool = False,
     ) -> ClaimResult:
         """Say that a tab works on a field. The claim ends with the tab, or when it is released.
+
+        The field `*` is the whole record: nobody else can then claim a field of it, nor `*`
+        where others have claimed one.
 
         A field that another tab has claimed is granted only with `take_over`, and
         everybody is told whom it was taken from; then not to anybody else for 5
         seconds, except that the other user may take it back. Granted only to a live tab
         in mode edit, and only 20 times to a user. If the record has 100 claims, the user
-        with most of them loses the oldest. Raises TabOwnedByAnotherUser.
+        with most of them loses the oldest.
+
+        With `wait`, the tab waits for a field that it can't have yet, and has it as soon as the
+        other tab lets it go, leaves, or its user is away for `claim_idle_seconds`; then the claim
+        says `passed_from`. A user waits 20 times at most, and a record has room for 100.
+
+        Raises TabOwnedByAnotherUser, and InvalidPresence where both are asked for.
         """
-        return self._claim(record_type, record_id, tab_id, user_id, field, "take" if take_over else "claim")
+        if take_over and wait:
+            raise InvalidPresence({"wait": ["Must not be given together with take_over."]})
+        action = "take" if take_over else "wait" if wait else "claim"
+        return self._claim(record_type, record_id, tab_id, user_id, field, action)
 
     def release_field(
         self, record_type: str, record_id: str | int, tab_id: str, user_id: UserId, field: str
     ) -> ClaimResult:
-        """End the tab's claim on a field, if it has one. Raises TabOwnedByAnotherUser."""
+        """End the tab's claim on a field, or its waiting for it, if any. Raises TabOwnedByAnotherUser.
+
+        The first who waits for the field has it then.
+        """
         return self._claim(record_type, record_id, tab_id, user_id, field, "release")
+
+    def decline_waiting(
+        self, record_type: str, record_id: str | int, tab_id: str, user_id: UserId, field: str
+    ) -> DeclineResult:
+        """Send away those who wait for the tab's claim on a field. Raises TabOwnedByAnotherUser.
+
+        They are told by the next list of claims, in which they do not wait any more.
+        """
+        reply = self._run_claim(record_type, record_id, tab_id, user_id, field, "decline")
+        return DeclineResult(reply[3], reply[2]) if reply[0] == "OK" else DeclineResult(0)
 
     def _claim(
         self, record_type: str, record_id: str | int, tab_id: str, user_id: UserId, field: str, action: str
     ) -> ClaimResult:
+        reply = self._run_claim(record_type, record_id, tab_id, user_id, field, action)
+        status, row, version, place = (*reply, "", None, None)[:4] if len(reply) == 1 else (*reply, None)[:4]
+        claim = None
+        if row:
+            claimed_field, claim = decode_claim(json.loads(row))
+            if claimed_field != field:
+                claim["field"] = claimed_field
+        return ClaimResult(status == "OK", claim, _CLAIM_REFUSALS.get(status), version, place)
+
+    def _run_claim(
+        self, record_type: str, record_id: str | int, tab_id: str, user_id: UserId, field: str, action: str
+    ) -> list[Any]:
         record = self._record(record_type, record_id)
         check_tab(tab_id)
         check_field_names("field", [field])
-        reply = self._run(
-            "claim",
-            record.keys,
-            (tab_id, encode_user_id(user_id), field, action, self._lease_ms, new_nonce(), self._timeline_ms),
-            tab_id,
-        )
-        status, row, version = reply if len(reply) > 1 else (*reply, "", None)
-        claim = decode_claim(json.loads(row))[1] if row else None
-        return ClaimResult(status == "OK", claim, _CLAIM_REFUSALS.get(status), version)
+        timings = (self._lease_ms, new_nonce(), self._timeline_ms, self._claim_idle_ms)
+        arguments = (tab_id, encode_user_id(user_id), field, action, *timings)
+        return self._run("claim", record.keys, arguments, tab_id)
 
     def get_timeline(
         self, record_type: str, record_id: str | int, *, since: str | None = None, limit: int = DEFAULT_LIMIT
@@ -716,7 +806,7 @@ class RecordPresenceService:
             if time.monotonic() > give_up_at:
                 raise StoreUnavailable("watch: too many leases are over to sweep them now")
             arguments = (_LIST_ALWAYS, 0, self._lease_ms, new_nonce(), self._timeline_ms, 0, 0)
-            _, _, next_ms = self._scripts.run(self._redis, "watch", keys[:5], arguments)
+            _, _, next_ms = self._scripts.run(self._redis, "watch", keys[:6], arguments)
 
     def _record(self, record_type: str, record_id: str | int) -> Record:
         is_integer = isinstance(record_id, int) and not isinstance(record_id, bool)
@@ -741,8 +831,16 @@ class RecordPresenceService:
         )
 
 
+def _split_holders(items: list[str]) -> tuple[list[str], dict[str, Holders] | None]:
+    """The pairs of a list of viewers; and where it is cut, who has the same fields unsaved."""
+    if "" not in items[::2]:
+        return items, None
+    end = 2 * items[::2].index("")
+    return items[:end], decode_holders(items[end + 1], items[end + 2 :])
+
+
 def _keys_with_quota(record: Record, quota: Quota | None) -> tuple[str, ...]:
-    """The keys of a script that counts calls; without a quota it does not touch the sixth."""
+    """The keys of a script that counts calls; without a quota it does not touch the seventh."""
     return (*record.keys, quota.key if quota else record.tabs_key)
 
 
@@ -759,10 +857,11 @@ def _version_argument(known_version: str | None) -> str:
 def _decode_viewer_list(reply: list[Any], without_user: UserId | None, limit: int, after: int) -> ViewerList:
     if reply[0] == "UNCHANGED":
         return ViewerList(reply[1])
-    _, version, is_viewing, is_cut, total, opened_ms, remembered_since_ms, saves, claims, *pairs = reply
+    _, version, is_viewing, is_cut, total, opened_ms, remembered_since_ms, *texts = reply[:10]
+    pairs = reply[10:]
     user = None if without_user is None else encode_user_id(without_user)
     viewers, last_arrival, is_over_limit = decode_viewer_page(pairs, limit, int(opened_ms), without=user)
-    conflicts = decode_conflict_state(remembered_since_ms, saves, claims)
+    conflicts = decode_conflict_state(remembered_since_ms, *texts)
     has_more = is_cut or is_over_limit
     return ViewerList(
         version,

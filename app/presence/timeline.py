@@ -15,7 +15,7 @@ class Entry(TypedDict):
     the timeline tells when the user came. `leave` has a reason. `saved` has
     lock_version, fields and tab_id, and where an entry has no room for all fields,
     how many more_fields there were; `claimed` and `released` have field, tab_id and
-    possibly taken_from. `reset` has no user: the earlier list can't be trusted, and
+    possibly taken_from or passed_from. `reset` has no user: the earlier list can't be trusted, and
     everyone still present is logged as a new `join`.
     """
 
@@ -37,3 +37,4 @@ class Entry(TypedDict):
     field: NotRequired[str]
     tab_id: NotRequired[str | None]
     taken_from: NotRequired[User]
+    passed_from: NotRequired[User]

@@ -21,6 +21,7 @@ RECORD_TYPE_PATTERN = re.compile(r"[a-z][a-z0-9_]{0,63}\Z", re.ASCII)
 RECORD_ID_PATTERN = re.compile(r"[A-Za-z0-9_-]{1,64}\Z", re.ASCII)
 TAB_ID_PATTERN = re.compile(r"[A-Za-z0-9_.:-]{1,128}\Z", re.ASCII)
 TAB_CURSOR_PATTERN = re.compile(r"([0-9]{1,16}-[A-Za-z0-9_.:-]{1,128})?\Z", re.ASCII)
+OPEN_CURSOR_PATTERN = re.compile(r"([0-9]{1,16}-[A-Za-z0-9_:-]{1,129})?\Z", re.ASCII)
 ENTRY_ID_PATTERN = re.compile(r"[0-9]{1,16}-[0-9]{1,16}\Z", re.ASCII)
 REMOVAL_REASONS = ("left", "evicted")
 
@@ -143,6 +144,11 @@ def check_arrival(argument: str, arrival: int) -> None:
 
 def check_tab_cursor(argument: str, cursor: str) -> None:
     if not isinstance(cursor, str) or not TAB_CURSOR_PATTERN.match(cursor):
+        raise InvalidPresence({argument: [TAB_CURSOR_RULE]})
+
+
+def check_open_cursor(argument: str, cursor: str) -> None:
+    if not isinstance(cursor, str) or not OPEN_CURSOR_PATTERN.match(cursor):
         raise InvalidPresence({argument: [TAB_CURSOR_RULE]})
 
 

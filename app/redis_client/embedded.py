@@ -9,6 +9,8 @@ from typing import Any
 
 from ..settings import SettingError
 
+MAX_KEPT_SCRIPTS = 64
+SCRIPTS_A_COLLECTION = 100  # runs between two collections of Lua's garbage
 MAX_SCRIPT_SECONDS = 5.0  # of CPU; a real Redis lets other calls be answered with BUSY from then on
 
 _STRICT = """
@@ -76,9 +78,40 @@ def connect_embedded(max_script_seconds: float = MAX_SCRIPT_SECONDS) -> Any:
 def make_strict(client: Any, max_script_seconds: float = MAX_SCRIPT_SECONDS) -> None:
     """Of a FakeRedis, and of all others of the same FakeServer. May be called only once for a server."""
     client.eval(_LOAD_STRICT, 0, max_script_seconds)
-    runtime = getattr(client.connection_pool.connection_kwargs["server"], "_lua_runtime", None)
+    server = client.connection_pool.connection_kwargs["server"]
+    runtime = getattr(server, "_lua_runtime", None)
     if runtime is not None:
         runtime.eval(_STRICT_JSON)(_try_json)
+        server._lua_runtime = runtime if isinstance(runtime, CompiledOnce) else CompiledOnce(runtime)
+
+
+class CompiledOnce:
+    """A Lua state of fakeredis's that compiles each script once, not at each call.
+
+    Nor does it collect all garbage after each call, as fakeredis asks it to: the two take most of a
+    heartbeat's time. Lua itself collects it in small steps.
+    """
+
+    def __init__(self, runtime: Any) -> None:
+        self._runtime = runtime
+        self._compiled: dict[bytes | str, Any] = {}
+        self._runs = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._runtime, name)
+
+    def execute(self, code: bytes | str) -> Any:
+        """Run a script, and return what it returns."""
+        if code == "collectgarbage()":
+            self._runs += 1
+            if self._runs % SCRIPTS_A_COLLECTION:
+                return None
+        compiled = self._compiled.get(code)
+        if compiled is None:
+            if len(self._compiled) >= MAX_KEPT_SCRIPTS:
+                self._compiled.clear()
+            compiled = self._compiled[code] = self._runtime.compile(code)
+        return compiled()
 
 
 def _try_json(convert: Any, value: Any) -> tuple[bool, Any]:

@@ -1,27 +1,22 @@
--- lib.conflicts - Who saved which version of a record, and which tab has claimed which field.
+-- lib.conflicts - Who saved which version of a record; and what else is beside the viewers in their hash.
 --
--- Three fields of the viewers hash, so that they end with the record:
+-- Four fields of the viewers hash, so that they end with the record:
 --
---   "#saves"   JSON array of rows, by lock_version
---              [lock_version, user, name, tab_id, saved_ms, field, ...]
---   "#claims"  JSON array of rows, in the order in which they were made
---              [field, tab_id, user, name, since_ms, from_user?, from_name?]
---   "#opened"  when the record was opened, ms; only once a save after it was forgotten.
---              Until then it is remembered_since_ms, in the meta (see lib.roster): all
---              saves since then are remembered
+--   "#saves"    JSON array of rows, by lock_version
+--               [lock_version, user, name, tab_id, saved_ms, field, ...]
+--   "#claims"   see lib.claims
+--   "#waiting"  the same
+--   "#opened"   when the record was opened, ms; only once a save after it was forgotten.
+--               Until then it is remembered_since_ms, in the meta (see lib.roster): all
+--               saves since then are remembered
 --
 -- Versions and times are strings of digits: as numbers they would lose some.
--- A claim lasts as long as its tab. `since_ms` with a leading zero: its user took the
--- field back from the one who had taken it.
 local conflicts = {}
 
 local MAX_SAVES = 50
 local MAX_SAVES_BYTES = 32768 -- of "#saves"
 local MAX_VERSION_STEP = 1000 -- that a viewer's save may be above all that are remembered
 local MAX_ANNOUNCEMENT_DELAY_MS = 300000 -- for so long a host tries to tell of a save
-local MAX_CLAIMS = 100
-local MAX_CLAIMS_PER_USER = 20
-local TAKE_OVER_INTERVAL_MS = 5000 -- between two take-overs of a field
 
 local function decode(text)
   local is_json, rows = pcall(cjson.decode, text or "[]")
@@ -31,9 +26,9 @@ end
 -- Read them into the record, once. To be called before the viewers hash is removed.
 function conflicts.load(record)
   if not record.saves then
-    local texts = redis.call("HMGET", record.viewers, "#saves", "#claims", "#opened")
-    record.saves, record.claims = decode(texts[1]), decode(texts[2])
-    record.opened_ms = tonumber(texts[3] or nil)
+    local texts = redis.call("HMGET", record.viewers, "#saves", "#claims", "#waiting", "#opened")
+    record.saves, record.claims, record.waiting = decode(texts[1]), decode(texts[2]), decode(texts[3])
+    record.opened_ms = tonumber(texts[4] or nil)
   end
 end
 
@@ -48,14 +43,6 @@ end
 local function write_opened(record)
   if record.opened_ms then
     redis.call("HSET", record.viewers, "#opened", string.format("%d", record.opened_ms))
-  end
-end
-
-local function write_claims(record)
-  if #record.claims > 0 then
-    redis.call("HSET", record.viewers, "#claims", cjson.encode(record.claims))
-  else
-    redis.call("HDEL", record.viewers, "#claims")
   end
 end
 
@@ -213,148 +200,12 @@ function conflicts.add_save_of_host(record, row)
   return "NEW"
 end
 
-local function set_claims(record, claims)
-  record.claims, record.are_claims_changed, record.is_modified = claims, true, true
-  if record.meta then
-    write_claims(record)
-  end
-end
-
--- The claim on a field, and its place; nil when there is none.
-function conflicts.claim_on(record, field)
-  conflicts.load(record)
-  for place, row in ipairs(record.claims) do
-    if row[1] == field then
-      return row, place
-    end
-  end
-end
-
--- A tab id may have passed to another user, who does not inherit its claims.
-local function is_of_same_user(record, row)
-  return row[2] ~= record.put_tab_id or row[3] == record.put_user
-end
-
--- The claims whose tabs are live. The others have ended; the timeline will say so.
-local function live_claims(record)
-  local live = {}
-  for _, row in ipairs(record.claims) do
-    local lease_end = is_of_same_user(record, row) and redis.call("ZSCORE", record.seen, row[2])
-    if lease_end and tonumber(lease_end) > record.now_ms then
-      live[#live + 1] = row
-    else
-      local entries = record.timeline_entries
-      entries[#entries + 1] = { "released", row[3], row[4], row[2], row[1] }
-    end
-  end
-  return live
-end
-
--- Whether the field was taken over a moment ago, so that this user has to wait before
--- they may take it over. Whoever it was taken from may take it back at once, but once.
-function conflicts.is_taken_recently(record, row, user)
-  local age_ms = record.now_ms - tonumber(row[5])
-  local may_take_back = row[6] == user and string.sub(row[5], 1, 1) ~= "0"
-  return row[6] ~= nil and not may_take_back and age_ms >= 0 and age_ms < TAKE_OVER_INTERVAL_MS
-end
-
--- The row of a claim that is made now; `taken` is the claim from which it is taken over.
-function conflicts.new_claim(record, field, tab_id, user, name, taken)
-  local row = { field, tab_id, user, name, string.format("%d", record.now_ms) }
-  if taken then
-    row[6], row[7] = taken[3], taken[4]
-    if taken[6] == user and record.now_ms - tonumber(taken[5]) < TAKE_OVER_INTERVAL_MS then
-      row[5] = "0" .. row[5]
-    end
-  end
-  return row
-end
-
--- How many claims each user has, without the one at `place`; and the user who has most.
-local function count_claims(claims, place)
-  local counts, greatest = {}, nil
-  for i, row in ipairs(claims) do
-    if i ~= place then
-      local user = row[3]
-      counts[user] = (counts[user] or 0) + 1
-      if not greatest or counts[user] > counts[greatest] then
-        greatest = user
-      end
-    end
-  end
-  return counts, greatest
-end
-
--- Let the user who has most claims lose the oldest of them, for one who has fewer.
-local function make_room(record, user)
-  local counts, greatest = count_claims(record.claims)
-  if (counts[user] or 0) >= counts[greatest] then
-    return false
-  end
-  for place, row in ipairs(record.claims) do
-    if row[3] == greatest then
-      local entries = record.timeline_entries
-      entries[#entries + 1] = { "released", row[3], row[4], row[2], row[1] }
-      table.remove(record.claims, place)
-      return true
-    end
-  end
-end
-
-local function has_room(record, row, place)
-  local count = count_claims(record.claims, place)[row[3]] or 0
-  return count < MAX_CLAIMS_PER_USER and (place or #record.claims < MAX_CLAIMS)
-end
-
--- Give the row's field to its tab. False when its user has too many claims. When the
--- record has too many, the user with most of them loses one: a colleague can always claim.
-function conflicts.add_claim(record, row)
-  local _, place = conflicts.claim_on(record, row[1])
-  if not has_room(record, row, place) then
-    -- Some of them may belong to tabs that have expired and are not swept yet.
-    record.claims = live_claims(record)
-    _, place = conflicts.claim_on(record, row[1])
-    local count = count_claims(record.claims, place)[row[3]] or 0
-    if count >= MAX_CLAIMS_PER_USER then
-      return false
-    end
-    while not place and #record.claims >= MAX_CLAIMS do
-      if not make_room(record, row[3]) then
-        return false
-      end
-    end
-  end
-  record.claims[place or #record.claims + 1] = row
-  set_claims(record, record.claims)
-  return true
-end
-
--- End the claim on a field; there must be one.
-function conflicts.release_claim(record, field)
-  local _, place = conflicts.claim_on(record, field)
-  table.remove(record.claims, place)
-  set_claims(record, record.claims)
-end
-
--- End the claims of tabs that are gone.
-function conflicts.release_claims_of_gone_tabs(record)
-  conflicts.load(record)
-  local live = live_claims(record)
-  if #live < #record.claims then
-    set_claims(record, live)
-  end
-end
-
--- Write them into a viewers hash that was made anew.
-function conflicts.write_all(record)
-  conflicts.load(record)
+-- Write the saves into a viewers hash that was made anew.
+function conflicts.write_saves(record)
   if #record.saves > 0 then
     redis.call("HSET", record.viewers, "#saves", encode_saves(record))
   end
   write_opened(record)
-  if #record.claims > 0 then
-    write_claims(record)
-  end
 end
 
 return conflicts

@@ -1,6 +1,6 @@
 -- lib.roster - The viewers of a record, kept consistent with its live tabs.
 --
--- Five keys describe a record:
+-- Six keys describe a record:
 --
 --   tabs      hash    tab_id -> state, see lib.tab_state
 --   seen      zset    tab_id -> end of lease, ms
@@ -10,9 +10,10 @@
 --                     so that Redis keeps the hash compact
 --                     "#opened" -> opened_ms, only where it is not the same as
 --                     remembered_since_ms (earlier releases know the latter only)
---                     "#saves", "#claims", see lib.conflicts
+--                     "#saves", "#claims", "#waiting", see lib.conflicts
 --   order     zset    user -> arrival; an index, see lib.viewer_list
 --   timeline  stream  see lib.timeline_entries
+--   unsaved   zset    an index of unsaved fields, see lib.unsaved_index
 --
 -- Invariants, true whenever a script that sweeps the record returns:
 --   1. tabs and seen have the same members. No lease in seen has ended, unless more
@@ -22,11 +23,13 @@
 --      entry's counts are the sums over their live tabs.
 --   3. Whenever the list of viewers changes, so does the version, to one that was
 --      never used before; only an empty record always has the version "0".
---   4. tabs, seen, viewers and order expire together, after the last lease and
+--   4. tabs, seen, viewers, order and unsaved expire together, after the last lease and
 --      at most one longest lease later. An empty record has none of them. (Its goodbyes
 --      outlive it: they are in a key of their own, see lib.tombstones.)
---   5. A claim belongs to a live tab.
---   6. No lease ends before no_expiry_before_s, see lib.expiry.
+--   5. A claim belongs to a live tab. Who waits for one is served as soon as it ends, see
+--      lib.claims.
+--   6. No lease ends before no_expiry_before_s, see lib.expiry; and no claim is to be
+--      passed on before.
 --
 -- A script opens the record, changes it (or not), sweeps and repairs it, and
 -- commits it. Tabs and leases are written at once, because a full Redis refuses a
@@ -46,22 +49,28 @@ local MAX_SWEPT_TABS = 150 -- in one call, so that none keeps Redis busy for ove
 local MAX_CHANGES = 100 -- in one message; more are announced as a reset
 
 -- Few calls need it, and to include it takes as long as three calls to Redis.
-local function load_conflicts()
-  local conflicts = require("lib.conflicts")
-  return conflicts
+local function load_claims()
+  local claims = require("lib.claims")
+  return claims
 end
 
--- The record as Redis has it; writes nothing. `keys` are tabs, seen, viewers, order
--- and timeline. `default_lease_ms` is the longest lease of a record without a meta;
+-- The same.
+local function load_viewer_budget()
+  local viewer_budget = require("lib.viewer_budget")
+  return viewer_budget
+end
+
+-- The record as Redis has it; writes nothing. `keys` are tabs, seen, viewers, order,
+-- timeline and unsaved. `default_lease_ms` is the longest lease of a record without a meta;
 -- `timeline_ms` is how long its timeline is kept, 0 for none. A caller that has read
 -- the clock already passes `now_us`.
 function roster.open(keys, default_lease_ms, timeline_ms, now_us)
-  local tabs, seen, viewers, order, timeline = unpack(keys)
+  local tabs, seen, viewers, order, timeline, unsaved = unpack(keys)
   if not now_us then
     local clock = require("lib.clock")
     now_us = clock.now_us()
   end
-  local meta = redis.call("HGET", viewers, "#")
+  local meta, waiting_text = unpack(redis.call("HMGET", viewers, "#", "#waiting"))
   local version, max_lease_ms, no_expiry_before_s, meta_tab_count, arrivals, remembered_since_ms
   if meta then
     version, max_lease_ms, no_expiry_before_s, meta_tab_count, arrivals, remembered_since_ms =
@@ -76,6 +85,7 @@ function roster.open(keys, default_lease_ms, timeline_ms, now_us)
     viewers = viewers,
     order = order,
     timeline = timeline,
+    unsaved = unsaved,
     default_lease_ms = default_lease_ms,
     timeline_ms = timeline_ms,
     now_us = now_us,
@@ -97,18 +107,24 @@ function roster.open(keys, default_lease_ms, timeline_ms, now_us)
     must_check_claims = false, -- a tab is gone, or has passed to another user
     must_extend_keys = now_us >= no_expiry_before_s * 1000000, -- that time has passed, or is too late
     has_unswept_tabs = false, -- more leases are over than this call could sweep
-    has_shorter_lease = false, -- put_tab's tab may be the next to expire: streams must know when
+    must_tell_next_expiry = false, -- something may end earlier than streams know
     has_joined = false, -- put_tab's user was no viewer before, or nobody knows; set by commit
-    are_claims_changed = false, -- set by lib.conflicts
+    has_queue = waiting_text and true or false, -- somebody waits for a claim; set by lib.claims, too
+    are_claims_changed = false, -- or those who wait; set by lib.claims
 
     -- What this call has changed.
     changes = {}, -- user -> change, see lib.viewer_entries
     changed_users = {}, -- in the order in which they were first touched
+    written_entries = {}, -- {user, before, after}, decoded, as lib.viewer_entries wrote them
     put_tab_id = nil, -- the tab that put_tab has written
     put_user = nil, -- its user
+    is_put_editing = nil, -- and whether it edits
     put_profile = nil, -- what is shown of that user besides the name, see lib.viewer_entries; set by commands
     saves = nil, -- rows as in lib.conflicts; nil until they are needed
     claims = nil, -- the same
+    waiting = nil, -- the same, of those who wait for a claim
+    ended_claims = {}, -- rows; changed by lib.claims
+    pass_due_ms = nil, -- when the next claim is to be passed on, if its holder stays away; set by lib.claims
     opened_ms = nil, -- when the record was opened, where that is stored; the same
     saved_row = nil, -- the save that is new
     are_saves_replaced = false, -- others gave way to it: streams need the whole list
@@ -140,7 +156,7 @@ local function set_max_lease(record, lease_end)
     -- lease is the longest can take the fast path, so the longest must be lowered too.
     record.max_lease_ms = lease_ms
   end
-  record.has_shorter_lease = lease_ms < record.max_lease_ms
+  record.must_tell_next_expiry = lease_ms < record.max_lease_ms
   if lease_ms > record.max_lease_ms or lease_end < record.no_expiry_before_s * 1000 then
     record.must_extend_keys = true
   end
@@ -163,8 +179,7 @@ function roster.put_tab(record, tab_id, state_text, lease_end, old_state, is_liv
   local state = tab_state.decode(state_text)
   local fitting_text, left_out = state_text, nil
   if #state_text > MAX_SMALL_STATE_BYTES or has_other_tabs(record, state.user, old_state) then
-    local viewer_budget = require("lib.viewer_budget")
-    fitting_text, left_out = viewer_budget.fit(record, tab_id, state_text, old_state, is_live)
+    fitting_text, left_out = load_viewer_budget().fit(record, tab_id, state_text, old_state, is_live)
     if not fitting_text then
       return false
     end
@@ -176,7 +191,7 @@ function roster.put_tab(record, tab_id, state_text, lease_end, old_state, is_liv
   end
   set_max_lease(record, tonumber(lease_end))
   record.is_modified = true
-  record.put_tab_id, record.put_user = tab_id, state.user
+  record.put_tab_id, record.put_user, record.is_put_editing = tab_id, state.user, state.is_editing
   if old_state and old_state.user ~= state.user then
     record.must_check_claims = true
   end
@@ -193,6 +208,11 @@ function roster.put_tab(record, tab_id, state_text, lease_end, old_state, is_liv
     end
   end
   return true, left_out
+end
+
+-- Whether put_tab may have counted a user's tabs whose leases are over as live ones.
+function roster.may_count_stale_tabs(record)
+  return load_viewer_budget().may_count_stale_tabs(record)
 end
 
 -- Remove a tab and its lease. The first write is a removal, which a full Redis accepts.
@@ -223,17 +243,20 @@ function roster.sweep_and_repair(record)
     record.has_unswept_tabs = redis.call("ZCOUNT", record.seen, "-inf", now_ms) > 0
     sweep.shorten_leases(record, too_late, latest_ms)
     if record.is_damaged then
-      load_conflicts().load(record) -- before the viewers hash is removed
+      load_claims().load(record) -- before the viewers hash is removed
       sweep.recount(record)
     end
   end
 end
 
--- Milliseconds until the next lease ends; 0 when tabs are left to be swept, nil when there
--- is no lease.
+-- Milliseconds until the next lease ends, or a claim is to be passed on; 0 when tabs are left
+-- to be swept, nil when there is no lease.
 function roster.next_expiry_ms(record)
   local lease_end = expiry.first_lease_end(record.seen)
-  return lease_end and math.max(0, lease_end - record.now_ms)
+  if not lease_end then
+    return nil
+  end
+  return math.max(0, math.min(lease_end, record.pass_due_ms or lease_end) - record.now_ms)
 end
 
 -- Time makes a version differ from those of a record that was emptied or
@@ -248,6 +271,9 @@ end
 local function write_meta(record, tab_count)
   if record.must_extend_keys then
     record.no_expiry_before_s = expiry.no_expiry_before_s(record.seen)
+  end
+  if record.pass_due_ms then
+    record.no_expiry_before_s = math.min(record.no_expiry_before_s, math.floor(record.pass_due_ms / 1000))
   end
   local meta = string.format(
     "%s %d %d %d %d %d",
@@ -266,20 +292,24 @@ end
 local function extend_keys(record, tab_count)
   local keys = { record.tabs, record.seen, record.viewers }
   if viewer_list.may_have_index(tab_count) then
-    keys[4] = record.order
+    keys[4], keys[5] = record.order, record.unsaved
   end
   -- Where tabs are left to be swept, that time has passed, and live ones need the keys.
   local from_s = math.max(record.no_expiry_before_s, math.floor(record.now_ms / 1000))
   expiry.extend_keys(keys, from_s, record.max_lease_ms)
 end
 
-local function write_record(record, tab_count, events)
+local function write_record(record, tab_count, events, previous_version)
   if record.is_recounted or not record.meta then
-    load_conflicts().write_all(record)
+    load_claims().write_all(record)
   end
   write_meta(record, tab_count)
   if #events > 0 then
     viewer_list.update_index(record.viewers, record.order, events)
+  end
+  if record.version ~= previous_version and viewer_list.may_have_index(tab_count) then
+    local unsaved_index = require("lib.unsaved_index")
+    unsaved_index.update(record, previous_version)
   end
   if record.must_extend_keys then
     extend_keys(record, tab_count)
@@ -293,7 +323,7 @@ local function remove_record(record, events)
     last[5] = 1 -- nobody is left
   end
   if record.meta or record.is_recounted then
-    redis.call("DEL", record.tabs, record.seen, record.viewers, record.order)
+    redis.call("DEL", record.tabs, record.seen, record.viewers, record.order, record.unsaved)
   end
 end
 
@@ -308,7 +338,9 @@ local function announce(record, is_changed, previous_version, events)
       message.opened_ms = string.format("%d", record.opened_ms or record.remembered_since_ms)
     end
     message.saved = record.saved_row
-    message.claims = record.are_claims_changed and record.claims or nil
+    if record.are_claims_changed then
+      message.claims, message.waiting = record.claims, #record.waiting > 0 and record.waiting or nil
+    end
     if record.is_recounted or record.are_saves_replaced or #events > MAX_CHANGES then
       message.reset = true
     else
@@ -327,15 +359,29 @@ local function has_joined(record, events)
   return record.is_recounted
 end
 
--- Write all that follows from what this call has changed, and announce it. Writes
--- nothing when nothing was put, removed, saved, claimed, swept or repaired.
+-- End the claims of tabs that are gone or whose users are away, and give them to those who
+-- wait. `commit` does it, too; a command that has to know who has a field calls it before.
+function roster.settle_claims(record)
+  if record.must_check_claims then
+    load_claims().release_claims_of_gone_tabs(record)
+  end
+  if record.has_queue then
+    load_claims().settle(record)
+  end
+end
+
+-- Write all that follows from what this call has changed, and announce it. Writes nothing
+-- when nothing was put, removed, saved, claimed, passed on, swept or repaired.
 function roster.commit(record, nonce)
-  if not record.is_modified then
+  if not record.is_modified and not record.has_queue then
     return
   end
   local tab_count = redis.call("ZCARD", record.seen)
-  if record.must_check_claims and tab_count > 0 then
-    load_conflicts().release_claims_of_gone_tabs(record)
+  if tab_count > 0 then
+    roster.settle_claims(record)
+  end
+  if not record.is_modified then
+    return
   end
   local events = viewer_entries.write(record)
   record.has_joined = has_joined(record, events)
@@ -350,10 +396,10 @@ function roster.commit(record, nonce)
     if is_changed then
       record.version = next_version(record, nonce)
     end
-    write_record(record, tab_count, events)
+    write_record(record, tab_count, events, previous_version)
   end
   timeline_entries.write_changes(record)
-  if is_changed or record.has_shorter_lease then
+  if is_changed or record.must_tell_next_expiry then
     announce(record, is_changed, previous_version, events)
   end
 end

@@ -89,7 +89,8 @@ end
 
 -- Recount the viewers of a damaged record from its tabs. A user whose tabs give
 -- different names gets that of the tab whose lease ends last. Users who still have an
--- entry keep their place in the order of arrival. Saves and claims have been loaded.
+-- entry keep their place in the order of arrival. Saves and claims have
+-- been loaded.
 function sweep.recount(record)
   local states = remove_incomplete_tabs(record)
   local arrivals = viewer_list.arrivals(record.viewers)
@@ -101,7 +102,7 @@ function sweep.recount(record)
       arrivals[user] = place -- its seconds are since an opening that is not known any more
     end
   end
-  redis.call("DEL", record.viewers, record.order)
+  redis.call("DEL", record.viewers, record.order, record.unsaved)
   record.changes, record.changed_users = {}, {}
   for _, state in ipairs(states) do
     viewer_entries.add_tab(record, state, true, arrivals[state.user])

@@ -13,7 +13,7 @@
 --   ["leave", user, name, reason, 1?]; 1: nobody is left
 --   ["saved", user, name, tab_id, lock_version, field, ..., more?]; more: a number of
 --    fields that had no room
---   ["claimed", user, name, tab_id, field, from_user?, from_name?]
+--   ["claimed", user, name, tab_id, field, from_user?, from_name?, 1?]; 1: it was passed on
 --   ["released", user, name, tab_id, field]
 --   ["reset"]; it is no longer known who was there. Joins of everyone who still is follow
 --
@@ -160,12 +160,13 @@ local function encode(entry)
 end
 
 -- Whether two users have the record open. The other fields of the viewers hash are the
--- meta, and the saves and claims where there are any.
+-- meta, and the saves, claims and those who wait where there are any.
 local function is_shared(record)
   local fields = redis.call("HLEN", record.viewers)
-  if fields == 3 or fields == 4 then
+  if fields >= 3 and fields <= 5 then
     fields = fields - redis.call("HEXISTS", record.viewers, "#saves")
     fields = fields - redis.call("HEXISTS", record.viewers, "#claims")
+    fields = fields - redis.call("HEXISTS", record.viewers, "#waiting")
   end
   return fields >= 3
 end

@@ -189,6 +189,12 @@ function viewer_entries.count_tabs(record, user)
   return entry and entry.tabs or 0
 end
 
+-- Whether none of the user's tabs is active, or none is there.
+function viewer_entries.is_away(record, user)
+  local entry = change_of(record, user).entry
+  return not entry or entry.away >= entry.tabs
+end
+
 -- The counts of a user's entry as it is stored, for the caller to change.
 function viewer_entries.copy_counts(record, user)
   local change = change_of(record, user)
@@ -283,7 +289,7 @@ end
 -- Write the entries that changed. Returns what a list of viewers, or a forecast, shows
 -- differently, as messages have it: {"join" or "update", user, array} or {"leave", user, reason}.
 function viewer_entries.write(record)
-  local events, logged = {}, record.timeline_entries
+  local events, logged, written = {}, record.timeline_entries, record.written_entries
   for _, user in ipairs(record.changed_users) do
     local change = record.changes[user]
     local before = change.before and cjson.decode(change.before)
@@ -292,6 +298,7 @@ function viewer_entries.write(record)
       local text = cjson.encode(after)
       if text ~= change.before then
         redis.call("HSET", record.viewers, user, text)
+        written[#written + 1] = { user, before, after }
       end
       local kind = before and "update" or "join"
       if not before or visible_part(before) ~= visible_part(after) then
@@ -304,6 +311,7 @@ function viewer_entries.write(record)
       end
     elseif before then
       redis.call("HDEL", record.viewers, user)
+      written[#written + 1] = { user, before }
       events[#events + 1] = { "leave", user, change.reason }
       if not change.is_unlogged then
         logged[#logged + 1] = { "leave", user, before[1], change.reason }

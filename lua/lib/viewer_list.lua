@@ -12,7 +12,7 @@ local MAX_UNINDEXED_VIEWERS = 128 -- a longer list is read through the index
 local MIN_INDEXED_VIEWERS = MAX_UNINDEXED_VIEWERS / 2 -- with fewer there is none
 
 -- The other fields of a viewers hash start with "#".
-local function is_user(field)
+function viewer_list.is_user(field)
   return string.sub(field, 1, 1) ~= "#"
 end
 
@@ -48,7 +48,7 @@ function viewer_list.arrivals(viewers)
   local arrivals = {}
   local stored = redis.call("HGETALL", viewers)
   for i = 1, #stored, 2 do
-    if is_user(stored[i]) then
+    if viewer_list.is_user(stored[i]) then
       arrivals[stored[i]] = arrival_of(stored[i + 1])
     end
   end
@@ -84,6 +84,11 @@ end
 -- Whether a record of so many tabs may have an index.
 function viewer_list.may_have_index(tab_count)
   return tab_count > MIN_INDEXED_VIEWERS
+end
+
+-- Whether a record has so many viewers that not all of them are looked at.
+function viewer_list.needs_index(viewers)
+  return redis.call("HLEN", viewers) > MAX_UNINDEXED_VIEWERS
 end
 
 local function size_of(user, entry)
@@ -128,7 +133,7 @@ local function append_unindexed(viewers, page, reply)
   local stored = redis.call("HGETALL", viewers)
   for i = 1, #stored, 2 do
     local user, entry = stored[i], stored[i + 1]
-    if is_user(user) and (page.after == 0 or arrival_of(entry) > page.after) then
+    if viewer_list.is_user(user) and (page.after == 0 or arrival_of(entry) > page.after) then
       rows[#rows + 1] = { user, entry }
       bytes = bytes + size_of(user, entry)
     end
@@ -151,8 +156,8 @@ local function append_unindexed(viewers, page, reply)
 end
 
 -- Appends to `reply`: the number of viewers, when the record was opened and since when its
--- saves are remembered (ms; "0" of an empty one), the texts of saves and claims, then user,
--- entry, user, entry, ... Which of the viewers, says `page`:
+-- saves are remembered (ms; "0" of an empty one), the texts of saves, claims and those who
+-- wait, then user, entry, user, entry, ... Which of the viewers, says `page`:
 --
 --   after      those who arrived after this place; 0: from the first one
 --   limit      so many (all of them where there is no index; the caller sorts and cuts)
@@ -161,10 +166,10 @@ end
 -- Returns whether there are more viewers than were appended. Costs O(limit), however many
 -- there are.
 function viewer_list.append(viewers, order, page, reply)
-  local meta, saves, claims, opened_ms =
-    unpack(redis.call("HMGET", viewers, "#", "#saves", "#claims", "#opened"))
+  local meta, saves, claims, waiting, opened_ms =
+    unpack(redis.call("HMGET", viewers, "#", "#saves", "#claims", "#waiting", "#opened"))
   local other_fields = (meta and 1 or 0) + (saves and 1 or 0) + (claims and 1 or 0)
-  other_fields = other_fields + (opened_ms and 1 or 0)
+  other_fields = other_fields + (waiting and 1 or 0) + (opened_ms and 1 or 0)
   local remembered_since_ms = meta and string.match(meta, "%d+$") or "0"
   local total = redis.call("HLEN", viewers) - other_fields
   reply[#reply + 1] = total
@@ -172,6 +177,7 @@ function viewer_list.append(viewers, order, page, reply)
   reply[#reply + 1] = remembered_since_ms
   reply[#reply + 1] = saves or ""
   reply[#reply + 1] = claims or ""
+  reply[#reply + 1] = waiting or ""
   if total <= MAX_UNINDEXED_VIEWERS then
     return append_unindexed(viewers, page, reply)
   end
@@ -196,7 +202,7 @@ local MAX_SUMMARIZED_BYTES = 1000000 -- of these
 function viewer_list.summarize(viewers, user, max_bytes, reply)
   local total, agents, users = 0, 0, {}
   for _, name in ipairs(redis.call("HKEYS", viewers)) do
-    if is_user(name) then
+    if viewer_list.is_user(name) then
       total, users[#users + 1] = total + 1, name
       if string.sub(name, 1, #AGENT_PREFIX) == AGENT_PREFIX then
         agents = agents + 1

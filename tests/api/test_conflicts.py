@@ -776,3 +776,148 @@ def test_lower_version_that_a_page_tells_forgets_nothing(alice, bob, service_rol
 
     saved = data_of(alice.heartbeat(version=None))["saved"]
     assert [save["lock_version"] for save in saved] == [5, 6, 7, 8]
+
+
+# Before a write
+
+
+def checked(person, *fields, **body):
+    data = data_of(person.call("POST", "flow/12/check", json={"fields": list(fields), **body}))
+    data.pop("version")
+    return data
+
+
+@pytest.mark.usefixtures("both_there")
+def test_check_says_which_fields_are_clear_and_what_is_in_the_way_of_the_others(service_role, alice, bob):
+    alice.heartbeat(tab_id="t1", mode="edit", dirty=True, dirty_fields=["steps", "name"])
+    bob.saved(tab_id="t2", lock_version=8, fields=["body", "name"])
+    bob.claim(tab_id="t2", field="owner")
+    found = checked(service_role, "title", "body", "steps", "owner", "name", base_version=7)
+
+    assert just_now(found.pop("remembered_since"))
+    assert all(just_now(stale.pop("saved_at")) for stale in found["stale"].values())
+    assert just_now(found["claimed"]["owner"].pop("since"))
+    of_alice = {"id": 42, "name": "Alice", "away": False}
+    assert found == {
+        "clear": ["title"],
+        "stale": {name: {"lock_version": 8, "user": BOB} for name in ("body", "name")},
+        "contested": {"steps": [of_alice], "name": [of_alice]},
+        "claimed": {"owner": {"user": BOB, "tab_id": "t2"}},
+    }
+    assert checked(service_role, "body")["clear"] == ["body"]  # without a version, nothing is stale
+
+
+@pytest.mark.usefixtures("both_there")
+def test_check_holds_nothing_against_the_askers_own_tab(alice, bob):
+    alice.heartbeat(tab_id="t1", mode="edit", dirty=True, dirty_fields=["name"])
+    alice.claim(tab_id="t1", field="name")
+    alice.saved(tab_id="t1", lock_version=8, fields=["name"])
+
+    assert checked(alice, "name", tab_id="t1", base_version=7)["clear"] == ["name"]
+    assert checked(alice, "name", tab_id="t1b", base_version=7)["clear"] == []
+    failure_of(bob.call("POST", "flow/12/check", json={"fields": ["name"], "tab_id": "t1"}), 409)
+
+
+def test_check_of_a_record_that_nobody_has_open_knows_of_no_saves(service_role):
+    assert checked(service_role, "title", "*", base_version=7) == {
+        "clear": ["title", "*"],
+        "stale": {},
+        "contested": {},
+        "claimed": {},
+        "remembered_since": None,
+    }
+
+
+@pytest.mark.usefixtures("both_there")
+def test_check_of_the_whole_record_finds_whatever_is_in_its_way(service_role, alice, bob):
+    alice.heartbeat(tab_id="t1", mode="edit", dirty=True, dirty_fields=["name"])
+    bob.claim(tab_id="t2", field="*")
+    found = checked(service_role, "*", "steps")
+
+    assert [user["id"] for user in found["contested"]["*"]] == [42]
+    assert found["claimed"]["steps"]["field"] == "*"
+    assert "field" not in found["claimed"]["*"]
+
+
+@pytest.mark.parametrize(
+    ("field", "wrong"),
+    [
+        ("fields", None),
+        ("fields", []),
+        ("fields", "name"),
+        ("fields", [7]),
+        ("fields", [""]),
+        ("fields", [f"field {number}" for number in range(101)]),
+        ("base_version", -1),
+        ("base_version", "7"),
+        ("tab_id", "a b"),
+        ("more", 1),
+    ],
+)
+def test_wrong_field_of_a_check_is_422(anybody, field, wrong):
+    body = {"fields": ["name"], field: wrong}
+
+    assert list(failure_of(anybody.call("POST", "flow/12/check", json=body), 422)["errors"]) == [field]
+
+
+@pytest.mark.usefixtures("both_there")
+def test_save_names_whose_unsaved_fields_it_has_touched(service_role, alice, bob):
+    bob.heartbeat(tab_id="t2", mode="edit", dirty=True, dirty_fields=["name"])
+    alice.heartbeat(tab_id="t1", mode="edit", dirty=True, dirty_fields=["name"])
+    touched = {"name": [{"id": 43, "name": "Bob", "away": False}]}
+
+    assert data_of(alice.saved(fields=["name", "steps"])) == {"announced": True, "touched": touched}
+    by_server = service_role.saved(user=ALICE, tab_id=None, lock_version=9, fields=["name"])
+    assert data_of(by_server)["touched"] == touched
+    assert data_of(alice.saved(lock_version=10, fields=["steps"])) == {"announced": True}
+
+
+def test_forecast_and_check_find_the_one_viewer_of_many_who_has_a_field(app, alice):
+    for user in range(1_000, 1_200):
+        Person(app, user, f"User {user}").heartbeat(tab_id=f"t{user}")
+    late = Person(app, 2_000, "Late")
+    late.heartbeat(tab_id="late", mode="edit", dirty=True, dirty_fields=["name"])
+    body = {"mode": "edit", "dirty": True, "dirty_fields": ["name", "steps"], "base_version": 7}
+    data = data_of(alice.heartbeat(tab_id="t1", version=None, **body))
+
+    assert 2_000 not in {viewer["id"] for viewer in data["viewers"]}
+    assert data["forecast"]["contested"] == {"name": [{"id": 2_000, "name": "Late"}]}
+    assert checked(alice, "name", "steps", tab_id="t1")["clear"] == ["steps"]
+
+
+# Who waits
+
+
+@pytest.mark.usefixtures("both_there")
+def test_who_waits_is_shown_and_has_the_field_next(alice, bob):
+    alice.claim(tab_id="t1", field="name")
+    asked = data_of(bob.claim(tab_id="t2", field="name", wait=True))
+    held = told(alice, "t1b")["claims"]["name"]
+
+    assert (asked["claimed"], asked["place"], asked["claim"]["tab_id"]) == (False, 1, "t1")
+    assert just_now(held["waiting"][0].pop("since"))
+    assert held["waiting"] == [{"user": BOB, "tab_id": "t2"}]
+    data_of(alice.call("DELETE", "flow/12/claim", json={"tab_id": "t1", "field": "name"}))
+    held = told(bob, "t2", mode="edit")["claims"]["name"]
+    assert (held["tab_id"], held["passed_from"], "waiting" in held) == ("t2", ALICE, False)
+    assert [entry.get("passed_from") for entry in entries(bob) if entry["kind"] == "claimed"] == [None, ALICE]
+
+
+@pytest.mark.usefixtures("both_there")
+def test_holder_sends_away_who_waits(alice, bob):
+    alice.claim(tab_id="t1", field="name")
+    bob.claim(tab_id="t2", field="*", wait=True)
+    body = {"tab_id": "t1", "field": "name"}
+
+    assert data_of(alice.call("POST", "flow/12/claim/decline", json=body))["declined"] == 1
+    assert "waiting" not in told(alice, "t1b")["claims"]["name"]
+    failure_of(bob.call("POST", "flow/12/claim/decline", json=body), 409)
+    assert data_of(bob.call("POST", "flow/12/claim/decline", json={**body, "tab_id": "t9"})) == {
+        "declined": 0
+    }
+
+
+def test_nobody_takes_a_field_and_waits_for_it_at_once(anybody):
+    failure = failure_of(anybody.claim(take_over=True, wait=True), 422)
+    assert failure["errors"] == {"wait": ["Must not be given together with take_over."]}
+    assert list(failure_of(anybody.claim(wait="yes"), 422)["errors"]) == ["wait"]

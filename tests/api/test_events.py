@@ -688,6 +688,7 @@ def test_streams_of_all_processes_get_the_events(service):
         assert len(client.client_list(_type="pubsub")) <= 2
 
 
+@pytest.mark.measured  # to open a stream may take so long
 def test_two_hundred_streams_that_open_at_once_all_get_the_events(service):
     readers = [
         service.open(user=100 + number, query=f"record=flow:12&record=flow:s{number}")

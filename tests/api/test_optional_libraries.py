@@ -31,6 +31,13 @@ def test_host_that_only_calls_init_app_needs_no_optional_library(redis_server, r
     assert run.stdout.splitlines() == ["200 OK", "1", "200 OK", "0"]
 
 
+def test_service_that_nobody_has_asked_for_the_demo_starts_without_its_database():
+    code = "from record_presence.server import wsgi; print(wsgi.app.test_client().get('/').status)"
+    run = run_without("sqlalchemy", code=code)
+
+    assert (run.stdout, run.stderr) == ("404 NOT FOUND\n", "")
+
+
 @pytest.mark.parametrize(
     ("missing", "code", "environment", "line"),
     [
@@ -44,7 +51,7 @@ def test_host_that_only_calls_init_app_needs_no_optional_library(redis_server, r
         (
             "sqlalchemy",
             "import record_presence.server.wsgi",
-            {},
+            {"PRESENCE_DEMO": "yes"},
             "PRESENCE_DEMO: the demo needs SQLAlchemy: pip install 'record-presence[versioned]', or set no",
         ),
         (

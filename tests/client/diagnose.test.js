@@ -52,6 +52,7 @@ test.each([
   ],
   ['a token for other records', () => failure(403), { token: 'x' }, '403 (No.): see the option "token"'],
   ['a CSRF token of another session', () => failure(403), {}, '403 (No.): the CSRF token is not this session'],
+  ['a sign-in page', () => answer(200, '<p>Sign in</p>'), {}, 'answers with a page (200), which is not the service'],
   ['an error of ours', () => failure(500), {}, 'The service says 500 (No.).'],
 ])('%s', async (_, failing, options, reason) => {
   service.failing = failing;

@@ -209,6 +209,50 @@ test('a token that a script has set counts after a morph has taken it away', asy
   expect(service.last).toMatchObject({ body: { tab_id: tabId }, headers: { Authorization: 'Bearer one' } });
 });
 
+const answerTokens = (tokens) =>
+  vi.stubGlobal('fetch', async (url, init) => (url in tokens ? new Response(tokens[url]) : service.fetch(url, init)));
+
+test('an address says who is calling, another one is no other tab, and a morph may take it away', async () => {
+  answerTokens({ '/one': '{"token": "one"}', '/two': 'two' });
+  service.failing = ({ headers }) => !/^Bearer (one|two)$/.test(headers.Authorization) && failure(401);
+  const element = await show('<record-presence type="flow" id="12" token-url="/one"></record-presence>');
+  await pass(1000);
+  const { tabId } = element.presence.getSnapshot();
+  element.setAttribute('token-url', '/two');
+  service.failing = ({ headers }) => headers.Authorization !== 'Bearer two' && failure(401);
+  await pass(35_000);
+  element.removeAttribute('token-url');
+  await pass(35_000);
+  expect(service.beats.map(({ headers }) => headers.Authorization)).toEqual([
+    'Bearer one',
+    'Bearer one', // kept, until it is refused
+    'Bearer two',
+    'Bearer two',
+  ]);
+  expect(element.presence.getSnapshot()).toMatchObject({ status: 'live', tabId });
+});
+
+test('a function gives tokens before the attributes do, and nothing is sent before it is set', async () => {
+  answerTokens({ '/one': 'one' });
+  const element = await show('<record-presence type="flow" id="12" token=""></record-presence>');
+  await pass(10_000);
+  expect(service.calls).toHaveLength(0);
+  element.setAttribute('token-url', '/one');
+  element.getToken = async () => 'two';
+  await pass(1000);
+  expect(service.beats.map(({ headers }) => headers.Authorization)).toEqual(['Bearer two']);
+  expect(service.tabs.size).toBe(1);
+});
+
+test('a function that was set before the element’s file was there counts', async () => {
+  const element = document.implementation.createHTMLDocument().createElement('record-presence');
+  Object.assign(element, { getToken: () => 'early', id: '12' });
+  element.setAttribute('type', 'flow');
+  document.body.append(element);
+  await pass(1000);
+  expect(service.beats.map(({ headers }) => headers.Authorization)).toEqual(['Bearer early']);
+});
+
 test('base and token say where and who, and a new token is used by the next call', async () => {
   const element = await show(
     '<record-presence type="flow" id="12" base="https://presence.test/v1" token="one"></record-presence>',

@@ -108,6 +108,20 @@ describe('any three texts', () => {
     expect(Math.min(asked, done)).toBeGreaterThan(30); // else this is about nothing
   });
 
+  test('hold what was chosen, whatever the choices are', () => {
+    for (let seed = 0; seed < CASES; seed++) {
+      const [base, mine, theirs] = threeTexts(seed);
+      const [field] = mergeRecords({ text: base }, { text: mine }, { text: theirs });
+      const collisions = field.parts.filter(isCollision);
+      const random = randomFrom(seed);
+      const choices = collisions.map(() => pick(random, ['mine', 'theirs']));
+      const result = mergedValue(field, choices);
+      collisions.forEach((part, i) => {
+        expect(withLineFeeds(result), `${seed}`).toContain(part[choices[i]].trim());
+      });
+    }
+  });
+
   test('give mine for all choices of mine, where theirs has changed nothing else', () => {
     for (let seed = 0; seed < CASES; seed++) {
       const [base, mine, theirs] = threeTexts(seed);

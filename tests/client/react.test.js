@@ -213,6 +213,18 @@ test.each([undefined, null, ''])('a token that is %o in the first render is used
   expect(service.last.headers.Authorization).toBe('Bearer two');
 });
 
+test('an address that gives the token may be written inline, and is asked at its own pace where it fails', async () => {
+  const asked = vi.fn(async () => new Response('{}', { status: 500 }));
+  const browser = { fetch: (url, init) => (url === '/token' ? asked() : service.fetch(url, init)), random: () => 0.5 };
+  const { result } = renderHook(() => useRecordPresence('flow', 12, false, { token: { url: '/token' }, browser }));
+  await wait(60_000);
+  expect(asked.mock.calls.length).toBeLessThan(10);
+  asked.mockImplementation(async () => new Response('{"token": "one"}'));
+  await wait(30_000);
+  expect(result.current.status).toBe('live');
+  expect(service.last.headers.Authorization).toBe('Bearer one');
+});
+
 test('a new token starts a presence again that was refused', async () => {
   service.failing = ({ headers }) => headers.Authorization !== 'Bearer new' && failure(401);
   const { result, rerender } = mount({ token: 'old' });

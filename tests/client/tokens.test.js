@@ -157,6 +157,75 @@ describe('a host that keeps its token until the end', () => {
   });
 });
 
+describe('a URL that gives the token', () => {
+  const signInPage = '<!doctype html>\n<title>Sign in</title>';
+  const elsewhere = () => {
+    throw new TypeError('Failed to fetch');
+  };
+
+  /** `host.give(init)` answers for the host. */
+  function startWith(give) {
+    const host = { give, asked: [] };
+    const fetch = async (url, init) => {
+      if (url !== '/presence-token') return service.fetch(url, init);
+      host.asked.push(init);
+      return host.give(init);
+    };
+    const onUnauthorized = vi.fn();
+    const presence = start({ token: { url: '/presence-token' }, browser: { fetch } });
+    presence.on('unauthorized', onUnauthorized);
+    return { host, presence, onUnauthorized };
+  }
+
+  beforeEach(() => {
+    vi.spyOn(console, 'warn').mockImplementation(() => {});
+  });
+
+  test.each([
+    ['text', 'jwt\n'],
+    ['JSON', '{"token": "jwt"}'],
+    ['text in JSON', '"jwt"'],
+  ])('as %s is asked once for many calls, with the cookies of the page', async (_, text) => {
+    const { host } = startWith(() => new Response(text));
+    await pass(61_000);
+    expect(bearers()).toEqual(Array(3).fill('Bearer jwt'));
+    expect(host.asked).toHaveLength(1);
+    expect(host.asked[0].credentials ?? 'same-origin').toBe('same-origin');
+  });
+
+  test.each([
+    ['401', () => new Response('{"error": "Sign in."}', { status: 401 })],
+    ['403', () => new Response('jwt', { status: 403 })],
+    ['a sign-in page', () => new Response(signInPage)],
+    ['a redirect to another host', ({ redirect }) => (redirect ? { type: 'opaqueredirect' } : elsewhere())],
+  ])('and answers %s: nobody is signed in, until somebody is', async (_, give) => {
+    const { host, presence, onUnauthorized } = startWith(give);
+    await pass(1000);
+    expect(see(presence)).toMatchObject({ status: 'stopped', error: { kind: 'unauthorized' } });
+    expect(service.calls).toHaveLength(0);
+    host.give = () => new Response('jwt');
+    await pass(60_000);
+    expect(see(presence).status).toBe('live');
+    expect(onUnauthorized).toHaveBeenCalledTimes(1);
+  });
+
+  test.each([
+    ['500', () => new Response('jwt', { status: 500 })],
+    ['404', () => new Response('jwt', { status: 404 })],
+    ['that there is none yet', () => new Response('{"token": null}')],
+    ['nothing', elsewhere],
+  ])('and answers %s is asked again, and nobody counts as signed out', async (_, give) => {
+    const { host, presence, onUnauthorized } = startWith(give);
+    await pass(20_000);
+    expect(see(presence)).toMatchObject({ status: 'retrying', error: { kind: 'unreachable' } });
+    expect(service.calls).toHaveLength(0);
+    host.give = () => new Response('jwt');
+    await pass(30_000);
+    expect(see(presence).status).toBe('live');
+    expect(onUnauthorized).not.toHaveBeenCalled();
+  });
+});
+
 describe('what is no token', () => {
   beforeEach(() => {
     vi.spyOn(console, 'warn').mockImplementation(() => {});

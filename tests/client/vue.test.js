@@ -121,6 +121,23 @@ test('events reach the newest functions, and a new token starts it again', async
   expect(result.status.value).toBe('live');
 });
 
+test('an address gives the token, and its object may be a new one each time', async () => {
+  const asked = vi.fn(async () => new Response('', { status: 500 }));
+  const fetch = (url, init) => (url === '/token' ? asked() : service.fetch(url, init));
+  const unsaved = ref([]);
+  const options = () => ({ browser: { ...browser(), fetch }, token: { url: '/token' }, mode: unsaved.value && 'edit' });
+  const { result } = mount(() => useRecordPresence('flow', 12, unsaved, options));
+  for (let i = 0; i < 10; i++) {
+    unsaved.value = [`field${i}`];
+    await pass(500);
+  }
+  expect(asked.mock.calls.length).toBeLessThan(5);
+  asked.mockImplementation(async () => new Response('"one"'));
+  await pass(30_000);
+  expect(result.status.value).toBe('live');
+  expect(service.last.headers.Authorization).toBe('Bearer one');
+});
+
 test('PresenceAvatars draws, keeps its own class beside that of the host, and clears', async () => {
   service.show({ ...alice, picture: 'https://pictures.example/alice' }, bob);
   const tone = ref('light');

@@ -103,6 +103,7 @@ def test_duplicated_tab_is_a_tab_of_its_own(person, witness, flow_id):
     wait_until(lambda: len(witness.tabs(flow_id)), lambda count: count == 2)
 
 
+@pytest.mark.measured  # who reloads is drawn for three seconds
 def test_reload_does_not_make_anybody_flicker(person, flow_id):
     alice = person("alice")
     tabs = [alice.edit(flow_id, editor=editor) for editor in EDITORS]

@@ -16,6 +16,11 @@ from tests.waiting import wait_until
 README = (CLIENT / "README.md").read_text("utf-8")
 FIVE_MINUTES = re.search(r"^## In five minutes$(.*?)^## ", README, re.MULTILINE | re.DOTALL).group(1)
 UNSAVED = "editing description, unsaved changes"
+FORM = """
+<form id="editor">
+  <input name="title" value="Invoices">
+</form>
+"""
 LABELS = "[...document.querySelectorAll('.presence-face')].map((face) => face.ariaLabel)"
 
 needs_node = pytest.mark.skipif(not is_ready(), reason=MISSING)
@@ -153,8 +158,11 @@ def test_text_that_the_browser_puts_back_is_unsaved(folder, visit):
 def test_page_on_another_host(folder, visit, host, redis_server):
     service = Server(redis_server, PRESENCE_CORS_ORIGINS=host.url)
     try:
-        [script] = blocks("On another host")
-        script = script.replace("https://presence.example.com", service.url)
+        page, script = (
+            block.replace("https://presence.example.com", service.url) for block in blocks("On another host")
+        )
+        (folder / "another-host-element.html").write_text(page + FORM, "utf-8")
+        check_presence(visit, "another-host-element.html")
         (folder / "another-host.html").write_text(
             f'<script type="module">{script} window.presence = presence;</script>', "utf-8"
         )

@@ -20,17 +20,19 @@ from pathlib import Path
 
 import requests
 
-from tests.client.node import CLIENT, find_node, has_packages
+from tests.client.node import CLIENT, Node, find_node, has_packages
 from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 RECIPES = ROOT / "app/recipes"
 APPLICATIONS = Path(__file__).parent / "applications"
 JAVASCRIPT = APPLICATIONS / "javascript"
+NEXT = APPLICATIONS / "next"
 PHP_AUTOLOAD = "/usr/share/php/Illuminate/autoload.php"
 ADDRESS = "https://presence.example.com"  # of the service, in the recipes
 TOKEN_LIFETIME = "300"  # seconds, in the recipes that sign
 START_SECONDS = 60.0  # beside many other tests
+QUIET = {"NEXT_TELEMETRY_DISABLED": "1"}
 
 
 def node_command() -> list[str]:
@@ -77,13 +79,21 @@ class Host:
         return self.name
 
 
-def _build_pages(folder: Path) -> None:
-    """`npm install` with our package packed, then `vite build`."""
+def _link_or_copy(source: str, copy: str) -> None:
+    try:
+        os.link(source, copy)
+    except OSError:  # on another file system
+        shutil.copy(source, copy)
+
+
+def _install_client(folder: Path, packages: Path) -> Node:
+    """`npm install` of these packages, and of ours as it would be published.
+
+    By links to files, since Next follows none that leads out of its folder.
+    """
     node, modules = find_node(), folder / "node_modules"
     assert node, "node is missing"
-    modules.mkdir()
-    for package in (JAVASCRIPT / "node_modules").iterdir():
-        (modules / package.name).symlink_to(package)
+    shutil.copytree(packages, modules, symlinks=True, copy_function=_link_or_copy)
     pack = [*node.npm, "pack", "--silent", "--pack-destination", str(folder)]
     packed = subprocess.run(pack, cwd=CLIENT, check=True, text=True, capture_output=True).stdout
     with tarfile.open(folder / packed.split()[-1]) as archive:
@@ -91,8 +101,24 @@ def _build_pages(folder: Path) -> None:
         archive.extraction_filter = getattr(tarfile, "data_filter", None)
         archive.extractall(folder)
     (folder / "package").rename(modules / "record-presence")
+    return node
+
+
+def _build_with_vite(folder: Path) -> None:
+    node = _install_client(folder, JAVASCRIPT / "node_modules")
     built = node.run("node_modules/vite/bin/vite.js", "build", "--logLevel", "warn", folder=folder)
     assert built.returncode == 0, built.stdout
+
+
+def _build_with_next(folder: Path) -> None:
+    editor = next(folder.rglob("OrderEditor.jsx"))
+    editor.write_text(f"'use client';\n{editor.read_text('utf-8')}", "utf-8")  # as the README says
+    node = _install_client(folder, NEXT / "node_modules")
+    build = [*node.node, "node_modules/next/dist/bin/next", "build"]
+    built = subprocess.run(
+        build, cwd=folder, env={**os.environ, **QUIET}, text=True, capture_output=True, timeout=300
+    )
+    assert built.returncode == 0, built.stdout + built.stderr
 
 
 def _make_storage(folder: Path) -> None:
@@ -105,7 +131,7 @@ def _rackup(port: int) -> list[str]:
     return ["rackup", "--server", "webrick", "--port", str(port), "--host", "127.0.0.1"]
 
 
-_PAGE = {"page/order.html": "order.html", "page/presence.js": "public/presence.js"}
+_PAGE = {"page/order.html": "order.html"}
 
 APPLICATIONS_BY_NAME = {
     application.name: application
@@ -125,7 +151,6 @@ APPLICATIONS_BY_NAME = {
             {
                 "django/presence_token.py": "presence_token.py",
                 "django/templates/admin/change_form.html": "templates/admin/change_form.html",
-                "page/presence.js": "static/presence.js",
             },
             lambda port: [sys.executable, "manage.py", "runserver", "--noreload", str(port)],
             lambda: find_spec("django") is not None,
@@ -136,8 +161,7 @@ APPLICATIONS_BY_NAME = {
             {
                 "php/presence_token.php": "presence_token.php",
                 "php/presence-token.php": "presence-token.php",
-                "page/order.html": "order.html",
-                "page/presence.js": "presence.js",
+                **_PAGE,
             },
             lambda port: ["php", "-S", f"127.0.0.1:{port}", "router.php"],
             lambda: shutil.which("php") is not None,
@@ -148,8 +172,7 @@ APPLICATIONS_BY_NAME = {
             {
                 "php/presence_token.php": "routes/presence_token.php",
                 "laravel/presence.php": "routes/presence.php",
-                "page/order.html": "order.html",
-                "page/presence.js": "public/presence.js",
+                **_PAGE,
             },
             lambda port: ["php", "-S", f"127.0.0.1:{port}", "-t", "public", "public/index.php"],
             lambda: shutil.which("php") is not None and Path(PHP_AUTOLOAD).exists(),
@@ -183,8 +206,7 @@ APPLICATIONS_BY_NAME = {
             {
                 "node/presence-token.js": "presence-token.js",
                 "node/presence-route.js": "presence-route.js",
-                "page/order.html": "order.html",
-                "page/presence.js": "presence.js",
+                **_PAGE,
             },
             lambda port: [*node_command(), "node.js"],
             lambda: find_node() is not None,
@@ -208,7 +230,24 @@ APPLICATIONS_BY_NAME = {
             "make test-hosts",
             files="javascript",
             only=("express.js", "package.json", "vite.config.js", "react", "vue"),
-            prepare=_build_pages,
+            prepare=_build_with_vite,
+        ),
+        Application(
+            "next",
+            {
+                "node/presence-token.js": "app/presence-token/presence-token.js",
+                "next/route.js": "app/presence-token/route.js",
+                "vite-react/presence.js": "app/orders/[id]/presence.js",
+                "vite-react/OrderEditor.jsx": "app/orders/[id]/OrderEditor.jsx",
+            },
+            lambda port: [
+                *(*node_command(), "node_modules/next/dist/bin/next"),
+                *("start", "--hostname", "127.0.0.1", "--port", str(port)),
+            ],
+            lambda: find_node() is not None and has_packages(NEXT),
+            "make test-hosts",
+            only=("app", "package.json", "next.config.js"),
+            prepare=_build_with_next,
         ),
     )
 }
@@ -224,6 +263,7 @@ HOSTS = (
     Host("Rails", "rails", "/orders/{id}"),
     Host("Node", "node", "/orders/{id}"),
     Host("Express", "express", "/orders/{id}"),
+    Host("Next", "next", "/orders/{id}"),
     Host("Vite + React", "express", "/react/?id={id}"),
     Host("Vite + Vue", "express", "/vue/?id={id}"),
 )
@@ -277,7 +317,7 @@ class RunningApplication:
             self._process = subprocess.Popen(
                 application.command(port),
                 cwd=folder,
-                env={**ours, **environment, "PORT": str(port), "PHP_CLI_SERVER_WORKERS": "3"},
+                env={**ours, **QUIET, **environment, "PORT": str(port), "PHP_CLI_SERVER_WORKERS": "3"},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

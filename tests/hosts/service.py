@@ -109,7 +109,7 @@ class Visitor:
     """A user with a browser of their own, signed in to one host."""
 
     def __init__(self, context: Any, stage: Stage, host: Host, user_id: int, name: str) -> None:
-        context.set_default_timeout(20_000)
+        context.set_default_timeout(60_000)  # ms; beside many other tests
         self.errors: list[str] = []  # of the pages
         self._context = context
         self._url = stage.url_of(host)

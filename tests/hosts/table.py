@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.e2e.chromium import ARGUMENTS, CHROMIUM, MISSING
-from tests.hosts.hosts import HOSTS, JAVASCRIPT, Host, node_command
+from tests.hosts.hosts import HOSTS, JAVASCRIPT, NEXT, Host, node_command
 from tests.hosts.scenarios import SCENARIOS, People, begun
 from tests.hosts.service import Stage
 from tests.redis_server import RedisServer
@@ -32,6 +32,8 @@ _INTRODUCTION = (
 NOTES = (
     "–: Flask's own session is the proof there, and no token is renewed.",
     "Laravel and Rails are Debian's packages; newer versions were not tried.",
+    "Livewire itself was not tried: what it does to a page is, with Alpine's morph plugin, in "
+    "[test_changing_pages.py](../e2e/test_changing_pages.py).",
 )
 LARAVEL_VERSION = (
     "require '/usr/share/php/Illuminate/autoload.php'; echo Illuminate\\Foundation\\Application::VERSION;"
@@ -61,8 +63,8 @@ def _said(*command: str) -> str:
     return found[0]
 
 
-def _package(name: str) -> str:
-    return _said(*node_command(), "-p", f"require('{JAVASCRIPT}/node_modules/{name}/package.json').version")
+def _package(name: str, folder: Path = JAVASCRIPT) -> str:
+    return _said(*node_command(), "-p", f"require('{folder}/node_modules/{name}/package.json').version")
 
 
 def versions() -> dict[str, str]:
@@ -81,6 +83,7 @@ def versions() -> dict[str, str]:
         "Rails": f"Rails {_said('rails', '--version')}, Ruby {ruby}",
         "Node": f"Node {node}",
         "Express": f"Express {_package('express')}, Node {node}",
+        "Next": f"Next {_package('next', NEXT)}, React {_package('react', NEXT)}",
         "Vite + React": f"{vite}, React {_package('react')}",
         "Vite + Vue": f"{vite}, Vue {_package('vue')}",
     }

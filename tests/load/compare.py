@@ -34,7 +34,8 @@ from tests.load.trees import Tree, check_out
 from tests.load.workspace import workspace
 from tests.redis_server import RedisServer
 
-LEAST_ROUNDS = 6  # with fewer, chance alone puts all of them on one side too often
+CONFIDENCE = 0.99  # of a verdict
+LEAST_ROUNDS = 8  # with fewer, chance puts all of them on one side more often than that
 SETTINGS = {
     **ENVIRONMENT,
     "PRESENCE_JWT_KEY": "a key of the comparison, which both sides verify with",
@@ -104,14 +105,14 @@ def compare(trees: Sequence[Tree], rounds: int, seconds: float, streams: int) ->
         rate = min(side.half_rate() for side in sides.values())
         measure = in_turns({name: lambda side=side: side.measure(rate) for name, side in sides.items()})
         turns = range(1, rounds + 1)
-        measured = [measure() for _ in steps(turns, lambda turn: f"round {turn} of {rounds}")]
+        measured = [measure() for _ in steps(turns, lambda _: "all figures of both")]
     table = Table(
         "Two commits",
         ("figure", f"A: {trees[0].commit}", f"B: {trees[1].commit}", "B over A", "B is"),
         f"One gevent process each, with a Redis of its own, in turns: {rounds} rounds, and in every other "
         f"round B first. {CONNECTIONS} connections where nothing else is said; at a rate: {rate:,.0f} "
         "calls a second, half of what the slower one manages, timed from when each was due. The ratio is "
-        "taken round by round. B is better or worse where at least 95 % of such measurements would have "
+        "taken round by round. B is better or worse where at least 99 % of such measurements would have "
         "the median of the ratio on that side of 1; in brackets, between which ratios it lies.",
     )
     for figure in measured[0]["A"]:
@@ -123,7 +124,7 @@ def compare(trees: Sequence[Tree], rounds: int, seconds: float, streams: int) ->
 
 def judge(ratio: Rounds, *, is_more_better: bool) -> str:
     """Whether B is better than A, by their ratio in each round."""
-    low, high = ratio.interval()
+    low, high = ratio.interval(CONFIDENCE)
     spread = f"({short(low)} to {short(high)})"
     if low <= 1 <= high:
         return f"no different, as far as is seen {spread}"

@@ -30,10 +30,10 @@ class Rounds:
         """The ratio to another figure, round by round: what slows both cancels out."""
         return Rounds(tuple(mine / theirs for mine, theirs in zip(self.values, other.values, strict=True)))
 
-    def interval(self, confidence: float = 0.95) -> tuple[float, float]:
+    def interval(self, confidence: float) -> tuple[float, float]:
         """Between which values the median of endless rounds lies, with this confidence, whatever the noise.
 
-        Of few rounds it is all of them, from the lowest to the highest: six have 97 %, five 94 %.
+        Of few rounds it is all of them, from the lowest to the highest: six have 97 %, eight 99 %.
         """
         count, ordered = len(self.values), sorted(self.values)
         left_out, beyond = 0, 1 / 2**count  # on each side; the chance that the median lies beyond those left

@@ -62,14 +62,16 @@ def _environment(directory: Path, config: str, folder: Path) -> dict[str, str]:
     if (directory / package).is_dir():
         return {}
     links = folder / f"import-{directory.name}"
-    links.mkdir()
+    links.mkdir(parents=True)
     (links / package).symlink_to(directory / "app")
     return {"PYTHONPATH": str(links)}
 
 
 def _python_for(directory: Path) -> str:
     """This Python, where it has everything that the commit needs, or one of its own."""
-    missing = [str(requirement) for requirement in _requirements(directory) if not _is_installed(requirement)]
+    missing = [
+        str(requirement) for requirement in requirements(directory) if not runs_on_this_python(requirement)
+    ]
     if not missing:
         return sys.executable
     say(f"  installs {directory.name} with what it needs, since here is no {', '.join(missing)}")
@@ -79,11 +81,12 @@ def _python_for(directory: Path) -> str:
     install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     if (constraints := directory / ".ci" / "constraints.txt").exists():
         install += ["--constraint", constraints]
-    subprocess.run([*install, *map(str, _requirements(directory))], check=True)
+    subprocess.run([*install, *map(str, requirements(directory))], check=True)
     return str(python)
 
 
-def _requirements(directory: Path) -> Iterator[Requirement]:
+def requirements(directory: Path) -> Iterator[Requirement]:
+    """What a checkout needs to be served."""
     setup = configparser.ConfigParser()
     setup.read(directory / "setup.cfg", "utf-8")
     extras = setup["options.extras_require"]
@@ -93,7 +96,8 @@ def _requirements(directory: Path) -> Iterator[Requirement]:
             yield Requirement(line)
 
 
-def _is_installed(requirement: Requirement) -> bool:
+def runs_on_this_python(requirement: Requirement) -> bool:
+    """Whether it is installed here in a version that will do."""
     if requirement.marker and not requirement.marker.evaluate():
         return True
     try:

@@ -6,6 +6,7 @@ from typing import Any
 
 from record_presence.presence.codec import (
     decode_conflict_state,
+    decode_holders,
     decode_viewer_page,
     encode_state,
     encode_user_id,
@@ -24,6 +25,8 @@ DAY_MS = 86_400_000
 NONCE = "00c0ffee"
 RECORD = Record("1", "flow", "12")
 KEY_NAMES = ("tabs", "seen", "viewers", "order")  # of a record, but for its timeline
+ALL_KEY_NAMES = (*KEY_NAMES, "timeline", "unsaved")  # in the order of the headers
+IDLE_MS = 120_000  # that a holder may be away while somebody waits
 MANY = 130  # viewers: more than are listed without an index
 
 # States of a tab that this service never writes.
@@ -84,7 +87,7 @@ def call(redis: Any, name: str, record: Record, **values: Any) -> list[Any]:
     A key that the header has and the record has not comes from `values` too.
     """
     script = scripts[name]
-    keys = zip(("tabs", "seen", "viewers", "order", "timeline"), record.keys, strict=True)
+    keys = zip(ALL_KEY_NAMES, record.keys, strict=True)
     usual = {
         "left": record.left_key,
         "stamp": encode_stamp(None, None),
@@ -205,14 +208,33 @@ def claim(
 ) -> list[Any]:
     """Claim a field, `take` or `release` it; the reply without its version, the row unpacked."""
     values = {"tab_id": tab_id, "user": encode_user_id(user), "field": field, "action": action}
-    more = {"lease_ms": LEASE_MS, "nonce": NONCE, "timeline_ms": timeline_ms}
+    more = {"lease_ms": LEASE_MS, "nonce": NONCE, "timeline_ms": timeline_ms, "idle_ms": IDLE_MS}
     status, *row = call(redis, "claim", record, **values, **more)[:2]
     return [status, *(json.loads(text) if text else text for text in row)]
 
 
+def check(
+    redis: Any,
+    *fields: str,
+    tab_id: str = "",
+    user: int | str | None = None,
+    record: Record = RECORD,
+    timeline_ms: int = 0,
+) -> dict[str, list[Any]]:
+    """By field, the ids of those who have it unsaved, first arrival first, after how many they are."""
+    asker = "" if user is None else encode_user_id(user)
+    values = {"fields": json.dumps(fields or ["title"]), "tab_id": tab_id, "user": asker}
+    more = {"lease_ms": LEASE_MS, "nonce": NONCE, "timeline_ms": timeline_ms}
+    status, *reply = call(redis, "check", record, **values, **more)
+    if status != "OK":
+        return {status: []}
+    holders = decode_holders(reply[4], reply[5:])
+    return {name: [held.total, *(viewer["id"] for viewer in held.viewers)] for name, held in holders.items()}
+
+
 def conflict_state(redis: Any, record: Record = RECORD) -> ConflictState:
     """What the viewers are told of saves and claims."""
-    return decode_conflict_state(*read_viewers(redis, record=record)[5:8])
+    return decode_conflict_state(*read_viewers(redis, record=record)[5:9])
 
 
 def saved_versions(redis: Any, record: Record = RECORD) -> list[int]:
@@ -263,14 +285,14 @@ def viewers_page(
     """The viewers of a page, first arrival first: their decoded ids and entries, and whether it is cut."""
     values = {"known_version": "?", "limit": limit, "user": "", "lease_ms": LEASE_MS, "nonce": NONCE}
     reply = call(redis, "viewers", RECORD, **values, after=after, max_bytes=max_bytes)
-    pairs = list(zip(map(json.loads, reply[9::2]), map(json.loads, reply[10::2]), strict=True))
+    pairs = list(zip(map(json.loads, reply[10::2]), map(json.loads, reply[11::2]), strict=True))
     return sorted(pairs, key=lambda pair: pair[1][1]), bool(reply[3])
 
 
 def viewers(redis: Any, record: Record = RECORD) -> list[dict[str, Any]]:
     """Who is viewing, first arrival first."""
     reply = read_viewers(redis, record=record)
-    return decode_viewer_page(reply[8:], None, int(reply[4]))[0]
+    return decode_viewer_page(reply[9:], None, int(reply[4]))[0]
 
 
 def names(redis: Any, record: Record = RECORD) -> list[str]:
@@ -310,7 +332,7 @@ def watch(
 
 def inspect(redis: Any) -> tuple[int, str, str, str, dict[str, tuple[str, str]]]:
     """Now, meta, saves and claims; and a row for each tab: (lease end, state)."""
-    _, _, moment_ms, meta, saves, claims, *rows = call(redis, "inspect", RECORD, after="")
+    _, _, moment_ms, meta, saves, claims, _, *rows = call(redis, "inspect", RECORD, after="")
     found = {rows[i]: (rows[i + 1], rows[i + 2]) for i in range(0, len(rows), 3)}
     assert len(found) * 3 == len(rows)
     return int(moment_ms), meta, saves, claims, found
@@ -356,9 +378,17 @@ def pass_time(redis: Any, by_ms: int, record: Record = RECORD) -> None:
     for tab_id in redis.zrange(record.seen_key, 0, -1):
         redis.zincrby(record.seen_key, -by_ms, tab_id)
     _shift_first_expiry(redis, -by_ms, record)
+    _shift_waiting(redis, -by_ms, record)
     for key in (*record.keys, record.left_key):
         if (left_ms := redis.pttl(key)) > 0:
             redis.pexpire(key, left_ms - by_ms) if left_ms > by_ms else redis.delete(key)
+
+
+def _shift_waiting(redis: Any, by_ms: int, record: Record) -> None:
+    """Move the times at which claims are passed on."""
+    if text := redis.hget(record.viewers_key, "#waiting"):
+        rows = [[*row[:7], row[7] and str(int(row[7]) + by_ms)] for row in json.loads(text)]
+        redis.hset(record.viewers_key, "#waiting", json.dumps(rows, ensure_ascii=False))
 
 
 def set_clock_back(redis: Any, by_ms: int = 3_600_000, record: Record = RECORD) -> None:
@@ -386,6 +416,7 @@ def contents(redis: Any, record: Record = RECORD) -> dict[str, Any]:
         record.seen_key: redis.zrange(record.seen_key, 0, -1, withscores=True),
         record.viewers_key: redis.hgetall(record.viewers_key),
         record.order_key: redis.zrange(record.order_key, 0, -1, withscores=True),
+        record.unsaved_key: redis.zrange(record.unsaved_key, 0, -1),
     }
 
 

@@ -19,6 +19,7 @@ from tests.lua.commands import (
     add_viewers,
     age,
     beyond_leases_ms,
+    check,
     claim,
     contents,
     heartbeat,
@@ -51,6 +52,7 @@ READS = {
     "tabs": lambda redis, **options: tabs(redis, **options),
     "watch": lambda redis, **options: watch(redis, **options),
     "timeline": lambda redis, **options: timeline(redis, **options),
+    "check": lambda redis, **options: check(redis, **options),
 }
 CHANGES = {
     "heartbeat": lambda redis, **options: heartbeat(redis, "t2", 43, name="Bob", **options),
@@ -292,6 +294,7 @@ ADDS = {
     "claim": lambda redis: claim(redis, "t2", "title", 43, timeline_ms=DAY_MS),
     "take": lambda redis: claim(redis, "t2", "title", 43, action="take", timeline_ms=DAY_MS),
     "take over": lambda redis: claim(redis, "t2", "steps", 43, action="take", timeline_ms=DAY_MS),
+    "wait": lambda redis: claim(redis, "t2", "steps", 43, action="wait", timeline_ms=DAY_MS),
 }
 
 
@@ -338,17 +341,18 @@ def test_full_redis_passes_what_reads_or_removes(full_redis, name, lost):
     assert_whole(redis, live_after(name, live))
 
 
-@pytest.mark.parametrize("name", [*SWEEPS, *OTHERS, "take over", "release"])
+@pytest.mark.parametrize("name", [*SWEEPS, *OTHERS, "take over", "wait", "release"])
 def test_command_touches_only_the_keys_that_it_declares(real_redis, strict_user, name):
     calls = {
         **SWEEPS,
         **OTHERS,
         "take over": lambda redis: claim(redis, "t2", "steps", 43, action="take"),
+        "wait": lambda redis: claim(redis, "t2", "steps", 43, action="wait"),
         "release": lambda redis: claim(redis, "t1", "steps", 42, action="release"),
     }
-    command = {"take over": "claim", "release": "claim"}.get(name, name.split()[0])
+    command = {"take over": "claim", "wait": "claim", "release": "claim"}.get(name, name.split()[0])
     declared = [CALLS if key == "calls" else key_named(key) for key in scripts[command].keys]
-    options = {} if name in (*OTHERS, "take over", "release") else {"timeline_ms": DAY_MS}
+    options = {} if name in (*OTHERS, "take over", "wait", "release") else {"timeline_ms": DAY_MS}
     with strict_user(*declared) as redis:
 
         def run():

@@ -256,8 +256,8 @@ def test_heartbeat_that_changes_the_record_lists_it_as_it_is_then(redis):
     reply = heartbeat(redis, "t2", 43, name="Bob", known=before)
 
     assert reply[1] != before
-    assert [reply[2], reply[7]] == [2, "42"]
-    assert json.loads(reply[10])[0] == "Bob"
+    assert [reply[2], reply[8]] == [2, "42"]
+    assert json.loads(reply[11])[0] == "Bob"
 
 
 # Leases
@@ -698,7 +698,7 @@ def test_long_list_is_cut_at_the_limit_in_order_of_arrival(redis):
     reply = heartbeat(redis, "t7", 7, name="user 7", known="?", limit=5)
 
     assert reply[2] == MANY
-    assert reply[7::2] == ["0", "1", "2", "3", "4", "7"]  # the caller last, for their own other tabs
+    assert reply[8::2] == ["0", "1", "2", "3", "4", "7"]  # the caller last, for their own other tabs
 
 
 def test_long_list_keeps_its_order_as_people_come_and_go(redis):
@@ -712,7 +712,7 @@ def test_long_list_keeps_its_order_as_people_come_and_go(redis):
     reply = read_viewers(redis, limit=1000)
 
     assert reply[3] == MANY - 1
-    assert reply[8::2] == [*(str(user) for user in range(2, MANY)), "1000"]
+    assert reply[9::2] == [*(str(user) for user in range(2, MANY)), "1000"]
 
 
 def test_index_goes_when_few_viewers_are_left(redis):

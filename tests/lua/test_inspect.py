@@ -109,7 +109,7 @@ def test_record_is_told_page_by_page_with_what_has_no_lease_on_the_last_one(redi
 
     after, pages, is_cut = "", [], True
     while is_cut:
-        _, is_cut, _, _, _, _, *rows = call(redis, "inspect", RECORD, after=after, limit=4)
+        _, is_cut, _, _, _, _, _, *rows = call(redis, "inspect", RECORD, after=after, limit=4)
         pages.append(rows[::3])
         after = f"{int(float(rows[-2] or 0))}-{rows[-3]}"
 
@@ -124,4 +124,4 @@ def test_fields_without_a_lease_are_told_as_far_as_they_fit(redis):
     reply = call(redis, "inspect", RECORD, after="", max_bytes=500)
 
     assert reply[1] == 0
-    assert 2 <= len(reply[6::3]) <= 6
+    assert 2 <= len(reply[7::3]) <= 6

@@ -32,9 +32,10 @@ class Releases:
     def call(self, release: str, name: str, **values: Any) -> list[Any]:
         named = {"lease_ms": LEASE_MS, "nonce": NONCE, "timeline_ms": DAY_MS, **values}
         if release == "today":
-            return call(self._redis, name, RECORD, **{"default_lease_ms": LEASE_MS, **named})
+            usual = {"default_lease_ms": LEASE_MS, "idle_ms": commands.IDLE_MS}
+            return call(self._redis, name, RECORD, **{**usual, **named})
         script = self._earlier[name]
-        keys = dict(zip(("tabs", "seen", "viewers", "order", "timeline"), RECORD.keys, strict=True))
+        keys = dict(zip(commands.ALL_KEY_NAMES, RECORD.keys, strict=True))
         arguments = {
             "usual_ms": LEASE_MS,
             "calls": RECORD.tabs_key,
@@ -61,7 +62,7 @@ class Releases:
     def viewers(self, release: str) -> dict[int, tuple[int, bool, bool]]:
         """User -> tabs, whether editing, whether one is dirty; as this release reads them."""
         reply = self.call(release, "viewers", known_version="?", limit=100, user="")
-        rows = reply[9:] if release == "today" else reply[7:]
+        rows = reply[10:] if release == "today" else reply[7:]
         found = {}
         for user, text in zip(rows[::2], rows[1::2], strict=True):
             entry = json.loads(text)
@@ -147,6 +148,35 @@ def test_save_told_to_one_release_is_known_to_the_other(real_redis, releases, fi
         reply = releases.call(release, "viewers", known_version="?", limit=100, user="")
         saves = json.loads(reply[7] if release == "today" else reply[5])
         assert [save[0] for save in saves] == ["7"]
+
+
+def test_claim_that_an_earlier_release_ends_is_passed_on_by_the_next_call_of_today(real_redis, releases):
+    for tab_id in ("t0", "t2"):
+        releases.beat("today", tab_id, mode="edit")
+
+    def ask(release, tab_id, action):
+        values = {"tab_id": tab_id, "user": str(TABS[tab_id]), "field": "title", "action": action}
+        return releases.call(release, "claim", **values)[0]
+
+    assert (ask("today", "t0", "claim"), ask("today", "t2", "wait")) == ("OK", "WAITING")
+    for release in ("earlier", "today"):
+        assert releases.viewers(release) == {42: (1, True, False), 43: (1, True, False)}
+    assert ask("earlier", "t0", "release") == "OK"
+    releases.beat("earlier", "t0", mode="edit", dirty=True)
+    releases.viewers("today")
+
+    assert commands.claimed(real_redis) == {"title": "t2"}
+
+
+def test_index_of_unsaved_fields_is_right_after_an_earlier_release_has_changed_some(real_redis, releases):
+    for user in range(1_000, 1_000 + commands.MANY):
+        commands.heartbeat(real_redis, f"v{user}", user)
+    releases.beat("today", "t0", mode="edit", dirty_fields=["title"])
+    assert commands.check(real_redis, "title", "steps") == {"title": [1, 42]}
+    releases.beat("earlier", "t0", mode="edit", dirty_fields=["steps"])
+    releases.beat("today", "t2", mode="edit", dirty_fields=["body"])
+
+    assert commands.check(real_redis, "title", "steps", "body") == {"steps": [1, 42], "body": [1, 43]}
 
 
 def expected_viewers(live: dict[str, dict[str, Any]]) -> dict[int, tuple[int, bool, bool]]:

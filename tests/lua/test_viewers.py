@@ -34,7 +34,7 @@ from tests.lua.commands import (
 
 def test_record_that_nobody_has_open_has_no_viewers_and_writes_nothing(redis):
     with Listener(redis) as listener:
-        assert read_viewers(redis) == ["OK", "0", 0, 0, "0", "0", "", ""]
+        assert read_viewers(redis) == ["OK", "0", 0, 0, "0", "0", "", "", ""]
         assert read_viewers(redis, known="0") == ["UNCHANGED", "0"]
         assert listener.messages() == []
     assert stored_keys(redis) == []
@@ -62,7 +62,7 @@ def test_nothing_is_left_behind_when_the_last_tab_expires(redis):
     age(redis, "t1")
     age(redis, "t2")
     with Listener(redis) as listener:
-        assert read_viewers(redis) == ["OK", "0", 0, 0, "0", "0", "", ""]
+        assert read_viewers(redis) == ["OK", "0", 0, 0, "0", "0", "", "", ""]
         assert sorted(listener.changes()) == [["leave", 42, "expired"], ["leave", 43, "expired"]]
     assert stored_keys(redis) == []
 
@@ -125,8 +125,8 @@ def test_long_list_is_cut_at_the_limit_first_arrivals_first(redis, limit):
     reply = read_viewers(redis, limit=limit)
 
     assert reply[3] == MANY
-    assert reply[8::2] == [str(user) for user in range(min(limit, MANY))]
-    assert [json.loads(entry)[0] for entry in reply[9::2]] == [
+    assert reply[9::2] == [str(user) for user in range(min(limit, MANY))]
+    assert [json.loads(entry)[0] for entry in reply[10::2]] == [
         f"user {user}" for user in range(min(limit, MANY))
     ]
 
@@ -153,7 +153,7 @@ def test_list_that_grows_long_again_is_indexed_again(redis):
     for user in range(100):
         heartbeat(redis, f"t{user}", user, name=f"user {user}")
 
-    assert read_viewers(redis)[8::2] == [str(user) for user in [*range(100, MANY), *range(100)]]
+    assert read_viewers(redis)[9::2] == [str(user) for user in [*range(100, MANY), *range(100)]]
 
 
 @pytest.mark.parametrize("lost", KEY_NAMES)
@@ -162,7 +162,7 @@ def test_long_list_is_read_right_after_a_key_was_lost(redis, lost):
     read_viewers(redis)
     redis.delete(key_named(lost))
 
-    listed = sorted(int(user) for user in read_viewers(redis)[8::2])
+    listed = sorted(int(user) for user in read_viewers(redis)[9::2])
 
     assert listed == ([] if lost in ("tabs", "seen") else list(range(MANY)))
 
@@ -182,7 +182,7 @@ def test_index_that_lost_somebody_is_made_anew(redis):
     read_viewers(redis)
     redis.zrem(RECORD.order_key, "7")
 
-    assert read_viewers(redis)[8::2] == [str(user) for user in range(MANY)]
+    assert read_viewers(redis)[9::2] == [str(user) for user in range(MANY)]
 
 
 def test_more_tabs_than_lua_can_unpack_are_counted_listed_and_swept(real_redis):

@@ -28,7 +28,7 @@ from tests.viewers import without_seconds
 
 def test_record_that_nobody_has_open_is_empty_and_stays_unwritten(redis):
     with Listener(redis) as listener:
-        assert watch(redis) == ["OK", "0", -1, 0, 0, "0", "0", "", ""]
+        assert watch(redis) == ["OK", "0", -1, 0, 0, "0", "0", "", "", ""]
         assert watch(redis, known="0") == ["UNCHANGED", "0", -1]
         assert listener.messages() == []
     assert stored_keys(redis) == []
@@ -38,7 +38,7 @@ def test_reply_lists_the_viewers_and_when_the_next_lease_ends(redis):
     now = heartbeat(redis, "t1", 42)[1]
     heartbeat(redis, "t2", 42, lease_ms=SHORT_LEASE_MS)
 
-    status, found, next_ms, _, total, _, _, _, _, user, entry = watch(redis)
+    status, found, next_ms, _, total, _, _, _, _, _, user, entry = watch(redis)
 
     assert (status, total, user, json.loads(entry)[2]) == ("OK", 1, "42", 2)
     assert found > now
@@ -79,7 +79,7 @@ def test_sweep_announces_who_is_gone_once_and_when_to_look_again(redis):
     assert message["changes"] == [["leave", "42", "expired"]]
     assert LEASE_MS - 5_000 < message["next_ms"] <= LEASE_MS
     assert first[1] == second[1] == message["version"]
-    assert first[9::2] == ["43"]
+    assert first[10::2] == ["43"]
 
 
 def test_sweep_of_the_last_tab_leaves_nothing_behind(redis):
@@ -118,7 +118,7 @@ def test_record_whose_leases_are_all_over_is_announced_as_expired_once(redis, si
     known = version(redis)
     pass_time(redis, LEASE_MS + late_ms)
     with Listener(redis) as listener:
-        assert watch(redis, known=known) == ["OK", "0", -1, 0, 0, "0", "0", "", ""]
+        assert watch(redis, known=known) == ["OK", "0", -1, 0, 0, "0", "0", "", "", ""]
         assert watch(redis, known="0") == ["UNCHANGED", "0", -1]
         [message] = listener.messages()
 
@@ -199,17 +199,17 @@ def test_long_list_is_cut_at_the_limit_first_arrivals_first(redis, limit):
     reply = watch(redis, limit=limit)
 
     assert reply[4] == MANY
-    assert reply[9::2] == [str(user) for user in range(min(limit, MANY))]
+    assert reply[10::2] == [str(user) for user in range(min(limit, MANY))]
 
 
 def test_long_list_is_read_in_pages_that_together_have_everybody(redis):
     add_viewers(redis)
     first = watch(redis, max_bytes=5_000)
-    found, reply = first[9::2], first
+    found, reply = first[10::2], first
     while reply[3]:
         reply = watch(redis, after=json.loads(reply[-1])[1], max_bytes=5_000)
-        assert sum(map(len, reply[9:])) <= 5_000
-        found += reply[9::2]
+        assert sum(map(len, reply[10:])) <= 5_000
+        found += reply[10::2]
 
     assert found == [str(user) for user in range(MANY)]
     assert first[4] == MANY
@@ -227,7 +227,7 @@ def test_more_tabs_than_one_call_can_sweep_are_gone_after_a_few(redis):
         calls += 1
 
     assert 1 <= calls < 5
-    assert reply[9::2] == ["7000"]
+    assert reply[10::2] == ["7000"]
     # Meanwhile, the keys have not expired with the leases that were over.
     assert min(redis.pttl(key_named(name)) for name in ("tabs", "seen", "viewers")) > LEASE_MS - 10_000
 

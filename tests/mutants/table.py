@@ -30,6 +30,27 @@ LUA = [
         "tests/presence/test_service.py",
     ),
     mutant(
+        "nobody gets what they wait for",
+        "lua/lib/roster.lua",
+        "load_claims().settle(record)",
+        "",
+        "tests/lua/test_claim_queue.py",
+    ),
+    mutant(
+        "an unchanged heartbeat does not notice that a holder is away for too long",
+        "lua/heartbeat.lua",
+        'and redis.call("HEXISTS", viewers, "#waiting") == 0',
+        "",
+        "tests/lua/test_claim_queue.py",
+    ),
+    mutant(
+        "the index of unsaved fields is not kept",
+        "lua/lib/unsaved_index.lua",
+        'redis.call("ZADD", record.unsaved, 0, name .. MARK .. user)',
+        "",
+        "tests/lua/test_check.py",
+    ),
+    mutant(
         "a user may call once more than the limit",
         "lua/lib/quota.lua",
         "if call_count <= tonumber(limit) then",
@@ -68,8 +89,8 @@ LUA = [
     mutant(
         "a claim is taken from its holder without being asked to",
         "lua/claim.lua",
-        'elseif is_valid and action == "claim" then',
-        'elseif is_valid and action == "nothing" then',
+        'elseif in_way[1] and action == "claim" then',
+        'elseif in_way[1] and action == "nothing" then',
         "tests/lua/test_claim.py",
     ),
     mutant(
@@ -153,7 +174,7 @@ LUA = [
     mutant(
         "the claims of a tab that has gone stay",
         "lua/lib/roster.lua",
-        "load_conflicts().release_claims_of_gone_tabs(record)",
+        "load_claims().release_claims_of_gone_tabs(record)",
         "",
         "tests/lua/test_claim.py",
         "tests/lua/test_leave.py",
@@ -185,7 +206,7 @@ LUA = [
     mutant(
         "the fast path forgets to extend the record's keys",
         "lua/heartbeat.lua",
-        "expiry.extend_keys({ tabs, seen, viewers, order }, no_expiry_before_s, max_lease_ms)",
+        "expiry.extend_keys({ tabs, seen, viewers, order, unsaved }, no_expiry_before_s, max_lease_ms)",
         "",
         HEARTBEAT,
     ),
@@ -814,6 +835,13 @@ STREAMING = [
         "if grace_ends_at is not None and missing and self._was_lost(version, opened_ms):",
         "if False:",
         BROADCAST,
+    ),
+    mutant(
+        "the embedded Redis runs the script that it has compiled last, whatever it is asked for",
+        "app/redis_client/embedded.py",
+        "compiled = self._compiled.get(code)",
+        "compiled = next(reversed(self._compiled.values()), None)",
+        "tests/presence/test_scripts.py",
     ),
     mutant(
         "a crowd is told of each change by itself",

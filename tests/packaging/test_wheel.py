@@ -288,10 +288,10 @@ def test_serve_serves_presence_and_the_files_of_the_browser_client(environment, 
             f"{url}/api/v1/presence/order/7/heartbeat",
             json={"tab_id": "t1", "mode": "view", "dirty": False},
             headers={"Authorization": f"Bearer {token}"},
-            timeout=10,
+            timeout=START_SECONDS,
         )
         paths = ["/", "/static/presence/presence.js", "/api/docs", "/health/ready"]
-        statuses = {path: requests.get(f"{url}{path}", timeout=10).status_code for path in paths}
+        statuses = {path: requests.get(f"{url}{path}", timeout=START_SECONDS).status_code for path in paths}
     finally:
         process.terminate()
         process.wait(20)

@@ -54,6 +54,7 @@ RECORD = Record("1", "flow", "12")
 # Leases end five seconds off every step of time: however slowly a history
 # runs, a lease is never over by a moment here and not there.
 LEASE_MS, SHORT_LEASE_MS = 95_000, 25_000
+IDLE_MS = 45_000  # the same of the time after which a claim is passed on
 HISTORY_MS = 4_000  # that a moment may be off, of the time that is given back
 MAX_STEP_SECONDS = 3.0
 STEPS_MS = [10_000, 30_000, 70_000, 100_000]
@@ -74,7 +75,7 @@ HOSTILE_FIELD = 'q"\\{} \U0001f600'
 WIDE_FIELD = "\U0001f600" * 128  # 512 bytes
 FIELDS = [None, "title", "body", HOSTILE_FIELD, WIDE_FIELD]
 UNSAVED = [(), ("title",), ("title", "body"), ("a/b", "body", "title"), ("#", HOSTILE_FIELD, WIDE_FIELD)]
-CLAIMED = ["title", HOSTILE_FIELD]
+CLAIMED = ["title", HOSTILE_FIELD, "*"]
 VERSIONS = [3, 9, 10, 11]  # of saves, told in any order and more than once
 SENT_AT = [None, 5, 7]  # of goodbyes, by the tab's own clock
 CALL_US = 10  # between two calls that arrive
@@ -99,6 +100,22 @@ class ModelClaim:
     user: str
     name: str
     taken_from: tuple[str, ...] = ()
+    is_passed: bool = False
+
+
+@dataclass
+class ModelWaiting:
+    """A tab that waits; `holder` is who it waits for, until `passes_at` if they stay away."""
+
+    field: str
+    tab_id: str
+    user: str
+    name: str
+    holder: str = ""
+    passes_at: int | None = None
+
+    def shown(self):
+        return [self.field, self.tab_id, self.user, self.name]
 
 
 class Budget(NamedTuple):
@@ -137,7 +154,9 @@ class RecordModel:
     since: dict[int | str, str] = field(default_factory=dict)  # as a list first told it
     profile_lost: set[int | str] = field(default_factory=set)  # until the user's next heartbeat
     saves: dict[int, list[str]] = field(default_factory=dict)
-    claims: dict[str, ModelClaim] = field(default_factory=dict)
+    claims: dict[str, ModelClaim] = field(default_factory=dict)  # the oldest first
+    waiting: list[ModelWaiting] = field(default_factory=list)
+    ended: list[tuple[str, ModelClaim]] = field(default_factory=list)  # claims, in this step
     version: str = "0"
     goodbyes: dict[tuple[str, str], tuple[int, int | None]] = field(default_factory=dict)  # arrived, sent
     goodbyes_end: int = 0
@@ -180,8 +199,6 @@ class RecordModel:
     def put(self, tab_id, tab):
         held = self.tabs.get(tab_id)
         renamed = held is None or held.name != tab.name
-        if held and encode_user_id(held.user) != encode_user_id(tab.user):
-            self.end_claims_of(tab_id)
         if tab.user not in self.arrivals:
             self.arrivals.append(tab.user)
             renamed = True
@@ -195,7 +212,7 @@ class RecordModel:
 
     def sweep(self, unswept=()):
         """What every script does that was not refused; `unswept` tabs were too many for it."""
-        self.claims = {name: claim for name, claim in self.claims.items() if self.is_live(claim.tab_id)}
+        self.end_claims(lambda name, claim: not self.is_tab_of(claim.tab_id, claim.user))
         swept = self.stale() - set(unswept)
         self.tabs = {tab_id: tab for tab_id, tab in self.tabs.items() if tab_id not in swept}
         for tab in self.tabs.values():
@@ -207,7 +224,93 @@ class RecordModel:
         self.profile_lost &= users
         if not self.tabs:
             self.ordered = True
-            self.saves = {}
+            self.saves, self.waiting = {}, []
+        self.serve()
+
+    def is_tab_of(self, tab_id, user):
+        return self.is_live(tab_id) and encode_user_id(self.tabs[tab_id].user) == user
+
+    def may_wait(self, tab_id, user):
+        return self.is_tab_of(tab_id, user) and self.tabs[tab_id].mode == "edit"
+
+    def is_away(self, user):
+        return not any(tab.active for tab in self.tabs.values() if encode_user_id(tab.user) == user)
+
+    def in_way(self, name, tab_id):
+        """What other tabs have of this field, the oldest claim first."""
+        return [
+            (claimed, claim)
+            for claimed, claim in self.claims.items()
+            if claim.tab_id != tab_id
+            and is_overlap(claimed, name)
+            and self.is_tab_of(claim.tab_id, claim.user)
+        ]
+
+    def end_claims(self, is_over):
+        self.ended += [(name, claim) for name, claim in self.claims.items() if is_over(name, claim)]
+        self.claims = {name: claim for name, claim in self.claims.items() if not is_over(name, claim)}
+
+    def give(self, name, tab_id, taken_from=(), is_passed=False):
+        """The field to the tab, in the place of what others have of it."""
+        tab = self.tabs[tab_id]
+        rows, place = [], None
+        for claimed, claim in self.claims.items():
+            if claim.tab_id != tab_id and is_overlap(claimed, name):
+                place = len(rows) if place is None else place
+                self.ended.append((claimed, claim))
+            else:
+                rows.append((claimed, claim))
+        claim = ModelClaim(tab_id, encode_user_id(tab.user), tab.name, taken_from, is_passed)
+        rows.insert(len(rows) if place is None else place, (name, claim))
+        self.claims = dict(rows)
+        self.stop_waiting(name, tab_id)
+
+    def stop_waiting(self, name, tab_id):
+        self.waiting = [other for other in self.waiting if (other.field, other.tab_id) != (name, tab_id)]
+
+    def place_of(self, name, tab_id):
+        place = 1
+        for other in self.waiting:
+            if (other.field, other.tab_id) == (name, tab_id):
+                return place
+            place += other.tab_id != tab_id and is_overlap(other.field, name)
+        return None
+
+    def serve(self):
+        """Whoever waits has the field as soon as nothing is in their way, or its holder is away for long."""
+        self.waiting = [waiting for waiting in self.waiting if self.may_wait(waiting.tab_id, waiting.user)]
+        place = 0
+        while place < len(self.waiting):
+            waiting = self.waiting[place]
+            in_way = self.in_way(waiting.field, waiting.tab_id)
+            if not in_way:
+                from_whom = [
+                    claim
+                    for name, claim in self.ended
+                    if claim.tab_id != waiting.tab_id and is_overlap(name, waiting.field)
+                ][-1:]
+                del self.waiting[place]
+                taken_from = tuple((claim.user, claim.name) for claim in from_whom)
+                self.give(waiting.field, waiting.tab_id, *taken_from, is_passed=bool(from_whom))
+            elif self.is_idle(waiting, in_way[0][1]):
+                holder = in_way[0][1].tab_id
+                self.end_claims(
+                    lambda name, claim, holder=holder, wanted=waiting.field: (
+                        claim.tab_id == holder and is_overlap(name, wanted)
+                    )
+                )
+                place = 0
+            else:
+                place += 1
+
+    def is_idle(self, waiting, claim):
+        if waiting.holder != claim.tab_id:
+            waiting.holder, waiting.passes_at = claim.tab_id, None
+        if not self.is_away(claim.user):
+            waiting.passes_at = None
+        elif waiting.passes_at is None or waiting.passes_at > self.now + IDLE_MS:
+            waiting.passes_at = self.now + IDLE_MS
+        return waiting.passes_at is not None and waiting.passes_at <= self.now
 
     def save(self, lock_version, row, told_by):
         """What is told of a save, whether that takes the place of others, and why nothing is."""
@@ -238,14 +341,11 @@ class RecordModel:
         goodbyes = [self.goodbyes.get((tab_id, who)) for who in (user_text(user), "")]
         return any(goodbye and not is_later((arrived_us, sent_at), goodbye) for goodbye in goodbyes)
 
-    def end_claims_of(self, tab_id):
-        self.claims = {name: claim for name, claim in self.claims.items() if claim.tab_id != tab_id}
-
     def lose_tabs(self):
         self.tabs, self.arrivals, self.names, self.since = {}, [], {}, {}
 
     def lose_conflicts(self):
-        self.saves, self.claims = {}, {}
+        self.saves, self.claims, self.waiting = {}, {}, []
 
     def viewers(self):
         return [self.viewer(user) for user in self.arrivals]
@@ -299,8 +399,13 @@ def without_time(row, place):
 
 
 def claims_in(rows):
-    """Rows as lua/lib/conflicts.lua writes them; an empty list is an object there."""
-    return {row[0]: ModelClaim(*row[1:4], tuple(row[5:])) for row in rows}
+    """Rows as lua/lib/claims.lua writes them; an empty list is an object there."""
+    return {row[0]: ModelClaim(*row[1:4], tuple(row[5:]), row[4].startswith("00")) for row in rows}
+
+
+def is_overlap(name, other):
+    """Whether two fields can't be claimed by two tabs."""
+    return name == other or "*" in (name, other)
 
 
 def by_user(viewers):
@@ -354,11 +459,13 @@ class PresenceMachine(RuleBasedStateMachine):
         self.redis = redis
         self.are_crowds_small = scripts is small_crowds()
         self.are_sweeps_small = scripts is small_sweeps()
-        self.service = RecordPresenceService(redis, 1, ttl_seconds=LEASE_MS / 1000, scripts=scripts)
+        self.service = RecordPresenceService(
+            redis, 1, ttl_seconds=LEASE_MS / 1000, claim_idle_seconds=IDLE_MS / 1000, scripts=scripts
+        )
         self.listener = Listener(redis, RECORD).__enter__()
         self.model = RecordModel(budget)
         self.shown = {}  # the viewers as a stream's client knows them
-        self.claims_shown = {}
+        self.claims_shown = ([], [])
         self.held_at = self.step_ended_at = time.time()  # the clock by which Redis ends leases
         self.has_stray_field = False  # a field stands in the hash that has no lease
         self.called_us = CALL_US  # when the last call arrived
@@ -581,38 +688,108 @@ class PresenceMachine(RuleBasedStateMachine):
         tab_id=st.sampled_from(TABS),
         user=st.sampled_from(USERS),
         name=st.sampled_from(CLAIMED),
-        take_over=st.booleans(),
+        action=st.sampled_from(["claim", "take", "wait", "wait"]),
     )
-    def claim(self, tab_id, user, name, take_over):
-        owner, held = self.model.owner(tab_id), self.model.claims.get(name)
+    def claim(self, tab_id, user, name, action):
+        self.claim_as(tab_id, user, name, action)
+
+    @rule(
+        tab_id=st.sampled_from(TABS),
+        name=st.sampled_from(CLAIMED),
+        action=st.sampled_from(["claim", "take", "wait", "wait"]),
+    )
+    def ask_for(self, tab_id, name, action):
+        """By the tab's own user; the rule above mostly names another one."""
+        if tab_id in self.model.tabs:
+            self.claim_as(tab_id, self.model.tabs[tab_id].user, name, action)
+
+    @rule(
+        names=st.lists(st.sampled_from(CLAIMED), min_size=len(TABS), max_size=len(TABS)),
+        order=st.permutations(TABS),
+    )
+    def all_ask(self, names, order):
+        """Everybody edits, and asks for something, one after the other."""
+        self.all_stay(TABS)
+        for tab_id, name in zip(order, names, strict=True):
+            self.ask_for(tab_id, name, "wait")
+
+    @rule(active=st.lists(st.sampled_from(TABS), max_size=1), step_ms=st.sampled_from(STEPS_MS[:3]))
+    def nobody_looks(self, active, step_ms):
+        """Or hardly anybody, for a time in which no lease ends."""
+        self.all_stay(active)
+        self.time_passes(step_ms)
+
+    @rule(active=st.lists(st.sampled_from(TABS)))
+    def all_stay(self, active):
+        """All edit, with these tabs on the screen."""
+        for tab_id, user in zip(TABS, USERS, strict=False):
+            user = self.model.tabs[tab_id].user if tab_id in self.model.tabs else user
+            lease_end = self.model.now + LEASE_MS
+            tab = ModelTab(user, "Alice", "edit", False, None, lease_end, active=tab_id in active)
+            self.heartbeat(tab_id, tab, tab.active)
+
+    def claim_as(self, tab_id, user, name, action):
+        model, owner = self.model, self.model.owner(tab_id)
         arguments = ("flow", 12, tab_id, user, name)
         if owner is not None and encode_user_id(owner) != encode_user_id(user):
             self.check_refused(self.service.claim_field, *arguments)
             return
-        is_held = held is not None and self.model.is_live(held.tab_id)
-        is_own = held is not None and held.tab_id == tab_id
         before = contents(self.redis)
-        answer = self.service.claim_field(*arguments, take_over=take_over)
+        options = {"take_over": action == "take", "wait": action == "wait"}
+        answer = self.service.claim_field(*arguments, **options)
+        if owner is None:
+            assert (answer.is_granted, answer.reason, answer.claim) == (False, "not_editing", None)
+            assert contents(self.redis) == before
+            return
+        unswept = self.serve_queue_first()
+        in_way = model.in_way(name, tab_id)
+        is_own = name in model.claims and model.claims[name].tab_id == tab_id
         # The time since the last take-over is real, and that of the model is not.
         is_early = answer.reason == "taken_recently"
-        assert not is_early or (is_held and not is_own and take_over and held.taken_from)
-        may_claim = owner is not None and (is_own or self.model.tabs[tab_id].mode == "edit")
-        if not may_claim or is_early or (is_held and not is_own and not take_over):
-            assert (answer.is_granted, contents(self.redis)) == (False, before)
-            is_shown = owner is not None and is_held
-            assert (answer.claim and answer.claim["tab_id"]) == (held.tab_id if is_shown else None)
-            assert may_claim == (answer.reason != "not_editing")
+        assert not is_early or (action == "take" and any(claim.taken_from for _, claim in in_way))
+        is_editing = model.tabs[tab_id].mode == "edit"
+        if is_own:
+            pass
+        elif not is_editing or is_early or (in_way and action != "take"):
+            assert not answer.is_granted
+            assert is_editing == (answer.reason != "not_editing")
+            assert (answer.claim and answer.claim["tab_id"]) == (in_way[0][1].tab_id if in_way else None)
+            assert not in_way or answer.claim.get("field", name) == in_way[0][0]
+            is_waiting = is_editing and action == "wait"
+            if is_waiting and model.place_of(name, tab_id) is None:
+                tab = model.tabs[tab_id]
+                model.waiting.append(ModelWaiting(name, tab_id, encode_user_id(tab.user), tab.name))
+            assert answer.place == (model.place_of(name, tab_id) if is_waiting else None)
+            if is_waiting or unswept is not None:
+                self.check_commit(unswept=unswept)
+            else:
+                assert contents(self.redis) == before
             return
-        if not is_held or held.tab_id != tab_id:
-            taken_from = (held.user, held.name) if is_held else ()
-            tab = self.model.tabs[tab_id]
-            self.model.claims[name] = ModelClaim(tab_id, encode_user_id(tab.user), tab.name, taken_from)
-        self.check_commit()
+        else:
+            model.give(name, tab_id, *((claim.user, claim.name) for _, claim in in_way[:1]))
+        self.check_commit(unswept=unswept)
         assert (answer.is_granted, answer.claim["tab_id"]) == (True, tab_id)
+
+    def serve_queue_first(self):
+        """Where somebody waits, a script about claims sweeps before it looks at them. The unswept tabs."""
+        if not self.model.waiting:
+            return None
+        was_damaged = self.has_stray_field and not self.redis.hexists(RECORD.tabs_key, "by hand")
+        unswept = self.unswept(is_complete=was_damaged, may_be_complete=False)
+        self.model.sweep(unswept)
+        return unswept
 
     @rule(tab_id=st.sampled_from(TABS), user=st.sampled_from(USERS), name=st.sampled_from(CLAIMED))
     def release(self, tab_id, user, name):
-        owner, held = self.model.owner(tab_id), self.model.claims.get(name)
+        self.let_go(tab_id, user, name)
+
+    @rule(name=st.sampled_from(CLAIMED))
+    def holder_lets_go(self, name):
+        if name in self.model.claims:
+            self.let_go(self.model.claims[name].tab_id, decode_user_id(self.model.claims[name].user), name)
+
+    def let_go(self, tab_id, user, name):
+        owner = self.model.owner(tab_id)
         arguments = ("flow", 12, tab_id, user, name)
         if owner is not None and encode_user_id(owner) != encode_user_id(user):
             self.check_refused(self.service.release_field, *arguments)
@@ -622,9 +799,36 @@ class PresenceMachine(RuleBasedStateMachine):
         if owner is None:
             assert contents(self.redis) == before
             return
+        unswept = self.serve_queue_first()
+        held = self.model.claims.get(name)
         if held and held.tab_id == tab_id:
-            del self.model.claims[name]
-        self.check_commit()
+            self.model.end_claims(lambda claimed, _: claimed == name)
+        else:
+            self.model.stop_waiting(name, tab_id)
+        self.check_commit(unswept=unswept)
+
+    @rule(name=st.sampled_from(CLAIMED), tab_id=st.sampled_from([None, *TABS]))
+    def decline(self, name, tab_id):
+        """The holder sends away whoever waits for this claim; nobody else can."""
+        held = self.model.claims.get(name)
+        tab_id = tab_id or (held and held.tab_id)
+        owner = self.model.owner(tab_id)
+        if owner is None:
+            return
+        result = self.service.decline_waiting("flow", 12, tab_id, owner, name)
+        unswept = self.serve_queue_first()
+        held = self.model.claims.get(name)
+        declined = []
+        if held and held.tab_id == tab_id:
+            declined = [
+                waiting
+                for waiting in self.model.waiting
+                if waiting.tab_id != tab_id
+                and self.model.in_way(waiting.field, waiting.tab_id)[0] == (name, held)
+            ]
+            self.model.waiting = [waiting for waiting in self.model.waiting if waiting not in declined]
+        self.check_commit(unswept=unswept)
+        assert result.declined == len(declined)
 
     def check_refused(self, call, *arguments):
         before = contents(self.redis)
@@ -703,6 +907,8 @@ class PresenceMachine(RuleBasedStateMachine):
         self.model.goodbyes_end += HOUR_MS
         for tab in self.model.tabs.values():
             tab.lease_end += HOUR_MS
+        for waiting in self.model.waiting:
+            waiting.passes_at = waiting.passes_at and waiting.passes_at + HOUR_MS
 
     @rule(lost=st.sampled_from(["tabs", "seen", "viewers", "left"]))
     def key_is_evicted(self, lost):
@@ -716,7 +922,7 @@ class PresenceMachine(RuleBasedStateMachine):
             self.model.version, self.model.ordered, self.model.since = "0", False, {}
             self.model.profile_lost = {user for user in self.model.arrivals if type(user) is AgentId}
             self.model.lose_conflicts()
-            self.claims_shown = {}
+            self.claims_shown = ([], [])
         else:
             self.model.lose_tabs()
             if lost == "tabs":
@@ -737,11 +943,11 @@ class PresenceMachine(RuleBasedStateMachine):
         self.model.lose_tabs()
         self.model.lose_conflicts()
         self.model.version, self.model.damaged, self.model.ordered = "0", False, True
-        self.shown, self.claims_shown, self.has_stray_field = {}, {}, False
+        self.shown, self.claims_shown, self.has_stray_field = {}, ([], []), False
 
     # What must be true
 
-    def check_commit(self, by_heartbeat=False, saved=None, is_replaced=False, sweeps_all=False):
+    def check_commit(self, by_heartbeat=False, saved=None, is_replaced=False, sweeps_all=False, unswept=None):
         """A script has run through: hold what it announced against what changed.
 
         `saved` is the row of a save that was not known before; `is_replaced`: others
@@ -756,15 +962,18 @@ class PresenceMachine(RuleBasedStateMachine):
         self.has_stray_field = bool(self.redis.hexists(RECORD.tabs_key, "by hand"))
         assert by_heartbeat or not self.has_stray_field  # an unchanged one looks at nothing but its own tab
         was_damaged = model.damaged or (had_stray_field and not self.has_stray_field)
-        claims_before = model.claims
+        claims_before, waiting_before = dict(self.claims_shown[0]), self.claims_shown[1]
         is_complete = sweeps_all or was_damaged
-        model.sweep(self.unswept(is_complete=is_complete, may_be_complete=by_heartbeat))
+        if unswept is None:
+            unswept = self.unswept(is_complete=is_complete, may_be_complete=by_heartbeat)
+        model.sweep(unswept)
         model.damaged = False
         if was_damaged:
             self.adopt_names()
-            self.adopt_claims(claims_before)
+            self.adopt_claims(claims_before, waiting_before)
         viewers = model.entries()
-        has_news = viewers and (saved or model.claims != self.claims_shown)
+        claims_shown = (list(model.claims.items()), [waiting.shown() for waiting in model.waiting])
+        has_news = viewers and (saved or claims_shown != self.claims_shown)
         if was_damaged:
             assert all(message["reset"] for message in messages)
             assert messages or viewers == {}
@@ -782,13 +991,18 @@ class PresenceMachine(RuleBasedStateMachine):
         if viewers and messages:
             assert without_time(messages[0].get("saved"), 4) == saved
             if not was_damaged:
-                assert ("claims" in messages[0]) == (model.claims != self.claims_shown)
-            if "claims" in messages[0]:
-                assert claims_in(messages[0]["claims"]) == model.claims
+                assert any("claims" in message for message in messages) == (claims_shown != self.claims_shown)
+            for message in messages:
+                if "claims" in message:
+                    heard_claims = list(claims_in(message["claims"]).items())
+                    heard_waiting = [row[:4] for row in message.get("waiting", ())]
+            if any("claims" in message for message in messages):
+                assert (heard_claims, heard_waiting) == claims_shown
         if messages:
             model.version = messages[-1]["version"]
         assert all(message["version"] == model.version for message in heard[-1:])
-        self.shown, self.claims_shown = viewers, dict(model.claims)
+        self.shown, self.claims_shown = viewers, claims_shown if viewers else ([], [])
+        model.ended = []
         assert (model.version == "0") == (not viewers)
         self.check_stored()
         if self.are_crowds_small and not self.has_stray_field:
@@ -861,12 +1075,27 @@ class PresenceMachine(RuleBasedStateMachine):
             assert viewer["name"] in own
             self.model.names[viewer["id"]] = viewer["name"]
 
-    def adopt_claims(self, before):
-        """Whether a claim outlives the loss of its tab's lease is open; it must be one that there was."""
-        rows = self.redis.hget(RECORD.viewers_key, "#claims")
-        self.model.claims = claims_in(json.loads(rows or "[]"))
-        assert self.model.claims.items() <= before.items()
-        assert {claim.tab_id for claim in self.model.claims.values()} <= set(self.model.tabs)
+    def adopt_claims(self, before, waiting_before):
+        """Whether a claim outlives the loss of its tab's lease is open; it must be one that there was.
+
+        Or one that somebody waited for. Who waits still has a claim in the way.
+        """
+        model, texts = self.model, self.redis.hmget(RECORD.viewers_key, "#claims", "#waiting")
+        model.claims = claims_in(json.loads(texts[0] or "[]"))
+        rows = json.loads(texts[1] or "[]")
+        for name, claim in model.claims.items():
+            waited = [name, claim.tab_id, claim.user] in [row[:3] for row in waiting_before]
+            assert before.get(name) == claim or waited or claim.tab_id in model.tabs
+        assert {claim.tab_id for claim in model.claims.values()} <= set(model.tabs)
+        seconds, microseconds = self.redis.time()
+        now_ms = seconds * 1000 + microseconds // 1000
+        model.waiting = []
+        for row in rows:
+            left_ms = int(row[7]) - now_ms if row[7] else None
+            passes_at = None if left_ms is None else model.now + round(left_ms / 5_000) * 5_000
+            model.waiting.append(ModelWaiting(*row[:4], row[6], passes_at))
+            assert model.may_wait(row[1], row[2])
+            assert model.in_way(row[0], row[1])
 
     def check_conflicts(self, conflicts):
         """What a list tells besides the viewers."""
@@ -885,6 +1114,15 @@ class PresenceMachine(RuleBasedStateMachine):
             name: (claim["tab_id"], encode_user_id(claim["user"]["id"]))
             for name, claim in conflicts.claims.items()
         } == {name: (claim.tab_id, claim.user) for name, claim in self.model.claims.items()}
+        shown = [
+            [waiting.get("field", name), waiting["tab_id"], name]
+            for name, claim in conflicts.claims.items()
+            for waiting in claim.get("waiting", ())
+        ]
+        assert sorted(shown) == sorted(
+            [waiting.field, waiting.tab_id, self.model.in_way(waiting.field, waiting.tab_id)[0][0]]
+            for waiting in self.model.waiting
+        )
 
     def check_stored(self):
         """Right after a script, without asking another one."""
@@ -897,7 +1135,8 @@ class PresenceMachine(RuleBasedStateMachine):
         assert [without_time(row, 4) for row in saves] == [
             self.model.saves[lock_version] for lock_version in sorted(self.model.saves)
         ]
-        assert claims_in(claims) == self.model.claims
+        assert list(claims_in(claims).items()) == list(self.model.claims.items())
+        self.check_waiting(json.loads(texts.pop("#waiting", "[]")))
         entries = list(texts)
         assert sorted(entries) == (sorted([*self.shown, "#"]) if self.shown else [])
         for key in RECORD.keys:
@@ -912,6 +1151,19 @@ class PresenceMachine(RuleBasedStateMachine):
             if indexed := self.redis.zrange(RECORD.order_key, 0, -1):
                 assert set(indexed) == set(self.shown)
                 assert self.redis.pttl(RECORD.order_key) > ends - 4_000
+
+    def check_waiting(self, rows):
+        """Nobody waits in vain, and nobody holds what another tab has."""
+        model = self.model
+        assert [row[:4] for row in rows] == [waiting.shown() for waiting in model.waiting]
+        seconds, microseconds = self.redis.time()
+        now_ms = seconds * 1000 + microseconds // 1000
+        for row, waiting in zip(rows, model.waiting, strict=True):
+            assert (row[6], bool(row[7])) == (waiting.holder, waiting.passes_at is not None)
+            assert not row[7] or abs(int(row[7]) - now_ms - (waiting.passes_at - model.now)) < HISTORY_MS
+            assert model.in_way(waiting.field, waiting.tab_id)
+        for name, claim in model.claims.items():
+            assert all(other.tab_id == claim.tab_id for _, other in model.in_way(name, claim.tab_id))
 
 
 def play(machine, profile=PROFILE):

@@ -291,6 +291,14 @@ def test_endless_loop_of_the_embedded_redis_ends_with_its_file_and_line(lua):
         assert touch(redis, Scripts(lua)) == ["OK", "hello"]
 
 
+def test_embedded_redis_keeps_scripts_apart_and_begins_each_anew():
+    with connect_embedded() as redis:
+        for _ in range(2):
+            for number in range(100):  # more than it keeps compiled
+                script = f"local seen = {{}}; seen[#seen + 1] = 1; return {{ {number}, #seen, ARGV[1] }}"
+                assert redis.eval(script, 0, f"x{number}") == [number, 1, f"x{number}".encode()]
+
+
 def test_answer_that_the_header_does_not_declare_is_a_fault(redis, lua):
     edit(
         lua / "touch.lua",

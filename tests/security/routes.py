@@ -63,6 +63,10 @@ CASES = {
         "POST", f"{RECORD}/saved", {**TAB, "lock_version": 7, "fields": ["{mark}"]}
     ),
     "record_presence_conflicts.claim": Call("POST", f"{RECORD}/claim", {**TAB, "field": "{mark}"}),
+    "record_presence_conflicts.check": Call(
+        "POST", f"{RECORD}/check", {"fields": ["{mark}"], "base_version": 6}
+    ),
+    "record_presence_conflicts.decline": Call("POST", f"{RECORD}/claim/decline", {**TAB, "field": "{mark}"}),
     "record_presence_conflicts.timeline": Call("GET", f"{RECORD}/timeline"),
     "record_presence_conflicts.release": Call("DELETE", f"{RECORD}/claim", {**TAB, "field": "{mark}"}),
     "record_presence_operators.open_records": Call(

@@ -33,11 +33,35 @@ class User(Schema):
     agent = fields.Nested(Agent)
 
 
-class Claim(Schema):
+class Waiting(Schema):
+    """A tab that waits for the field: it has it as soon as nothing else is in its way."""
+
     user = fields.Nested(User, required=True)
     tab_id = fields.String(required=True)
     since = fields.String(required=True, metadata={"format": "date-time"})
-    taken_from = fields.Nested(User)
+    field = fields.String(
+        metadata={"description": "What it waits for, where that is not the field of the claim."}
+    )
+
+
+class HeldClaim(Schema):
+    """Who has a field."""
+
+    user = fields.Nested(User, required=True)
+    tab_id = fields.String(required=True)
+    since = fields.String(required=True, metadata={"format": "date-time"})
+    taken_from = fields.Nested(User, metadata={"description": "Who had it, and did not let it go."})
+    passed_from = fields.Nested(User, metadata={"description": "Who had it, while this tab waited."})
+    field = fields.String(
+        metadata={"description": "In an answer about another field, `*` perhaps: what is claimed."}
+    )
+
+
+class Claim(HeldClaim):
+    waiting = fields.List(
+        fields.Nested(Waiting),
+        metadata={"description": "Who waits for it, in their order; only when somebody does."},
+    )
 
 
 class Save(Schema):
@@ -75,7 +99,7 @@ class Forecast(Schema):
         fields.String(),
         fields.List(fields.Nested(User)),
         required=True,
-        metadata={"description": "Which of the other listed viewers have unsaved changes in the same field."},
+        metadata={"description": "Which other viewers have unsaved changes in the same field."},
     )
     own_tabs = fields.Integer(
         required=True, metadata={"description": "How many other tabs of the user have the record open."}
@@ -220,7 +244,57 @@ class Signalled(Schema):
     )
 
 
+class Contender(Schema):
+    """A viewer who has unsaved changes in a field."""
+
+    id = user_id_field()
+    name = fields.String(required=True)
+    away = fields.Boolean(required=True, metadata={"description": "None of the user's tabs is active."})
+    agent = fields.Nested(ViewerAgent)
+
+
+def _more() -> fields.Dict:
+    return fields.Dict(
+        fields.String(),
+        fields.Integer(),
+        metadata={"description": "Of very many viewers of a field, how many are not named; only if any."},
+    )
+
+
+class StaleField(Schema):
+    """The last save of a field after `base_version`."""
+
+    lock_version = fields.Integer(required=True)
+    user = fields.Nested(User, required=True)
+    saved_at = fields.String(required=True, metadata={"format": "date-time"})
+
+
+class Checked(Schema):
+    """A field stands in each of `stale`, `contested` and `claimed` that holds for it, or in `clear`."""
+
+    clear = fields.List(fields.String(), required=True)
+    stale = fields.Dict(fields.String(), fields.Nested(StaleField), required=True)
+    contested = fields.Dict(fields.String(), fields.List(fields.Nested(Contender)), required=True)
+    more = _more()
+    claimed = fields.Dict(fields.String(), fields.Nested(HeldClaim), required=True)
+    remembered_since = fields.String(
+        required=True,
+        allow_none=True,
+        metadata={
+            "format": "date-time",
+            "description": "Every save after this moment is known; null where nobody has the record open.",
+        },
+    )
+    version = fields.String(required=True)
+
+
 class Announced(Schema):
+    touched = fields.Dict(
+        fields.String(),
+        fields.List(fields.Nested(Contender)),
+        metadata={"description": "Whose unsaved fields the save has touched; only if any, and announced."},
+    )
+    more = _more()
     announced = fields.Boolean(
         required=True,
         metadata={"description": "Whether the viewers were told, by this call or the same one before."},
@@ -240,10 +314,13 @@ def _version_with_result() -> fields.String:
 class Claimed(Schema):
     claimed = fields.Boolean(required=True, metadata={"description": "Whether this tab now holds the field."})
     claim = fields.Nested(
-        Claim,
+        HeldClaim,
         required=True,
         allow_none=True,
-        metadata={"description": "The claim on the field, if any."},
+        metadata={"description": "The claim on the field, or in its way, if any."},
+    )
+    place = fields.Integer(
+        metadata={"description": "Only of a tab that waits: 1 is the next to have the field."}
     )
     reason = fields.String(
         validate=validate.OneOf(get_args(ClaimRefusal)),
@@ -254,6 +331,13 @@ class Claimed(Schema):
 
 class Released(Schema):
     released = fields.Boolean(required=True)
+    version = _version_with_result()
+
+
+class Declined(Schema):
+    declined = fields.Integer(
+        required=True, metadata={"description": "How many tabs were sent away that waited for the claim."}
+    )
     version = _version_with_result()
 
 
@@ -284,6 +368,7 @@ class Entry(Schema):
     )
     field = fields.String()
     taken_from = fields.Nested(User)
+    passed_from = fields.Nested(User)
     fields = fields.List(  # type: ignore[assignment]  # the contract's name; marshmallow has one as well
         fields.String()
     )

@@ -3,7 +3,7 @@
 from itertools import islice
 from typing import Any
 
-from marshmallow import RAISE, Schema, ValidationError, fields, validate
+from marshmallow import RAISE, Schema, ValidationError, fields, validate, validates_schema
 
 from ...presence.viewers import MODES
 from .fields import (
@@ -120,6 +120,32 @@ class ClaimField(ReleaseField):
         load_default=False,
         metadata={"description": "Take the field from the tab that has it; both users are told."},
     )
+    wait = StrictBoolean(
+        load_default=False,
+        metadata={"description": "Wait for a field that another tab has, and have it next."},
+    )
+
+    @validates_schema
+    def check_one_of(self, data: dict[str, Any], **_: Any) -> None:
+        if data["take_over"] and data["wait"]:
+            raise ValidationError({"wait": ["Must not be given together with take_over."]})
+
+
+class DeclineWaiting(ReleaseField):
+    """Of a field that this tab has claimed."""
+
+
+class CheckFields(Body):
+    # The contract's name; marshmallow has one as well.
+    fields = form_field_names(  # type: ignore[assignment]
+        required=True,
+        min_length=1,
+        metadata={"description": "What is to be written; `*` is the whole record."},
+    )
+    base_version = lock_version_field(
+        metadata={"description": "The lock_version that was loaded; without it, no field is `stale`."}
+    )
+    tab_id = tab_id_field(required=False, load_default=None, allow_none=True)
 
 
 class EvictTab(Body):

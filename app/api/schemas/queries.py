@@ -5,10 +5,11 @@ from typing import Any
 
 from marshmallow import EXCLUDE, Schema, ValidationError, fields, validate, validates_schema
 
-from ...presence.limits import DEFAULT_TABS_LIMIT, MAX_ARRIVAL, MAX_OPEN_PAGE
+from ...presence.limits import DEFAULT_TABS_LIMIT, MAX_ARRIVAL, MAX_OPEN_PAGE, MAX_USER_ID_LENGTH
 from ...presence.validation import (
     ENTRY_ID_PATTERN,
     ENTRY_ID_RULE,
+    OPEN_CURSOR_PATTERN,
     RECORD_ID_PATTERN,
     RECORD_TYPE_PATTERN,
     RECORD_TYPE_RULE,
@@ -19,7 +20,6 @@ from .fields import BoundedList, QueryInteger, QueryUserId, SentAt, limit_field
 
 PATTERN_END = r"\Z"  # of the patterns in Python
 MAX_RECORDS = 100  # in a batch
-MAX_CURSOR_LENGTH = 256  # of a page of open records
 RECORD_NAME = re.compile(
     f"{RECORD_TYPE_PATTERN.pattern.removesuffix(PATTERN_END)}:{RECORD_ID_PATTERN.pattern.removesuffix(PATTERN_END)}{PATTERN_END}",
     re.ASCII,
@@ -100,11 +100,13 @@ class OpenQuery(Query):
             "description": "Records that this user has open. A string of digits in quotes; without them an"
             " integer is meant.",
             "example": "42",
+            "minLength": 1,
+            "maxLength": MAX_USER_ID_LENGTH,
         },
     )
     after = fields.String(
         load_default="",
-        validate=validate.Length(max=MAX_CURSOR_LENGTH),
+        validate=validate.Regexp(OPEN_CURSOR_PATTERN, error=TAB_CURSOR_RULE),
         metadata={"description": "`next` of the page before."},
     )
     limit = QueryInteger(

@@ -105,7 +105,7 @@ class Replica:
             events.append(Event("saved", self.record, data={"record": self.record.name, **save}))
         is_empty = message["version"] == EMPTY_VERSION
         if "claims" in message:
-            claims = decode_claims(message["claims"] or [])
+            claims = decode_claims(message["claims"] or [], message.get("waiting") or [])
         elif is_empty:
             claims = {}  # they ended with the last tab
         if claims != self.conflicts.claims:

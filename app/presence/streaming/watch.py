@@ -131,9 +131,10 @@ def _decode_result(reply: list[Any]) -> WatchResult:
     _, version, lease_ms_left, *listed = reply
     if not listed:
         return WatchResult(version, lease_ms_left, None)
-    is_cut, _, opened_ms, remembered_since_ms, saves, claims, *pairs = listed
+    is_cut, _, opened_ms, remembered_since_ms, saves, claims, waiting, *pairs = listed
     opened_ms = int(opened_ms)
     entries = {user: ViewerEntry(user, packed, opened_ms) for user, packed in decode_viewer_entries(pairs)}
-    state = RecordState(entries, decode_conflict_state(remembered_since_ms, saves, claims), opened_ms)
+    conflicts = decode_conflict_state(remembered_since_ms, saves, claims, waiting)
+    state = RecordState(entries, conflicts, opened_ms)
     last = next(reversed(entries.values()), None) if is_cut else None
     return WatchResult(version, lease_ms_left, state, last.arrival if last else None)

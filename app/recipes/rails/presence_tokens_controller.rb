@@ -6,6 +6,6 @@ class PresenceTokensController < ApplicationController
     response.headers["Cache-Control"] = "no-store"
     return render plain: "Sign in first.", status: :unauthorized unless current_user
 
-    render plain: presence_token(current_user.id, current_user.name, "1")
+    render plain: PresenceToken.sign(current_user.id, current_user.name, "1")
   end
 end

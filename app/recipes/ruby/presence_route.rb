@@ -7,6 +7,6 @@ def presence_token_route
     user = yield env
     next [401, headers, ["Sign in first."]] unless user
 
-    [200, headers, [presence_token(user.id, user.name, "1")]]
+    [200, headers, [PresenceToken.sign(user.id, user.name, "1")]]
   end
 end

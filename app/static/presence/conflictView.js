@@ -400,8 +400,8 @@ export function createConflictView(host, { onResolve, onCollisions = () => {} })
     const isLine = part.mine.endsWith('\n') || part.theirs.endsWith('\n');
     const after = isLine ? '' : below.split('\n')[0];
     return [
-      before.length > CONTEXT ? `…${before.slice(-CONTEXT)}` : before,
-      after.length > CONTEXT ? `${after.slice(0, CONTEXT)}…` : after,
+      before.length > CONTEXT ? `…${before.slice(-CONTEXT).replace(/^\S*\s/, '')}` : before,
+      after.length > CONTEXT ? `${after.slice(0, CONTEXT).replace(/\s\S*$/, '')}…` : after,
     ];
   }
 

@@ -21,6 +21,8 @@ function reasonOf({ kind, status, message, isAboutToken }, { base, token, csrfTo
   }
   if (!status) return `No answer from ${origin}: ${message}`;
   const said = `The service says ${status} (${message}):`;
+  if (status < 400)
+    return `${origin} answers with a page (${status}), which is not the service's: to sign in, or a proxy's.`;
   if (status === 404) return `There is no service at ${base} (404). See the option "base".`;
   if (token != null && [401, 403].includes(status)) return `${said} see the option "token".`;
   if (status === 401) return `${said} nobody is signed in, or the cookie isn't sent; or see the option "token".`;

@@ -1,5 +1,5 @@
 import type { DirtyTracker } from './dirty.js';
-import type { Presence, PresenceError, PresenceState, Signal, ViewersChange } from './presence.js';
+import type { Presence, PresenceError, PresenceState, Signal, TokenFunction, ViewersChange } from './presence.js';
 
 /** `<record-presence type="flow" id="12" form="editor">`; importing this file defines it. */
 export interface RecordPresenceElement extends HTMLElement {
@@ -7,6 +7,8 @@ export interface RecordPresenceElement extends HTMLElement {
   readonly presence: Presence | null;
   /** null without the attribute `form`. */
   readonly tracker: DirtyTracker | null;
+  /** Asked whenever a token is needed; counts before the attributes `token-url` and `token`. */
+  getToken: TokenFunction | null;
 }
 
 /** What the element and the Alpine component dispatch; all of them bubble, out of shadow roots too. */

@@ -8,18 +8,34 @@ import { acquire, reclaim, release } from './presencePool.js';
 const EVENTS = ['change', 'unauthorized', 'error', 'signal'];
 
 class RecordPresence extends (globalThis.HTMLElement ?? Object) {
-  static observedAttributes = ['type', 'id', 'base', 'token', 'mode', 'form', 'base-version'];
+  static observedAttributes = ['type', 'id', 'base', 'token', 'token-url', 'mode', 'form', 'base-version'];
 
   presence = null;
   tracker = null;
   #held = null; // the presence, with what this or a former element has set; see presencePool.js
   #formId = null;
   #token = null; // "": there is none yet; null: the page uses none
+  #tokenUrl = null; // { url }
+  #getToken = null;
   #stopListening = null;
   #isSettling = false;
   #unsubscribes = [];
 
   connectedCallback() {
+    const early = Object.getOwnPropertyDescriptor(this, 'getToken'); // set before this file was loaded
+    if (early) {
+      delete this.getToken;
+      this.#getToken = early.value;
+    }
+    this.#update();
+  }
+
+  get getToken() {
+    return this.#getToken;
+  }
+
+  set getToken(ask) {
+    this.#getToken = ask ?? null;
     this.#update();
   }
 
@@ -29,8 +45,15 @@ class RecordPresence extends (globalThis.HTMLElement ?? Object) {
 
   attributeChangedCallback(name, before, now) {
     if (before === now) return;
-    if (name === 'token') this.#token = now ?? this.#token; // one that a script has set may be removed by a morph
+    // One that a script has set may be removed by a morph.
+    if (name === 'token') this.#token = now ?? this.#token;
+    if (name === 'token-url') this.#tokenUrl = now ? { url: now } : this.#tokenUrl;
     this.#update();
+  }
+
+  /** What proves who is calling, as createPresence takes it; null where that is a cookie of the page. */
+  #proof() {
+    return this.#getToken ?? this.#tokenUrl ?? this.#token;
   }
 
   /** At once, what is no longer this element's is another's to take; the rest follows when all attributes are set. */
@@ -48,7 +71,7 @@ class RecordPresence extends (globalThis.HTMLElement ?? Object) {
   #key() {
     const type = this.getAttribute('type');
     if (!this.isConnected || !type || !this.id) return null;
-    return JSON.stringify([type, this.id, this.getAttribute('base'), this.#token !== null]);
+    return JSON.stringify([type, this.id, this.getAttribute('base'), this.#proof() !== null]);
   }
 
   #settle() {
@@ -62,12 +85,12 @@ class RecordPresence extends (globalThis.HTMLElement ?? Object) {
   }
 
   #create(key) {
-    const held = { key, token: { current: this.#token } };
+    const held = { key, token: { current: this.#proof() } };
     held.presence = createPresence({
       type: this.getAttribute('type'),
       id: this.id,
       base: this.getAttribute('base') ?? undefined,
-      token: this.#token === null ? undefined : held.token,
+      token: this.#proof() === null ? undefined : held.token,
       awayAfterMs: Number(this.getAttribute('away-after-ms')) || undefined,
       autoStart: false,
     });
@@ -151,8 +174,8 @@ class RecordPresence extends (globalThis.HTMLElement ?? Object) {
     const baseVersion = this.getAttribute('base-version');
     if (held.mode !== mode) presence.setMode(mode);
     if (held.baseVersion !== baseVersion) presence.setBaseVersion(baseVersion ? Number(baseVersion) : null);
-    const isNewToken = held.token.current !== this.#token;
-    held.token.current = this.#token;
+    const isNewToken = held.token.current !== this.#proof();
+    held.token.current = this.#proof();
     const { error } = presence.getSnapshot();
     const waitsForToken = error?.isAboutToken || error?.kind === 'unauthorized';
     if (!held.isStarted || (isNewToken && waitsForToken)) presence.resume();

@@ -59,7 +59,7 @@ export function chosen(type, { mine, theirs }, choice) {
 function joined(type, parts, choices = []) {
   const left = [...choices];
   const values = parts.map((part) => chosen(type, part, isCollision(part) ? left.shift() : part.kind));
-  if (type === 'text') return values.join('').slice(0, -1); // without the line feed that mergeTexts adds
+  if (type === 'text') return values.join('').replace(/\n$/, ''); // which mergeTexts has added
   return type === 'list' ? values.flat() : values[0];
 }
 

@@ -165,7 +165,10 @@ export interface PresenceEvents {
   signal: Signal<any>;
 }
 
-export type Token = string | (() => string | null | undefined | Promise<string | null | undefined>);
+export type TokenFunction = () => string | null | undefined | Promise<string | null | undefined>;
+
+/** `url`: where the page's own server gives a token, as text or as JSON, `{ "token": "…" }`. */
+export type Token = string | TokenFunction | { readonly url: string };
 
 export interface PresenceOptions {
   /** [a-z][a-z0-9_]{0,63} */
@@ -182,9 +185,9 @@ export interface PresenceOptions {
   baseVersion?: number | undefined;
   activeField?: string | null | undefined;
   /**
-   * Bearer token. A function may be async; it is called when a token is needed, and again 5 s before that one's `exp`
-   * or when it is refused. While it gives none (null, ''), nothing is sent, and it is asked again. Of an object, such
-   * as a React ref, `current` is used.
+   * Bearer token. A function may be async; it is called, or the URL is fetched, when a token is needed, and again 5 s
+   * before that one's `exp` or when it is refused. While it gives none (null, ''), nothing is sent, and it is asked
+   * again. Of another object, such as a React ref, `current` is used.
    */
   token?: Token | { readonly current: Token | null | undefined } | undefined;
   /**

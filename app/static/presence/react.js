@@ -72,7 +72,7 @@ export function useRecordPresence(recordType, recordId, isDirty = false, options
   useEffect(() => {
     const { error } = presence.getSnapshot();
     if (token && (error?.isAboutToken || error?.kind === 'unauthorized')) presence.resume();
-  }, [presence, typeof token === 'function' || token]);
+  }, [presence, typeof token === 'function' || (token?.url ?? token)]);
 
   const state = useSyncExternalStore(presence.subscribe, presence.getSnapshot, nothingKnown);
   return useMemo(() => {

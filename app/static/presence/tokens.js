@@ -11,7 +11,7 @@ const TOKEN = /^(?!<)[!-~]+$/; // no text with spaces or lines, and no page
 /**
  * The option `token` of one presence is kept as `{ current }`, with what is known of it beside it: `token`, `usableUntil`,
  * `pending`, `askedAt`, `sent`, `isRefusedTwice`, and `isStale` where it is to be asked for anew. Not kept by the host's
- * function: the next presence with it may be another person's.
+ * function, or by the URL: the next presence with it may be another person's.
  */
 
 /** Not by transport.js: what is loaded late can't import the core. */
@@ -30,7 +30,8 @@ const tokenError = (kind, message, cause) =>
  */
 export async function bearerOf(option, browser, refused) {
   let source = option;
-  while (source && typeof source === 'object') source = source.current;
+  while (source && typeof source === 'object' && !source.url) source = source.current;
+  if (source?.url) source = fetchToken.bind(null, source.url, browser.fetch);
   const given = typeof source === 'function' ? await askOnce(source, option, browser, refused) : source;
   const text = String(given ?? '').trim();
   if (TOKEN.test(text)) {
@@ -60,10 +61,30 @@ async function askFor(ask, known) {
   try {
     known.token = await ask();
   } catch (cause) {
-    throw tokenError('unreachable', `failed: ${cause?.message}`, cause);
+    throw cause?.isAboutToken ? cause : tokenError('unreachable', `failed: ${cause?.message}`, cause);
   }
   known.usableUntil = usableUntil(known.token);
   return known.token;
+}
+
+/** What the page's own server answers: the token as text, or JSON, `{ "token": "…" }`. */
+async function fetchToken(url, fetch) {
+  const options = { headers: { Accept: 'application/json, text/plain' }, cache: 'no-store' };
+  const response = await fetch(url, options).catch(async (cause) => {
+    // A redirect to a sign-in page of another origin fails like a network that is away.
+    if ((await fetch(url, { ...options, redirect: 'manual' })).type !== 'opaqueredirect') throw cause;
+    throw tokenError('unauthorized', `got a redirect to another origin from ${url}`);
+  });
+  const isSignedOut = response.status === 401 || response.status === 403;
+  if (isSignedOut) throw tokenError('unauthorized', `got ${response.status} from ${url}`);
+  if (!response.ok) throw new Error(`${url} answered ${response.status}`); // asked again soon
+  const text = await response.text();
+  try {
+    const answer = JSON.parse(text);
+    return typeof answer === 'string' ? answer : answer?.token;
+  } catch {
+    return text;
+  }
 }
 
 /** Without a readable `exp`: until it is refused. */

@@ -103,7 +103,7 @@ export function useRecordPresence(recordType, recordId, isDirty = false, options
     return JSON.stringify([toValue(isDirty), mode, activeField, baseVersion]);
   }, apply);
   watch(
-    () => latest().token,
+    () => latest().token?.url ?? latest().token,
     (token) => {
       const { error } = state.value;
       if (token && (error?.isAboutToken || error?.kind === 'unauthorized')) presence?.resume();

@@ -18,7 +18,9 @@ const presence = createPresence({ type: 'flow', id: 12, token: async () => 'jwt'
 presence.subscribe((state: PresenceState) => renderAvatars(document.body, state, { max: 5 }));
 presence.on('change', ({ joined }) => joined[0]?.name.toUpperCase());
 presence.on('unauthorized', (error) => error.status === 401 && presence.resume());
-document.querySelector('record-presence')?.presence?.setMode('view');
+const element = document.querySelector('record-presence');
+element?.presence?.setMode('view');
+if (element) element.getToken = async () => 'jwt';
 const form = document.createElement('form');
 trackDirty(form, { loaded: { title: 'Old', tags: ['a'] }, isFilled: ({ id }) => id === 'title' }).stop();
 trackDirty(form, { onChange: ({ dirty }) => presence.setDirty(dirty) }).rebase();
@@ -37,6 +39,8 @@ createPresence({ type: 'flow', id: 12, token: { current: null } })
   .getSnapshot()
   .unseen.valueOf();
 useRecordPresence('flow', 12, false, { token: null });
+useRecordPresence('flow', 12, false, { token: { url: '/presence-token' } });
+createPresence({ type: 'flow', id: 12, token: { url: '/presence-token' } });
 const lists = watch({
   records: ['flow:1'],
   onList() {},

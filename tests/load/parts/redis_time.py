@@ -26,6 +26,7 @@ from tests.redis_server import RedisServer
 
 TTL_SECONDS = 3600  # no lease may end while it is measured, nor any window of the throttle
 ROOMS = (10, 100, 10_000)
+UNSAVED_FIELDS = 50
 CALLS_LIMIT = 1_000_000_000
 SLICES = 50  # of a round
 UNDONE_AFTER = 25  # changes
@@ -49,7 +50,7 @@ def run(effort: Effort) -> list[Table]:
     say("  writes the calls down")
     calls = _Calls(effort)
     turns = range(1, effort.rounds + 1)
-    rounds = [_round(calls, effort) for _ in steps(turns, lambda turn: f"round {turn} of {effort.rounds}")]
+    rounds = [_round(calls, effort) for _ in steps(turns, lambda _: "all figures, on a new Redis")]
     figures = {name: Rounds(tuple(one[name] for one in rounds)) for name in rounds[0]}
     return [_steady(figures, effort), _others(figures)]
 
@@ -124,6 +125,8 @@ def _others(figures: dict[str, Rounds]) -> Table:
     for name, text, limit_us in (
         ("change 10", "a change in a room of 10", None),
         ("change 10000", "a change in a room of 10,000", 50),
+        ("check", f"a check of {UNSAVED_FIELDS} unsaved fields in a room of 10,000", 100),
+        ("claim", "claim, wait, pass on and release, each", None),
         ("unchanged 50", "viewers, unchanged, room of 100", None),
         ("list 50", "viewers, 50 of them listed", None),
     ):
@@ -168,10 +171,36 @@ class _Calls:
         self.by_figure["list 50"] = self._reads(
             lambda reader, tab: reader.list_viewers(RECORD_TYPE, tab.record_id, without_user=tab.user.id)
         )
+        self.by_figure["check"] = self._checks()
+        self.by_figure["claim"] = self._claims()
+
+    def _checks(self) -> list[bytes]:
+        """By tabs of a large record, each of which has a field of its own unsaved."""
+        tabs = self._open(10_000)[:UNSAVED_FIELDS]
+        fields = [f"field {number}" for number in range(UNSAVED_FIELDS)]
+        for tab, field in zip(tabs, fields, strict=True):
+            self.opening += self._beats([tab], mode="edit", dirty=True, dirty_fields=[field])
+        recorder = Recorder((b"OK", b"0", b"0", b"", b"", b""))
+        service = RecordPresenceService(recorder, 1, ttl_seconds=TTL_SECONDS)
+        for tab in tabs:
+            service.check_fields(RECORD_TYPE, tab.record_id, fields, base_version=7)
+        return recorder.take_packed()
+
+    def _claims(self) -> list[bytes]:
+        """Two tabs of a record: one claims, the other waits, and both let go in turn."""
+        first, *_, second = self._crowd.room(10)
+        self.opening += self._beats([first, second], mode="edit")
+        recorder = Recorder((b"OK", b"", b"0"))
+        service = RecordPresenceService(recorder, 1, ttl_seconds=TTL_SECONDS)
+        for tab in (first, second):
+            service.claim_field(RECORD_TYPE, tab.record_id, tab.id, tab.user.id, "title", wait=True)
+        for tab in (first, second):
+            service.release_field(RECORD_TYPE, tab.record_id, tab.id, tab.user.id, "title")
+        return recorder.take_packed()
 
     def slice_calls(self, name: str) -> int:
         """How many calls of a figure take a millisecond or two."""
-        is_dear = name.startswith(("change", "list"))
+        is_dear = name.startswith(("change", "check", "claim", "list"))
         return max(10, self._effort.calls // (50 if is_dear else 10))
 
     def unchanged(self, client: redis_py.Redis) -> dict[str, list[bytes]]:

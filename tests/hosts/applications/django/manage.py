@@ -48,7 +48,6 @@ settings.configure(
     DEFAULT_AUTO_FIELD="django.db.models.BigAutoField",
     SESSION_ENGINE="django.contrib.sessions.backends.signed_cookies",
     STATIC_URL="/static/",
-    STATICFILES_DIRS=[Path("static").absolute()],
     USE_THOUSAND_SEPARATOR=True,
 )
 

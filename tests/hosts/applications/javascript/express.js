@@ -19,6 +19,6 @@ app.get('/sign-out', (request, response) => {
   request.session.destroy(() => response.send('Signed out.'));
 });
 app.get('/orders/:id', (request, response) => {
-  response.send(page.replace('data-id="7"', `data-id="${Number(request.params.id)}"`));
+  response.send(page.replace('id="7"', `id="${Number(request.params.id)}"`));
 });
 app.listen(process.env.PORT, '127.0.0.1');

@@ -22,12 +22,9 @@ createServer((request, response) => {
   } else if (action === 'sign-out') {
     sessions.delete(session);
     response.end('Signed out.');
-  } else if (action === 'presence.js') {
-    response.setHeader('Content-Type', 'text/javascript');
-    response.end(readFileSync('presence.js'));
   } else if (action === 'orders') {
     response.setHeader('Content-Type', 'text/html; charset=utf-8');
-    response.end(page.replace('data-id="7"', `data-id="${id}"`));
+    response.end(page.replace('id="7"', `id="${id}"`));
   } else {
     response.writeHead(404).end();
   }

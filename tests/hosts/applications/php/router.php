@@ -14,7 +14,7 @@ if (preg_match('#^/sign-in/(\d+)/(.+)$#', $path, $part)) {
     session_destroy();
     echo 'Signed out.';
 } elseif (preg_match('#^/orders/(\d+)$#', $path, $part)) {
-    echo str_replace('data-id="7"', "data-id=\"$part[1]\"", file_get_contents(__DIR__ . '/order.html'));
+    echo str_replace('id="7"', "id=\"$part[1]\"", file_get_contents(__DIR__ . '/order.html'));
 } else {
     return false; // a file of this folder, or 404
 }

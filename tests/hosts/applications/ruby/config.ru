@@ -6,7 +6,6 @@ User = Struct.new(:id, :name)
 user_of = ->(env) { User.new(*env["rack.session"]["user"]) if env["rack.session"]["user"] }
 page = File.read("order.html")
 
-use Rack::Static, urls: ["/presence.js"], root: "public"
 use Rack::Session::Cookie, secret: "the host's own" * 4
 
 map("/presence-token") { run presence_token_route(&user_of) }
@@ -28,7 +27,7 @@ end
 
 map "/orders" do
   run lambda { |env|
-    html = page.sub('data-id="7"', %(data-id="#{Integer(env["PATH_INFO"].delete("/"))}"))
+    html = page.sub('id="7"', %(id="#{Integer(env["PATH_INFO"].delete("/"))}"))
     [200, { "content-type" => "text/html; charset=utf-8" }, [html]]
   }
 end

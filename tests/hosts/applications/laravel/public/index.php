@@ -9,9 +9,6 @@ use Illuminate\Foundation\Http\Kernel as HttpKernel;
 use Illuminate\Http\Request;
 use Illuminate\Support\ServiceProvider;
 
-if (is_file(__DIR__ . parse_url($_SERVER['REQUEST_URI'], PHP_URL_PATH))) {
-    return false; // `php -S` serves it
-}
 require '/usr/share/php/Illuminate/autoload.php';
 
 class Kernel extends HttpKernel

@@ -14,5 +14,5 @@ Route::get('/sign-out', function (Request $request) {
     return 'Signed out.';
 });
 Route::get('/orders/{id}', function (int $id) {
-    return str_replace('data-id="7"', "data-id=\"$id\"", file_get_contents(base_path('order.html')));
+    return str_replace('id="7"', "id=\"$id\"", file_get_contents(base_path('order.html')));
 });

@@ -12,6 +12,6 @@ class OrdersController < ApplicationController
   end
 
   def edit
-    render html: PAGE.sub('data-id="7"', %(data-id="#{Integer(params[:id])}")).html_safe
+    render html: PAGE.sub('id="7"', %(id="#{Integer(params[:id])}")).html_safe
   end
 end

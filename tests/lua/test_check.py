@@ -1,0 +1,130 @@
+"""check: who has a field unsaved, exactly, however many viewers there are."""
+
+import json
+
+import pytest
+
+from tests.lua.commands import (
+    MANY,
+    RECORD,
+    Listener,
+    age,
+    check,
+    contents,
+    heartbeat,
+    leave,
+    version,
+)
+
+
+def fill(redis, count=MANY):
+    """So many viewers, of whom every tenth has the title unsaved, and a field of their own."""
+    for user in range(count):
+        names = ["title", f"field {user}"] if user % 10 == 0 else []
+        heartbeat(redis, f"t{user}", user, name=f"user {user}", dirty=bool(names), dirty_fields=names)
+
+
+def is_indexed(redis):
+    return bool(redis.exists(RECORD.unsaved_key))
+
+
+def test_fields_that_others_have_unsaved_name_them_first_arrival_first(redis):
+    heartbeat(redis, "b1", 43, name="Bob", dirty_fields=["title", "a/b"])
+    heartbeat(redis, "a1", 42, dirty_fields=["title"])
+
+    assert check(redis, "title", "a/b", "steps") == {"title": [2, 43, 42], "a/b": [1, 43]}
+    assert check(redis, "*") == {"*": [2, 43, 42]}
+    assert not is_indexed(redis)
+
+
+def test_own_tab_is_not_held_against_the_asker_and_another_one_is(redis):
+    heartbeat(redis, "a1", 42, dirty_fields=["title"])
+    assert check(redis, "title", tab_id="a1", user=42) == {}
+    assert check(redis, "title") == {"title": [1, 42]}
+
+    heartbeat(redis, "a2", 42, dirty_fields=["title"])
+    assert check(redis, "title", tab_id="a1", user=42) == {"title": [1, 42]}
+    assert check(redis, "title", tab_id="a1", user=43) == {"TAB_TAKEN": []}
+
+
+def test_tab_whose_lease_is_over_holds_nothing_any_more(redis):
+    heartbeat(redis, "a1", 42, dirty_fields=["title"])
+    age(redis, "a1")
+
+    assert check(redis, "title") == {}
+
+
+@pytest.mark.parametrize("count", [MANY, 1_000])
+def test_many_viewers_are_found_by_an_index_that_follows_each_change(real_redis, count):
+    redis = real_redis
+    fill(redis, count)
+    assert check(redis, "title", "field 20", "field 21") == {
+        "title": [count // 10 + (count % 10 > 0), *range(0, count, 10)][:101],
+        "field 20": [1, 20],
+    }
+    assert is_indexed(redis)
+
+    heartbeat(redis, "t20", 20, name="user 20", dirty_fields=["field 21"])
+    heartbeat(redis, "new", 5_000, dirty_fields=["field 20"])
+    leave(redis, "t30", 30)
+    heartbeat(redis, "t31", 31, name="user 31", mode="edit")
+    found = check(redis, "title", "field 20", "field 21", "field 30")
+    assert (found.pop("title")[0], found) == (
+        count // 10 + (count % 10 > 0) - 2,
+        {"field 20": [1, 5_000], "field 21": [1, 20]},
+    )
+    marks = redis.zrangebylex(RECORD.unsaved_key, "-", "(\x0b")
+    assert marks == [f"\n{version(redis)}"]
+
+
+def test_many_who_have_the_same_field_are_counted_and_the_first_of_them_named(real_redis):
+    for user in range(500):
+        heartbeat(real_redis, f"t{user}", user, dirty_fields=["title", "body"])
+
+    found = check(real_redis, "title", "body", tab_id="t7", user=7)
+    assert {name: (row[0], 50 < len(row) <= 101) for name, row in found.items()} == {
+        "title": (499, True),
+        "body": (499, True),
+    }
+    assert 7 not in found["title"]
+
+
+def test_index_that_somebody_did_not_keep_is_made_anew(redis):
+    fill(redis)
+    check(redis, "title")
+    redis.delete(RECORD.unsaved_key)
+    redis.zadd(RECORD.unsaved_key, {"\n1-gone": 0, "steps\n1": 0})
+
+    assert check(redis, "title", "steps") == {"title": [MANY // 10, *range(0, MANY, 10)]}
+    redis.zadd(RECORD.unsaved_key, {"\n1-gone": 0})
+    redis.zrem(RECORD.unsaved_key, f"\n{version(redis)}")
+    heartbeat(redis, "t1", 1, name="user 1", mode="edit")
+    assert not is_indexed(redis)
+
+
+def test_unchanged_heartbeat_leaves_the_index_alone(redis):
+    fill(redis)
+    check(redis, "title")
+    before = contents(redis)
+    with Listener(redis) as listener:
+        heartbeat(redis, "t20", 20, name="user 20", dirty=True, dirty_fields=["title", "field 20"])
+        assert listener.messages() == []
+
+    assert contents(redis)[RECORD.unsaved_key] == before[RECORD.unsaved_key]
+    assert 0 < redis.pttl(RECORD.unsaved_key) <= redis.pttl(RECORD.viewers_key) + 1_000
+
+
+def test_index_goes_with_the_record(redis):
+    fill(redis)
+    check(redis, "title")
+    for user in range(MANY):
+        leave(redis, f"t{user}", user)
+
+    assert not is_indexed(redis)
+
+
+def test_entry_with_very_many_fields_is_told_in_brief(redis):
+    names = [f"{number:030}" for number in range(100)]
+    heartbeat(redis, "a1", 42, name="Alice", dirty_fields=names, profile="d", shown=json.dumps({"about": {}}))
+
+    assert check(redis, names[7]) == {names[7]: [1, 42]}
