@@ -39,9 +39,7 @@ PIECES = {
     "JSON in": ("record_presence.api.requests:read_json",),
     "validation": ("record_presence.api.fast_schema:FastSchema.load",),
     "throttle: its key": ("record_presence.identity.throttle:Throttle.quota",),
-    "service: keys, state, answer": (
-        "record_presence.presence.service:RecordPresenceService.update_presence",
-    ),
+    "service: keys, state, answer": ("record_presence.presence.service.tabs:TabCalls.update_presence",),
     "scripts: call and answer": ("record_presence.presence.scripts.runner:Scripts.run",),
     "Redis client, and gevent's loop": (
         "record_presence.redis_client.pipelining:PipeliningRedis.execute_pipelined",
