@@ -1,5 +1,8 @@
 """A host's route that saves: what a page is answered when somebody else is on the fields."""
 
+import json
+import re
+
 import pytest
 from flask import Flask, request
 from sqlalchemy import create_engine
@@ -12,7 +15,9 @@ from record_presence.redis_client.client import connect
 from record_presence.testing import FakeService
 from record_presence.versioned import Versioned, announce, answer_refusals, save_version, writer_of
 from tests.api.client import SETTINGS, data_of, failure_of
+from tests.gunicorn_server import ROOT
 
+README = ROOT / "app/versioned/README.md"
 BOB = Caller("bob", "Bob", "1")
 
 
@@ -79,6 +84,11 @@ def test_claimed_field_is_423_with_the_claim_and_with_what_is_clear(app, presenc
     data = answer.json["data"]
 
     assert failure_of(answer, 423, has_data=True)["message"] == "Alice has claimed note."
+    shown = re.findall(r"```json\n(.*?)```", README.read_text("utf-8"), re.DOTALL)[1]
+    assert {**json.loads(shown), "data": list(json.loads(shown)["data"])} == {
+        **answer.json,
+        "data": list(data),
+    }
     assert data["claim"] == {"field": "note", **data["claimed"]["note"]}
     assert data["claim"]["user"]["name"] == "Alice"
     assert (data["fields"], data["clear"], data["lock_version"]) == (["note"], ["title"], 1)
