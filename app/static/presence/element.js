@@ -5,7 +5,7 @@ import { trackDirty } from './dirty.js';
 import { createPresence } from './presence.js';
 import { acquire, reclaim, release } from './presencePool.js';
 
-const EVENTS = ['change', 'unauthorized', 'error', 'signal'];
+const EVENTS = ['change', 'unauthorized', 'error', 'signal', 'asked', 'passed'];
 
 class RecordPresence extends (globalThis.HTMLElement ?? Object) {
   static observedAttributes = ['type', 'id', 'base', 'token', 'token-url', 'mode', 'form', 'base-version'];
