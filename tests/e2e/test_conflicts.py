@@ -29,7 +29,12 @@ def own_redis() -> Iterator[RedisServer]:
 
 @pytest.fixture(scope="module")
 def own_server(own_redis: RedisServer) -> Iterator[Server]:
-    server = Server(own_redis, PRESENCE_HEARTBEAT_SECONDS="60", PRESENCE_TTL_SECONDS="180")
+    server = Server(
+        own_redis,
+        PRESENCE_HEARTBEAT_SECONDS="60",
+        PRESENCE_TTL_SECONDS="180",
+        PRESENCE_CLAIM_IDLE_SECONDS="1",
+    )
     yield server
     server.close()
 
@@ -435,6 +440,27 @@ def test_field_that_is_asked_for_is_handed_over_with_nothing_lost(edit, editor):
     bob.wait_for_saved()
     says(alice.news, "Your unsaved changes are kept.")
     assert (alice.value("name"), alice.value("description")) == ("Alice again", "Of Bob")
+
+
+def test_field_of_who_looks_away_passes_on_and_who_comes_back_reads_it(edit):
+    alice, bob = edit("alice"), edit("bob")
+    alice.claim("name").click()
+    alice.change("name", "Of Alice")
+    says(bob.tab.locator(".field:has(#name) .claim").inner_text, "Alice Moreau is on it")
+    bob.claim("name").click()
+    says(alice.news, "Bob Tanaka asks for Name.")
+
+    look = """(state) => {
+        Object.defineProperty(document, 'visibilityState', { get: () => state, configurable: true });
+        document.dispatchEvent(new Event('visibilitychange'));
+    }"""
+    alice.tab.evaluate(look, "hidden")
+    says(bob.news, "Name is yours now. Alice Moreau had it before.")
+    alice.tab.evaluate(look, "visible")
+    says(
+        alice.news, "Bob Tanaka has Name now. What you wrote there is still here, unsaved.", "Ask for it back"
+    )
+    assert alice.value("name") == "Of Alice"
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ const WORDS = '{name} has this field. It is read-only until they let it go.';
 const NO_FIELD = new Set(['hidden', 'button', 'submit', 'reset', 'image', 'fieldset', 'output', 'object']);
 // HTML knows no read-only state of these; disabled, they would be missing from what is submitted.
 const CHOICES = new Set(['checkbox', 'radio', 'select-one', 'select-multiple', 'range', 'color', 'file']);
-const HOLDING = ['pointerdown', 'mousedown', 'click', 'keydown', 'drop'];
+const HOLDING = ['mousedown', 'click', 'keydown', 'drop'];
 const OURS = { subtree: true, childList: true, attributes: true, attributeFilter: ['readonly', 'aria-describedby'] };
 
 let lastId = 0;
