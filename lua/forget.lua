@@ -87,6 +87,15 @@ for _, row in ipairs(record.claims) do
   end
 end
 record.claims = claims
+local waiting = {}
+for _, row in ipairs(record.waiting) do
+  if is_theirs(row[3]) then
+    claim_count = claim_count + 1
+  else
+    waiting[#waiting + 1] = row
+  end
+end
+record.waiting = waiting
 record.is_damaged = record.is_damaged or save_count + claim_count > 0
 roster.sweep_and_repair(record)
 roster.commit(record, nonce)

@@ -168,6 +168,13 @@ _FAILURE_SCHEMA = {
         "data": {"type": "object", "description": "Only where a save was refused: the record as it is now."},
     },
 }
+# What no single field of a schema says: these are not both true.
+_NOT_BOTH = {
+    "ClaimField": {
+        "required": ["take_over", "wait"],
+        "properties": {"take_over": {"const": True}, "wait": {"const": True}},
+    },
+}
 _FAILURE = {"$ref": "#/components/schemas/Failure"}
 _FAILURE_EXAMPLE = {"success": False, "message": "…"}
 _INVALID_EXAMPLE = {**_FAILURE_EXAMPLE, "errors": {"tab_id": ["…"]}}
@@ -232,7 +239,10 @@ def build_document(app: Flask) -> dict[str, Any]:
         path, parameters = _path(rule.rule)
         method = next(method for method in sorted(rule.methods or ()) if method not in {"HEAD", "OPTIONS"})
         spec.path(path, operations={method.lower(): _operation(app, rule.endpoint, operation, parameters)})
-    return spec.to_dict()
+    document: dict[str, Any] = spec.to_dict()
+    for name, rule_of_two in _NOT_BOTH.items():
+        document["components"]["schemas"][name]["not"] = rule_of_two
+    return document
 
 
 def _add_security_schemes(spec: APISpec, app: Flask) -> None:

@@ -170,7 +170,7 @@ def open_command(
                 found["viewer"]["since"] if "viewer" in found else found["since"],
             )
         )
-    nobody = f"Nobody has a {record_type} open."
+    nobody = f"No record of the type {record_type} is open."
     _show(table, nobody if user_id is None else "This user has no such record open.")
 
 

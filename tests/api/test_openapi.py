@@ -129,6 +129,12 @@ CALLS = {
     (f"{RECORD}/saved", "post"): lambda person: person.saved(),
     (f"{RECORD}/claim", "post"): lambda person: person.claim(),
     (f"{RECORD}/claim", "delete"): lambda person: person.release(),
+    (f"{RECORD}/check", "post"): lambda person: person.call(
+        "POST", "flow/12/check", json={"fields": ["name", "steps", "*"], "base_version": 7}
+    ),
+    (f"{RECORD}/claim/decline", "post"): lambda person: person.call(
+        "POST", "flow/12/claim/decline", json={"tab_id": "t1", "field": "title"}
+    ),
     (f"{RECORD}/timeline", "get"): lambda person: person.timeline(),
     (f"{PREFIX}/viewers/open", "get"): lambda person: person.call(
         "GET", "viewers/open", query_string={"user": "42"}

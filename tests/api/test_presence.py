@@ -587,7 +587,7 @@ def test_place_in_the_tabs_that_no_page_has_given_is_422(alice, after):
 
 
 def test_lists_of_a_batch_share_a_megabyte(alice, bob, monkeypatch):
-    monkeypatch.setattr("record_presence.presence.service.MAX_REPLY_BYTES", 300)
+    monkeypatch.setattr("record_presence.presence.service.lists.MAX_REPLY_BYTES", 300)
     bob.heartbeat(tab_id="t1")
 
     records = data_of(alice.batch("flow:12", "flow:13", "flow:14"))["records"]

@@ -136,7 +136,7 @@ def test_open_lists_what_is_open_and_where_a_user_is(flask, noted):
         "flow:13",
         "flow:12",
     ]
-    assert flask("open", "--type", "invoice").output == "Nobody has a invoice open.\n"
+    assert flask("open", "--type", "invoice").output == "No record of the type invoice is open.\n"
     assert flask("open", "--user", '"42"').output == "This user has no such record open.\n"
 
 

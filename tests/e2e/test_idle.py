@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.people import EDITORS, Person
+from tests.e2e.server import Server
 from tests.waiting import wait_until
 
 BEATS = 3  # a second apart, see conftest.server
@@ -14,8 +15,11 @@ BEATS = 3  # a second apart, see conftest.server
 
 @pytest.mark.parametrize("path", [*EDITORS.values(), None], ids=[*EDITORS, "list"])
 def test_idle_tab_sends_its_heartbeats_and_does_no_layout(
-    person: Callable[..., Person], flow_id: int, path: str | None
+    person: Callable[..., Person], server: Server, flow_id: int, path: str | None
 ) -> None:
+    with server.as_user(99, "Witness", role="operator") as witness:
+        for other in range(1, 7):
+            witness.evict_all(other)  # who leaves later is drawn in the list until then
     person("bob").edit(flow_id)  # so that there is somebody to draw
     alice = person("alice")
     page = alice.go(f"{path}/{flow_id}" if path else "/")

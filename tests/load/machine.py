@@ -7,19 +7,18 @@ from importlib.metadata import version
 from pathlib import Path
 
 from tests.gunicorn_server import ROOT
-from tests.redis_binary import redis_binary, version_of
+from tests.redis_binary import redis_binary
 
 _LIBRARIES = ("gunicorn", "gevent", "flask", "marshmallow", "redis", "hiredis")
 
 
 def facts() -> dict[str, str]:
     """By name: commit, CPU, and the versions of everything that takes part."""
-    kind, (major, minor) = version_of(redis_binary())
     return {
         "commit": commit(),
         "CPU": _cpu(),
         "Python": sys.version.split()[0],
-        kind: f"{major}.{minor}",
+        **_redis(),
         **{name: version(name) for name in _LIBRARIES},
     }
 
@@ -30,6 +29,12 @@ def commit() -> str:
         ["git", "describe", "--always", "--dirty=+", "--exclude=*"], cwd=ROOT, capture_output=True, text=True
     )
     return run.stdout.strip() or "?"
+
+
+def _redis() -> dict[str, str]:
+    text = subprocess.run([redis_binary(), "--version"], capture_output=True, text=True, check=True).stdout
+    found = re.match(r"(\w+) server v=(\S+)", text)
+    return {found[1]: found[2]} if found else {}
 
 
 def _cpu() -> str:

@@ -15,9 +15,9 @@ BOUNDS = [
     ("conflicts", "MAX_SAVES"),
     ("conflicts", "MAX_SAVES_BYTES"),
     ("conflicts", "MAX_VERSION_STEP"),
-    ("conflicts", "MAX_CLAIMS"),
-    ("conflicts", "MAX_CLAIMS_PER_USER"),
-    ("conflicts", "TAKE_OVER_INTERVAL_MS"),
+    ("claims", "MAX_CLAIMS"),
+    ("claims", "MAX_CLAIMS_PER_USER"),
+    ("claims", "TAKE_OVER_INTERVAL_MS"),
 ]
 
 

@@ -193,7 +193,7 @@ def test_more_tabs_than_lua_can_unpack_are_counted_listed_and_swept(real_redis):
     redis.zadd(RECORD.seen_key, {f"t{number}": end for number in range(size)})
 
     assert read_viewers(redis, limit=2**31)[3] == size
-    assert len(read_viewers(redis, limit=2**31)) == 8 + 2 * size
+    assert len(read_viewers(redis, limit=2**31)) == 9 + 2 * size
 
     redis.zadd(RECORD.seen_key, {f"t{number}": end - LEASE_MS - 1 for number in range(size)})
     assert [(viewer["id"], viewer["tabs"]) for viewer in viewers(redis)] == [(1, 1)]

@@ -5,12 +5,12 @@ import random
 import pytest
 
 from record_presence.presence import open_records
-from record_presence.presence import service as service_module
 from record_presence.presence.errors import InvalidPresence, NoOpenIndex, StoreUnavailable
 from record_presence.presence.limits import MAX_OPEN_RECORDS_OF_USER
 from record_presence.presence.records import Record
 from record_presence.presence.scripts import Scripts
 from record_presence.presence.service import RecordPresenceService
+from record_presence.presence.service import tabs as tabs_module
 from record_presence.presence.viewers import AgentId
 
 DAY_SECONDS = 86_400
@@ -241,7 +241,7 @@ def test_every_index_ends_by_itself_and_a_users_has_a_bound(redis, service, monk
 
 
 def test_only_whoever_comes_is_noted(observed, service, monkeypatch):
-    monkeypatch.setattr(service_module, "random", lambda: 0.999)
+    monkeypatch.setattr(tabs_module, "random", lambda: 0.999)
     come(service, "12")
     joined, observed.commands[:] = list(observed.commands), []
     for _ in range(50):
@@ -256,7 +256,7 @@ def test_only_whoever_comes_is_noted(observed, service, monkeypatch):
 def test_tab_that_stays_open_is_noted_again_now_and_then(redis, service, monkeypatch):
     come(service, "12")
     redis.delete(OF_FLOWS, OF_ALICE)  # or they have ended
-    monkeypatch.setattr(service_module, "random", lambda: 0.0)
+    monkeypatch.setattr(tabs_module, "random", lambda: 0.0)
     monkeypatch.setattr(open_records.random, "random", lambda: 0.0)
     come(service, "12")
 
@@ -284,7 +284,7 @@ def test_heartbeats_are_noted_about_every_two_hours(observed, service, later, mo
     come(service, "12")
     observed.commands[:] = []
     for drawn in (30 / 7200 + 0.0001, 30 / 7200 - 0.0001):
-        monkeypatch.setattr(service_module, "random", lambda drawn=drawn: drawn)
+        monkeypatch.setattr(tabs_module, "random", lambda drawn=drawn: drawn)
         come(service, "12")
 
     assert service._open_records.chance == pytest.approx(30 / 7200)

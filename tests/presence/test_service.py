@@ -163,7 +163,7 @@ def test_new_tab_finds_room_though_tabs_that_are_over_have_not_been_swept(servic
 
 
 def test_leases_that_end_faster_than_they_are_swept_are_no_list(service, client, monkeypatch):
-    monkeypatch.setattr("record_presence.presence.service.MAX_SWEEP_SECONDS", 0)
+    monkeypatch.setattr("record_presence.presence.service.base.MAX_SWEEP_SECONDS", 0)
     crowd_whose_leases_are_over(service, client, 310)
 
     with pytest.raises(StoreUnavailable):
@@ -597,7 +597,7 @@ def test_invalid_argument_is_named_and_nothing_written(service, client, call, na
 
 def test_page_of_a_timeline_has_at_most_a_megabyte_and_the_rest_comes_with_the_next(client, monkeypatch):
     service = RecordPresenceService(client, 1, timeline_seconds=60)
-    monkeypatch.setattr("record_presence.presence.service.MAX_REPLY_BYTES", 20_000)
+    monkeypatch.setattr("record_presence.presence.service.lists.MAX_REPLY_BYTES", 20_000)
     fields = [f"{number:03d}".ljust(40, "x") for number in range(100)]
     for number in range(40):
         service.update_presence(

@@ -56,5 +56,5 @@ def _measure(client: redis_py.Redis, size: int, goal_bytes: int, effort: Effort,
         totals.append(sum(sizes) / size)
         by_key.append([bytes_ / size for bytes_ in sizes])
     figure = Rounds(tuple(totals))
-    tabs, seen, viewers, order, _no_timeline = (fmean(column) for column in zip(*by_key, strict=True))
+    tabs, seen, viewers, order, *_others = (fmean(column) for column in zip(*by_key, strict=True))
     table.add(f"{size:,}", len(rooms), figure, at_most(goal_bytes, figure), tabs, seen, viewers + order)

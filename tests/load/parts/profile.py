@@ -13,6 +13,7 @@ from tests.load.figures import Rounds, Table
 from tests.load.generator import Generator, http_request
 from tests.load.parts import Effort
 from tests.load.parts.http import ENVIRONMENT
+from tests.load.progress import steps
 from tests.load.rounds import interleaved
 from tests.load.servers import Service
 from tests.load.stopwatch import Stopwatch
@@ -38,9 +39,7 @@ PIECES = {
     "JSON in": ("record_presence.api.requests:read_json",),
     "validation": ("record_presence.api.fast_schema:FastSchema.load",),
     "throttle: its key": ("record_presence.identity.throttle:Throttle.quota",),
-    "service: keys, state, answer": (
-        "record_presence.presence.service:RecordPresenceService.update_presence",
-    ),
+    "service: keys, state, answer": ("record_presence.presence.service.tabs:TabCalls.update_presence",),
     "scripts: call and answer": ("record_presence.presence.scripts.runner:Scripts.run",),
     "Redis client, and gevent's loop": (
         "record_presence.redis_client.pipelining:PipeliningRedis.execute_pipelined",
@@ -80,7 +79,7 @@ def _inside(settings: dict[str, str], effort: Effort) -> dict[str, Rounds]:
     """A process of its own, since gevent has to patch it first and the watch stays in it."""
     command = [sys.executable, "-m", "tests.load.parts.profile", str(effort.calls)]
     rounds = []
-    for _ in range(effort.rounds):
+    for _ in steps(range(effort.rounds), lambda _: "the pieces, in a process of their own"):
         output = subprocess.run(
             command, cwd=ROOT, env=settings, capture_output=True, text=True, check=True
         ).stdout
