@@ -206,6 +206,7 @@ def _editor_page(template: str, flow_id: int) -> Response:
         "loaded_at": loaded_at,  # saves after this moment are not in the page
         "statuses": STATUSES,
         "links": {name: window.url(name, flow_id=flow_id) for name in ("timeline", "why")},
+        "claim_idle_seconds": current_extension().settings.claim_idle_seconds,
     }
     return _page(template, window, flow=flow, statuses=STATUSES, data=data)
 

@@ -245,6 +245,24 @@ test('a claim is made, shown and released', async () => {
   expect(text('button')).toBe('free');
 });
 
+test('who asks for a field is told as a DOM event, and can be sent away', async () => {
+  await mount(`
+    <main x-data="{ told: '' }" @presence:asked="told = $event.detail.waiting.user.name">
+      <div x-data="recordPresence('flow', 12, $options())">
+        <p x-text="told"></p><button @click="decline('title').then((count) => { told = 'sent away: ' + count })"></button>
+      </div>
+    </main>`);
+  const [tabId] = service.tabs;
+  const waiting = [{ user: { id: 2, name: 'Bob' }, tab_id: 'b', since: 't' }];
+  service.claims.title = { user: { id: 9, name: 'Me' }, tab_id: tabId, since: 's', waiting };
+  service.show(bob);
+  await pass(40_000);
+  expect(text('p')).toBe('Bob');
+  document.querySelector('button').click();
+  await pass(0);
+  expect(text('p')).toBe('sent away: 1');
+});
+
 test('events bubble from the component, and resume goes on', async () => {
   service.failing = () => failure(401);
   await mount(`

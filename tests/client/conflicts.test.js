@@ -365,6 +365,127 @@ describe('a claim', () => {
   });
 });
 
+describe('a field that somebody waits for', () => {
+  const me = { id: 9, name: 'Me' };
+  const bobs = { id: 2, name: 'Bob' };
+  const claimOf = (user, tab, more) => ({ user, tab_id: tab, since: 's', ...more });
+  const waitingBob = { user: bobs, tab_id: 'b', since: 't' };
+
+  /** With what the events told since. */
+  async function startTold() {
+    const presence = await startLive({ mode: 'edit' }, bob);
+    const told = [];
+    presence.on('asked', ({ field, waiting }) => told.push(['asked', field, waiting.user.name]));
+    presence.on('passed', ({ field, claim, isMine }) => told.push(['passed', field, claim.user.name, isMine]));
+    return { presence, told, tab: see(presence).tabId };
+  }
+
+  test('is told once to who has it, and not to others', async () => {
+    const { told, tab } = await startTold();
+    const title = claimOf(me, tab, { waiting: [waitingBob] });
+    await stream('claims', {
+      claims: { title, body: claimOf(bobs, 'b', { waiting: [{ ...waitingBob, tab_id: 'c' }] }) },
+    });
+    expect(told).toEqual([['asked', 'title', 'Bob']]);
+    await stream('claims', { claims: { title } });
+    await stream('claims', { claims: { title: { ...title, waiting: [waitingBob, { ...waitingBob, tab_id: 'b2' }] } } });
+    expect(told).toHaveLength(2);
+  });
+
+  test('is passed on to this tab, which is told, also of who waits next', async () => {
+    const { told, tab } = await startTold();
+    const mine = { user: me, tab_id: tab, since: 't' };
+    await stream('claims', {
+      claims: { title: claimOf(bobs, 'b', { waiting: [mine, { ...waitingBob, tab_id: 'b2' }] }) },
+    });
+    const passed = claimOf(me, tab, { passed_from: bobs, waiting: [{ ...waitingBob, tab_id: 'b2' }] });
+    await stream('claims', { claims: { title: passed } });
+    await stream('claims', { claims: { title: passed, body: claimOf(bobs, 'b') } });
+    expect(told).toEqual([
+      ['passed', 'title', 'Me', true],
+      ['asked', 'title', 'Bob'],
+    ]);
+  });
+
+  test.each(['before', 'after'])('is passed on by a release, answered %s the list', async (order) => {
+    const { presence, told, tab } = await startTold();
+    await stream('claims', { claims: { title: claimOf(me, tab, { waiting: [waitingBob] }) } });
+    const open = order === 'after' && service.hold();
+    const answer = presence.release('title');
+    if (order === 'before') await answer;
+    const claims = { title: claimOf(bobs, 'b', { since: 'u', passed_from: me }) };
+    await stream('claims', { claims });
+    if (open) await open();
+    await answer;
+    expect(told.slice(1)).toEqual([['passed', 'title', 'Bob', false]]);
+    expect(see(presence).claims).toEqual(claims);
+    await stream('claims', { claims: { title: claimOf(bobs, 'c', { since: 'v', passed_from: bobs }) } });
+    expect(told).toHaveLength(2);
+  });
+
+  test('and that was part of the whole record is told too', async () => {
+    const { told, tab } = await startTold();
+    await stream('claims', { claims: { '*': claimOf(me, tab) } });
+    await stream('claims', {
+      claims: { title: claimOf(bobs, 'b', { passed_from: me }), body: claimOf(bobs, 'c', { passed_from: me }) },
+    });
+    expect(told).toEqual([
+      ['passed', 'title', 'Bob', false],
+      ['passed', 'body', 'Bob', false],
+    ]);
+  });
+
+  test('and is taken over, or passed between others, is no hand-over of mine', async () => {
+    const { told, tab } = await startTold();
+    await stream('claims', { claims: { title: claimOf(me, tab), body: claimOf(bobs, 'b') } });
+    const passed = claimOf({ id: 3, name: 'Carol' }, 'c', { passed_from: bobs });
+    await stream('claims', { claims: { title: claimOf(bobs, 'b', { taken_from: me }), body: passed } });
+    expect(told).toEqual([]);
+  });
+
+  test('is waited for, and no longer; what was known of the queue stays', async () => {
+    const { presence, tab } = await startTold();
+    service.claims.title = claimOf(bobs, 'b', { waiting: [waitingBob] });
+    await stream('claims', { claims: service.claims });
+    service.claimsVersion = '1000000-asked';
+    expect(await presence.claim('title', { wait: true })).toMatchObject({ claimed: false, place: 1 });
+    expect(service.calls.at(-1).body).toMatchObject({ field: 'title', wait: true });
+    expect(see(presence).claims.title.waiting).toEqual([waitingBob]);
+    const asked = { title: claimOf(bobs, 'b', { waiting: [waitingBob, { user: me, tab_id: tab, since: 't' }] }) };
+    await stream('claims', { claims: asked, version: '1000000-asked' });
+    service.claimsVersion = '1000001-not';
+    await presence.release('title');
+    expect(see(presence).claims).toEqual({ title: claimOf(bobs, 'b', { waiting: [waitingBob] }) });
+  });
+
+  test('is kept by who has it: those who wait are sent away', async () => {
+    const { presence, tab } = await startTold();
+    await stream('claims', { claims: { title: claimOf(me, tab, { waiting: [waitingBob] }) } });
+    service.claimsVersion = '1000000-not-yet';
+    expect(await presence.decline('title')).toBe(1);
+    expect(see(presence).claims).toEqual({ title: claimOf(me, tab) });
+  });
+
+  test('is asked for without a stream: the list follows at once', async () => {
+    service.claims.title = claimOf(bobs, 'b');
+    const presence = await start({ stream: false, mode: 'edit' });
+    const { tabId } = see(presence);
+    const answer = presence.claim('title', { wait: true });
+    service.claims.title = claimOf(bobs, 'b', { waiting: [{ user: me, tab_id: tabId, since: 't' }] });
+    service.show(bob);
+    await answer;
+    await pass(600);
+    expect(see(presence).claims.title.waiting[0].tab_id).toBe(tabId);
+  });
+});
+
+test('a claim that is in the way is shown on its own field', async () => {
+  const presence = await startLive({}, bob);
+  service.claims.title = { ...bobsClaim, field: '*' };
+  await presence.claim('title');
+  expect(see(presence).claims).toEqual({ '*': bobsClaim });
+});
+
 test('names that the service does not take are left out, and a hundred are enough', async () => {
   const presence = await start({ dirty: ['a\u0000b'] });
   expect(service.last.body).toMatchObject({ dirty: true, dirty_fields: [] });

@@ -1,11 +1,12 @@
 // <record-presence>: what a page gets for writing only HTML.
-import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import 'presence/element.js';
 import 'presence/afterAnswer.js'; // so that the late imports are there at once
 import 'presence/presenceStream.js';
 import 'presence/failures.js';
+import 'presence/fieldLock.js';
 import { alice, failure, pass } from './fakes.js';
-import { service, useService } from './harness.js';
+import { service, streams, useService } from './harness.js';
 
 useService();
 beforeEach(() => {
@@ -311,4 +312,107 @@ test('shows who was here, no pictures, and another idea of away, where the page 
   expect(service.last.body.active).toBe(false);
   await pass(5000);
   expect(element.querySelector('[data-gone]')).not.toBeNull();
+});
+
+describe('with lock', () => {
+  const HTML = `<record-presence type="flow" id="12" form="editor" lock></record-presence>
+    <form id="editor">
+      <input name="title" value="Old" aria-describedby="hint"><input name="code" value="7" readonly>
+      <label><input type="checkbox" name="tags"> Tags</label>
+      <select name="status"><option>draft</option><option>active</option></select><b data-presence-lock="status"></b>
+    </form>`;
+  const bobs = { user: { id: 2, name: 'Bob' }, tab_id: 'b', since: 's' };
+  const field = (name) => document.querySelector(`[name=${name}]`);
+  const reasonOf = (name) => {
+    const ids = field(name).getAttribute('aria-describedby')?.split(' ') ?? [];
+    return ids
+      .map((id) => document.getElementById(id)?.textContent)
+      .join('')
+      .replace(/[\u2068\u2069]/g, '');
+  };
+  let version = 1;
+  /** As the stream tells of them. */
+  async function tellClaims(claims) {
+    await streams.last.send('claims', 'flow:12', { version: `${++version}`, claims });
+    await pass(10);
+  }
+  async function showLocked(html = HTML) {
+    service.streams = streams;
+    service.show(alice);
+    const element = await show(html);
+    await pass(1000);
+    await streams.last.write('retry: 1000\n\n');
+    await streams.last.snapshot('flow:12', '1', alice);
+    await pass(100);
+    return element;
+  }
+
+  test('what others have claimed can be read, says why, and is the page’s own again afterwards', async () => {
+    await showLocked();
+    const before = document.getElementById('editor').outerHTML;
+    await tellClaims({ title: bobs, code: bobs, tags: bobs, status: bobs });
+    expect(field('title').readOnly).toBe(true);
+    for (const name of ['title', 'code', 'tags', 'status']) expect(reasonOf(name)).toContain('Bob has this field.');
+    expect(field('title').getAttribute('aria-describedby')).toMatch(/^hint /);
+    field('tags').click();
+    expect(field('tags').checked).toBe(false);
+    expect(field('status').dispatchEvent(new MouseEvent('mousedown', { bubbles: true, cancelable: true }))).toBe(false);
+    expect(new FormData(document.getElementById('editor')).get('status')).toBe('draft');
+    await tellClaims({});
+    expect(document.getElementById('editor').outerHTML.replace(/ id="presence-lock-\d+"/, '')).toBe(before);
+    field('tags').click();
+    expect(field('tags').checked).toBe(true);
+  });
+
+  test('a claim of the whole record locks all, one of this tab none, and a list that is old none', async () => {
+    const element = await showLocked();
+    const { tabId } = element.presence.getSnapshot();
+    await tellClaims({ title: { ...bobs, tab_id: tabId } });
+    expect(reasonOf('title')).toBe('');
+    await tellClaims({ '*': bobs });
+    expect(field('title').readOnly && reasonOf('status')).toContain('Bob');
+    service.failing = () => failure(503);
+    streams.refusing = () => failure(503);
+    await streams.last.end();
+    await pass(20_000);
+    expect(element.presence.getSnapshot().fresh).toBe(false);
+    expect(field('title').readOnly).toBe(false);
+  });
+
+  test('who is typing hears why; words, a morph and the end of the lock are the page’s', async () => {
+    const element = await showLocked(HTML.replace('lock>', 'lock="{name} schreibt hier.">'));
+    field('title').focus();
+    field('title').value = 'Mine';
+    await tellClaims({ title: bobs });
+    expect(document.querySelector('[role=alert]').textContent).toContain('schreibt hier.');
+    field('title').removeAttribute('readonly'); // a morph
+    await pass(10);
+    expect(field('title')).toMatchObject({ readOnly: true, value: 'Mine' });
+    element.removeAttribute('lock');
+    await pass(10);
+    expect(field('title')).toMatchObject({ readOnly: false, value: 'Mine' });
+    expect(document.querySelector('.presence-lock')).toBeNull();
+  });
+});
+
+test('what is asked for and passed on is told as DOM events', async () => {
+  service.streams = streams;
+  service.show(alice);
+  const element = await show('<record-presence type="flow" id="12" mode="edit"></record-presence>');
+  await pass(1000);
+  await streams.last.write('retry: 1000\n\n');
+  await streams.last.snapshot('flow:12', '1', alice);
+  const told = [];
+  for (const name of ['asked', 'passed']) {
+    document.addEventListener(`presence:${name}`, ({ detail }) => told.push([name, detail.field]), { once: true });
+  }
+  const alices = { user: { id: 1, name: 'Alice' }, tab_id: 'a', since: 's' };
+  const mine = { user: { id: 9, name: 'Me' }, tab_id: element.presence.getSnapshot().tabId, since: 't' };
+  const claims = { title: { ...mine, passed_from: alices.user, waiting: [alices] } };
+  await streams.last.send('claims', 'flow:12', { version: '2', claims });
+  await pass(10);
+  expect(told).toEqual([
+    ['passed', 'title'],
+    ['asked', 'title'],
+  ]);
 });

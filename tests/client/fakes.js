@@ -103,13 +103,17 @@ export function createService({ heartbeatSeconds = 30 } = {}) {
         return answer(200, { success: true, data: { unregistered: true } });
       }
       if (url.endsWith('/signal')) return answer(200, { success: true, data: { relayed: true } });
+      if (url.endsWith('/claim/decline')) {
+        return answer(200, { success: true, data: { declined: 1, version: service.claimsVersion } });
+      }
       if (url.endsWith('/saved')) return answer(200, { success: true, data: { announced: true } });
       if (url.endsWith('/claim')) {
-        const { tab_id: tab, field, take_over: isForced } = call.body;
+        const { tab_id: tab, field, take_over: isForced, wait } = call.body;
         const held = service.claims[field];
         const claimed = !held || isForced || held.tab_id === tab;
         if (claimed) service.claims[field] = { user: { id: 9, name: 'Me' }, tab_id: tab, since: SOME_TIME };
-        const data = { claimed, claim: service.claims[field], version: service.claimsVersion };
+        const { waiting: _, ...claim } = service.claims[field];
+        const data = { claimed, claim, version: service.claimsVersion, ...(wait && !claimed && { place: 1 }) };
         return answer(200, { success: true, data });
       }
       service.tabs.add(call.body.tab_id);

@@ -1,13 +1,15 @@
 // What both of the demo's editors say of the others: names of fields and people as they come over the wire.
-import { beforeAll, describe, expect, test } from 'vitest';
+import { afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
 
 let flow;
 let conflict;
+let handOver;
 
 beforeAll(async () => {
-  document.body.dataset.page = JSON.stringify({ me: { id: 9, name: 'Me' }, people: [] }); // the demo's modules read it
+  document.body.dataset.page = JSON.stringify({ me: { id: 9, name: 'Me' }, people: [], claim_idle_seconds: 120 }); // the demo's modules read it
   flow = await import('../../app/demo/client/src/flow.js');
   conflict = await import('../../app/demo/client/src/conflict.js');
+  handOver = await import('../../app/demo/client/src/handOver.js');
 });
 
 const viewer = (id, more) => ({
@@ -105,5 +107,70 @@ describe('a name in a sentence', () => {
   test('cannot turn what stands around it', () => {
     expect(flow.isolated({ name: '\u2069\u202eecila' })).toBe('\u2068ecila\u2069');
     expect(flow.isolated({ name: ' \u202e ' })).toBe('\u2068Someone\u2069');
+  });
+});
+
+describe('a field that somebody waits for', () => {
+  const ann = { id: 1, name: 'Ann' };
+  const bob = { id: 2, name: 'Bob' };
+  const row = (user, tab) => ({ user, tab_id: tab, since: 't' });
+  const claimOf = (user, tab, ...waiting) => ({ user, tab_id: tab, since: 's', ...(waiting.length && { waiting }) });
+  const itemsOf = (claims, more) =>
+    handOver.handOversOf({ claims, viewers: [], tabId: 'mine', unsaved: [], ...more }, () => '');
+  const plain = (text) => text.replace(/[\u2068\u2069]/g, '');
+  afterEach(() => vi.useRealTimers());
+
+  test('is told to who has it, who may save first where there is something to save', () => {
+    const claims = { name: claimOf(ann, 'mine', row(bob, 'b'), row(bob, 'b2'), row({ id: 3, name: 'Eve' }, 'e')) };
+    const [item] = itemsOf(claims);
+    expect(plain(item.text)).toContain('Bob and Eve ask for Name.');
+    expect(item.actions.map(({ doing }) => doing)).toEqual(['release', 'decline']);
+    expect(itemsOf(claims, { unsaved: ['steps'] })[0].actions[0].doing).toBe('saveAndRelease');
+    expect(plain(conflict.claimOf(claims, 'name', 'mine').who)).toBe('Bob and Eve ask for it');
+  });
+
+  test('is told to who waits, with their place', () => {
+    const claims = {
+      name: claimOf(bob, 'b', row({ id: 3, name: 'Eve' }, 'e'), row(ann, 'mine')),
+      steps: claimOf(bob, 'b'),
+    };
+    expect(itemsOf(claims).map(({ text }) => plain(text))).toEqual(['You asked Bob for Name. 1 before you.']);
+    expect(handOver.isWaiting(claims, 'mine')).toBe(true);
+    expect(conflict.claimOf(claims, 'name', 'mine')).toMatchObject({ doing: 'release', pressed: true });
+    expect(conflict.claimOf(claims, 'steps', 'mine')).toMatchObject({ doing: 'wait', pressed: false });
+  });
+
+  test('is declined only where its holder keeps it, and the user has not given up', () => {
+    const before = { name: claimOf(bob, 'b', row(ann, 'mine')) };
+    const after = { name: claimOf(bob, 'b') };
+    const told = (now, ...stopped) => handOver.declinedClaims(before, now, 'mine', new Set(stopped)).length;
+    expect([told(after), told(after, 'name'), told(before), told({}), told(null)]).toEqual([1, 0, 0, 0, 0]);
+    expect(told({ name: claimOf(ann, 'mine') })).toBe(0);
+  });
+
+  test('that was passed on is not taken over, and what was typed is said to be there', () => {
+    const passed = { ...claimOf(bob, 'b'), passed_from: ann };
+    expect(conflict.takenClaims({ name: claimOf(ann, 'mine') }, { name: passed }, 'mine')).toEqual([]);
+    const textOf = (unsaved) => plain(handOver.passedText({ field: 'name', claim: passed, isMine: false }, unsaved));
+    expect(textOf(['name'])).toBe('Bob has Name now. What you wrote there is still here, unsaved.');
+    expect(textOf(['steps'])).toBe('Bob has Name now.');
+  });
+
+  test('counts down once its holder is away, and starts anew after they were there', () => {
+    vi.useFakeTimers();
+    const onTick = vi.fn();
+    const timeLeft = handOver.createPassing(onTick);
+    const of = (isAway) => timeLeft('name', claimOf(bob, 'b'), { isAway, label: 'in' });
+    expect(of(false)).toBe('');
+    expect(of(true)).toBe('in 2:00.');
+    vi.advanceTimersByTime(61_000);
+    expect(onTick).toHaveBeenCalledTimes(1);
+    expect([of(true), of(false), of(true)]).toEqual(['in 0:59.', '', 'in 2:00.']);
+    window.dispatchEvent(new Event('keydown'));
+    expect(of(null)).toBe(''); // their own page
+    vi.advanceTimersByTime(310_000);
+    expect(of(null)).toBe('in 1:50.');
+    window.dispatchEvent(new Event('keydown'));
+    expect(of(null)).toBe('');
   });
 });

@@ -22,6 +22,7 @@ const LATE = [
   'eventStream',
   'failures',
   'followers',
+  'handOver',
   'hub',
   'hubs',
   'identity',

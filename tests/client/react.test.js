@@ -182,6 +182,19 @@ test('a claim is made and known', async () => {
   expect(result.current.claims.title.tab_id).toBe(result.current.tabId);
 });
 
+test('who asks for a field is told, and can be sent away', async () => {
+  const onAsked = vi.fn();
+  const { result } = mount({ onAsked });
+  await wait();
+  await act(() => result.current.claim('title'));
+  service.claims.title.waiting = [{ user: { id: 2, name: 'Bob' }, tab_id: 'b', since: 't' }];
+  service.show(bob);
+  await wait(40_000);
+  expect(onAsked).toHaveBeenCalledTimes(1);
+  expect(onAsked.mock.calls[0][0]).toMatchObject({ field: 'title', waiting: { tab_id: 'b' } });
+  expect(await act(() => result.current.decline('title'))).toBe(1);
+});
+
 test('the newest functions are called, though they change at every render', async () => {
   const seen = [];
   const { rerender } = mount({ token: () => 'one', onUnauthorized: () => seen.push('old') });

@@ -18,6 +18,11 @@ CALLS = [
     ("POST", "claim", {"tab_id": "a", "field": "steps"}),
     ("POST", "claim", {"tab_id": "a", "field": "steps", "take_over": True}),
     ("DELETE", "claim", {"tab_id": "a", "field": "steps"}),
+    ("POST", "claim", {"tab_id": "a", "field": "title", "wait": True}),
+    ("POST", "claim", {"tab_id": "a", "field": "title", "wait": True}),
+    ("POST", "heartbeat", {**BEAT, "version": None}),
+    ("DELETE", "claim", {"tab_id": "a", "field": "title"}),
+    ("POST", "claim/decline", {"tab_id": "a", "field": "title"}),
     ("POST", "saved", {"tab_id": "a", "lock_version": 9, "fields": ["title"]}),
     ("POST", "heartbeat", {**BEAT, "base_version": 9, "active_field": "title", "version": None}),
     ("DELETE", "unregister", {"tab_id": "a"}),
@@ -30,6 +35,7 @@ FAKE = """
   bob.edit('steps');
   bob.focus('steps');
   bob.claim('steps');
+  bob.claim('title');
   const answers = [];
   for (const [method, call, body] of JSON.parse(process.argv.at(-1))) {
     const url = `http://app.test/api/v1/presence/flow/12/${call}`;
@@ -51,6 +57,7 @@ def answers_of_the_service(app: Flask) -> list[Any]:
     bob.saved(tab_id="b", fields=["title"])
     bob.heartbeat(tab_id="b", mode="edit", dirty=True, dirty_fields=["steps"], active_field="steps")
     bob.claim("steps", tab_id="b")
+    bob.claim("title", tab_id="b")
     return [data_of(alice.call(method, f"flow/12/{call}", json=body)) for method, call, body in CALLS]
 
 

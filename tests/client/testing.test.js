@@ -88,6 +88,28 @@ test('saves, claims, typing and the forecast of a conflict', async () => {
   expect(service.calls.at(-1)).toMatchObject({ call: 'saved', body: { lock_version: 9 } });
 });
 
+test('somebody asks for my field, has it, and is asked for it in turn', async () => {
+  const bob = service.join('flow:12', bobs, { mode: 'edit' });
+  await open();
+  await untilState(({ viewers }) => viewers?.length);
+  const told = [];
+  presence.on('asked', ({ field }) => told.push(`asked ${field}`));
+  presence.on('passed', ({ field, isMine }) => told.push(`passed ${field} ${isMine}`));
+  await presence.claim('title');
+  expect(bob.claim('title', { wait: true })).toBe(false);
+  await untilState(({ claims }) => claims.title.waiting);
+  expect(await presence.decline('title')).toBe(1);
+  bob.claim('title', { wait: true });
+  await untilState(({ claims }) => claims.title.waiting);
+  await presence.release('title');
+  await untilState(({ claims }) => claims.title?.passed_from);
+  expect(await presence.claim('title', { wait: true })).toMatchObject({ claimed: false, place: 1 });
+  await untilState(({ claims }) => claims.title.waiting);
+  bob.leave();
+  await untilState(({ claims, tabId }) => claims.title?.tab_id === tabId);
+  expect(told).toEqual(['asked title', 'asked title', 'passed title false', 'passed title true']);
+});
+
 test('it refuses, is gone, and comes back', async () => {
   await open();
   service.fail(401);

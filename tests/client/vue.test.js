@@ -93,6 +93,27 @@ test('dirty fields, mode, focus and version are told as they change, in the same
   expect(Object.keys(result.claims.value)).toEqual(['title']);
 });
 
+test('who asks for a field, and a field that is passed on, are told; who asks can be sent away', async () => {
+  const told = [];
+  const onAsked = ({ field }) => told.push(['asked', field]);
+  const onPassed = ({ field, isMine }) => told.push(['passed', field, isMine]);
+  const { result } = mount(() => useRecordPresence('flow', 12, false, { browser: browser(), onAsked, onPassed }));
+  await pass(1000);
+  await result.claim('title');
+  const bobs = { user: { id: 2, name: 'Bob' }, tab_id: 'b', since: 't' };
+  service.claims.title.waiting = [bobs];
+  service.show(bob);
+  await pass(40_000);
+  expect(await result.decline('title')).toBe(1);
+  service.claims.title = { ...bobs, passed_from: service.claims.title.user };
+  service.show(bob);
+  await pass(40_000);
+  expect(told).toEqual([
+    ['asked', 'title'],
+    ['passed', 'title', false],
+  ]);
+});
+
 test('kept alive but not shown, it is gone; shown again, it is back', async () => {
   const { isShown, result } = mount(() => useRecordPresence('flow', 12, false, { browser: browser() }));
   await pass(100);

@@ -29,7 +29,12 @@ def own_redis() -> Iterator[RedisServer]:
 
 @pytest.fixture(scope="module")
 def own_server(own_redis: RedisServer) -> Iterator[Server]:
-    server = Server(own_redis, PRESENCE_HEARTBEAT_SECONDS="60", PRESENCE_TTL_SECONDS="180")
+    server = Server(
+        own_redis,
+        PRESENCE_HEARTBEAT_SECONDS="60",
+        PRESENCE_TTL_SECONDS="180",
+        PRESENCE_CLAIM_IDLE_SECONDS="1",
+    )
     yield server
     server.close()
 
@@ -379,13 +384,14 @@ def test_claim_is_shown_taken_over_and_told_to_both_and_blocks_nothing(edit, edi
     alice.claim("name").click()
     wait_until(lambda: alice.claim("name").get_attribute("aria-pressed") == "true")
     claim = bob.tab.locator(".field:has(#name) .claim")
-    says(claim.inner_text, "Alice Moreau is on it", "Take over")
+    says(claim.inner_text, "Alice Moreau is on it", "Ask for it")
 
     bob.change("name", "Claimed or not")
     bob.save()
     bob.wait_for_saved()
 
     bob.claim("name").click()
+    bob.press("Take it over now")
     says(alice.news, "Bob Tanaka took over Name from you.")
     says(alice.tab.locator(".field:has(#name) .claim").inner_text, "Bob Tanaka is on it")
     wait_until(lambda: bob.claim("name").get_attribute("aria-pressed") == "true")
@@ -394,6 +400,67 @@ def test_claim_is_shown_taken_over_and_told_to_both_and_blocks_nothing(edit, edi
     says(bob.news, "Alice Moreau took over Name from you.")
     alice.claim("name").click()
     wait_until(claim.inner_text, lambda text: "on it" in text and "Alice" not in text)
+
+
+@both_editors
+def test_field_that_is_asked_for_is_handed_over_with_nothing_lost(edit, editor):
+    alice, bob = edit("alice", editor), edit("bob", editor)
+    alice.claim("name").click()
+    says(bob.tab.locator(".field:has(#name) .claim").inner_text, "Alice Moreau is on it")
+    alice.change("name", "Of Alice")
+    alice.change("steps", "Steps of Alice")
+    bob.change("description", "Of Bob")
+
+    bob.claim("name").click()
+    says(bob.news, "You asked Alice Moreau for Name. You are next.")
+    says(alice.news, "Bob Tanaka asks for Name.")
+    says(alice.tab.locator(".field:has(#name) .claim").inner_text, "Bob Tanaka asks for it")
+    for person in (alice, bob):
+        person.tab.set_viewport_size({"width": 320, "height": 800})
+        assert violations(person) == []
+    alice.press("Not yet")
+    says(bob.news, "Alice Moreau is not done with Name yet.")
+    wait_until(alice.news, lambda text: "asks for" not in text)
+
+    bob.press("Ask again")
+    alice.press("Save and hand over")
+    says(bob.news, "Name is yours now. Alice Moreau had it before.")
+    says(alice.news, "Bob Tanaka has Name now.")
+    wait_until(lambda: bob.claim("name").get_attribute("aria-pressed") == "true")
+    wait_until(lambda: bob.value("name"), lambda name: name == "Of Alice")
+    assert (bob.value("description"), bob.value("steps")) == ("Of Bob", "Steps of Alice")
+
+    alice.change("name", "Alice again")
+    alice.press("Ask for it back")
+    says(bob.news, "Alice Moreau asks for Name.")
+    bob.press("Hand over")
+    says(alice.news, "Name is yours now.")
+    assert (alice.value("name"), bob.value("description")) == ("Alice again", "Of Bob")
+    bob.save()
+    bob.wait_for_saved()
+    says(alice.news, "Your unsaved changes are kept.")
+    assert (alice.value("name"), alice.value("description")) == ("Alice again", "Of Bob")
+
+
+def test_field_of_who_looks_away_passes_on_and_who_comes_back_reads_it(edit):
+    alice, bob = edit("alice"), edit("bob")
+    alice.claim("name").click()
+    alice.change("name", "Of Alice")
+    says(bob.tab.locator(".field:has(#name) .claim").inner_text, "Alice Moreau is on it")
+    bob.claim("name").click()
+    says(alice.news, "Bob Tanaka asks for Name.")
+
+    look = """(state) => {
+        Object.defineProperty(document, 'visibilityState', { get: () => state, configurable: true });
+        document.dispatchEvent(new Event('visibilitychange'));
+    }"""
+    alice.tab.evaluate(look, "hidden")
+    says(bob.news, "Name is yours now. Alice Moreau had it before.")
+    alice.tab.evaluate(look, "visible")
+    says(
+        alice.news, "Bob Tanaka has Name now. What you wrote there is still here, unsaved.", "Ask for it back"
+    )
+    assert alice.value("name") == "Of Alice"
 
 
 @pytest.fixture

@@ -131,6 +131,56 @@ def test_page_with_one_element(folder, visit):
     check_presence(visit, "element.html")
 
 
+LOCKED_PAGE = """
+<link rel="stylesheet" href="/static/presence/avatars.css">
+<script type="module" src="/static/presence/element.js"></script>
+<record-presence type="flow" id="77" form="editor" lock></record-presence>
+<form id="editor">
+  <label>Title <input name="title" value="Invoices"></label>
+  <label>Status <select name="status"><option>draft<option>active</select></label>
+  <label><input type="radio" name="kind" value="a" checked> A</label>
+  <label><input type="radio" name="kind" value="b"> B</label>
+</form>
+"""
+TOLD = "[...document.querySelectorAll('.presence-lock')].map((note) => note.textContent)"
+VALUES = "Object.fromEntries(new FormData(document.getElementById('editor')))"
+
+
+def test_what_somebody_else_has_is_read_only_where_the_page_wants_it(folder, visit):
+    (folder / "lock.html").write_text(LOCKED_PAGE, "utf-8")
+    alice, bob = visit("Alice", "lock.html"), visit("Bob", "lock.html")
+    for tab in (alice, bob):
+        wait_until(lambda tab=tab: len(tab.evaluate(LABELS)), lambda count: count == 1)
+
+    def of_presence(tab, call):
+        return tab.evaluate(f"document.querySelector('record-presence').presence.{call}")
+
+    for name in ("title", "status", "kind"):
+        assert of_presence(alice, f"claim('{name}')")["claimed"]
+    wait_until(lambda: bob.evaluate(TOLD), lambda told: len(told) == 3 and "Alice\u2069 has this" in told[0])
+    bob.focus("[name=title]")
+    bob.keyboard.type("Bob was here")
+    bob.get_by_text("B", exact=True).click(force=True)  # a mouse is not held up by aria-disabled
+    bob.keyboard.press("ArrowDown")
+    bob.click("[name=status]", force=True)
+    assert bob.evaluate("document.activeElement.name") == "status"
+    for key in ("ArrowDown", "a", "Enter"):
+        bob.keyboard.press(key)
+    assert bob.evaluate(VALUES) == {"title": "Invoices", "status": "draft", "kind": "a"}
+    described = bob.locator("[name=status]").get_attribute("aria-describedby")
+    assert "has this field" in bob.locator(f"#{described}").inner_text()
+
+    assert of_presence(bob, "claim('title', { wait: true })")["place"] == 1
+    alice.fill("[name=title]", "Of Alice")
+    of_presence(alice, "release('title')")
+    wait_until(lambda: alice.evaluate(TOLD), lambda told: len(told) == 1 and "Bob\u2069 has this" in told[0])
+    wait_until(lambda: bob.evaluate(TOLD), lambda told: len(told) == 2)
+    bob.fill("[name=title]", "Of Bob")
+    alice.focus("[name=title]")
+    alice.keyboard.type("!")
+    assert [tab.evaluate(VALUES)["title"] for tab in (alice, bob)] == ["Of Alice", "Of Bob"]
+
+
 def test_plain_page(folder, visit):
     [page] = blocks("Plain HTML")
     (folder / "plain.html").write_text(page, "utf-8")

@@ -5,8 +5,9 @@ import { createConflicts } from './conflicts.js';
 import { createUnseen } from './unseen.js';
 
 /** As createConflicts and createAttention together; `apply` also takes the time of an answered heartbeat. */
-export function createAfterAnswer({ browser, store, transport, heartbeat, update, awayAfterMs }) {
-  const conflicts = createConflicts(store, transport, update, heartbeat.desired, browser.now);
+export function createAfterAnswer({ awayAfterMs, ...parts }) {
+  const { browser, store, heartbeat, update } = parts;
+  const conflicts = createConflicts(parts);
   let hasToldOfLeftOut = false;
   const unseen = createUnseen({ browser, store, intervalMs: heartbeat.intervalMs });
   return {

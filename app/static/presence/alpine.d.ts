@@ -8,6 +8,7 @@ export interface RecordPresenceComponent extends PresenceState {
   setBaseVersion(lockVersion: number | null): void;
   claim: Presence['claim'];
   release: Presence['release'];
+  decline: Presence['decline'];
   announceSaved: Presence['announceSaved'];
   setMode(mode: Mode): void;
   setActiveField(name: string | null): void;

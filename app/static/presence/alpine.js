@@ -7,7 +7,7 @@ import { acquire, release } from './presencePool.js';
 import { whoIsIn, whoIsTyping } from './who.js';
 
 const COMPONENT = 'recordPresence';
-const EVENTS = ['change', 'unauthorized', 'error', 'signal'];
+const EVENTS = ['change', 'unauthorized', 'error', 'signal', 'asked', 'passed'];
 
 export default function (Alpine) {
   // Kept beside the component, not in it: Alpine would wrap it in a proxy.
@@ -119,6 +119,7 @@ export default function (Alpine) {
       setBaseVersion: call('setBaseVersion'),
       claim: call('claim'),
       release: call('release'),
+      decline: call('decline'),
       announceSaved: call('announceSaved'),
       signal: call('signal'),
       resume: call('resume'),

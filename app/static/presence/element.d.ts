@@ -1,5 +1,14 @@
 import type { DirtyTracker } from './dirty.js';
-import type { Presence, PresenceError, PresenceState, Signal, TokenFunction, ViewersChange } from './presence.js';
+import type {
+  Asked,
+  Passed,
+  Presence,
+  PresenceError,
+  PresenceState,
+  Signal,
+  TokenFunction,
+  ViewersChange,
+} from './presence.js';
 
 /** `<record-presence type="flow" id="12" form="editor">`; importing this file defines it. */
 export interface RecordPresenceElement extends HTMLElement {
@@ -19,6 +28,8 @@ export interface RecordPresenceEvents {
   'presence:unauthorized': CustomEvent<PresenceError>;
   'presence:error': CustomEvent<PresenceError>;
   'presence:signal': CustomEvent<Signal<any>>;
+  'presence:asked': CustomEvent<Asked>;
+  'presence:passed': CustomEvent<Passed>;
 }
 
 declare global {

@@ -5,15 +5,16 @@ import { trackDirty } from './dirty.js';
 import { createPresence } from './presence.js';
 import { acquire, reclaim, release } from './presencePool.js';
 
-const EVENTS = ['change', 'unauthorized', 'error', 'signal'];
+const EVENTS = ['change', 'unauthorized', 'error', 'signal', 'asked', 'passed'];
 
 class RecordPresence extends (globalThis.HTMLElement ?? Object) {
-  static observedAttributes = ['type', 'id', 'base', 'token', 'token-url', 'mode', 'form', 'base-version'];
+  static observedAttributes = ['type', 'id', 'base', 'token', 'token-url', 'mode', 'form', 'base-version', 'lock'];
 
   presence = null;
   tracker = null;
   #held = null; // the presence, with what this or a former element has set; see presencePool.js
   #formId = null;
+  #lock = null; // of fields that others have claimed
   #token = null; // "": there is none yet; null: the page uses none
   #tokenUrl = null; // { url }
   #getToken = null;
@@ -81,6 +82,7 @@ class RecordPresence extends (globalThis.HTMLElement ?? Object) {
     if (this.#held) reclaim(this.#held);
     else this.#hold(acquire(key) ?? this.#create(key));
     this.#watchForm();
+    this.#applyLock();
     this.#applyAttributes();
   }
 
@@ -148,7 +150,10 @@ class RecordPresence extends (globalThis.HTMLElement ?? Object) {
       root,
       onChange: ({ fields }) => presence.setDirty(fields),
       onFocus: presence.setActiveField,
-      onForm: () => this.tracker && this.#applyAttributes(),
+      onForm: () => {
+        this.#lock?.update?.();
+        if (this.tracker) this.#applyAttributes();
+      },
     });
     const onSaved = ({ target, detail }) => {
       if (target !== tracker.form()) return;
@@ -160,7 +165,33 @@ class RecordPresence extends (globalThis.HTMLElement ?? Object) {
     this.#stopListening = () => root.removeEventListener('presence:saved', onSaved);
   }
 
+  /** Loaded only for pages that want it. */
+  #applyLock() {
+    const { presence, tracker } = this;
+    if (!tracker || !this.hasAttribute('lock')) {
+      this.#unlock();
+    } else if (this.#lock) {
+      this.#lock.update?.(); // the words may be others
+    } else {
+      const lock = (this.#lock = {});
+      import('./fieldLock.js')
+        .then(({ createFieldLock }) => {
+          const words = () => this.getAttribute('lock');
+          if (this.#lock === lock) Object.assign(lock, createFieldLock({ presence, form: tracker.form, words }));
+        })
+        .catch(() => {
+          if (this.#lock === lock) this.#lock = null; // the next attribute that changes tries again
+        });
+    }
+  }
+
+  #unlock() {
+    this.#lock?.stop?.();
+    this.#lock = null;
+  }
+
   #unwatchForm() {
+    this.#unlock();
     this.#stopListening?.();
     this.tracker?.stop();
     this.tracker = this.#stopListening = this.#formId = null;

@@ -50,6 +50,47 @@ export interface Claim {
   readonly since: string;
   /** Who had it before, if it was taken over. */
   readonly taken_from?: User;
+  /** Who had it before, if this tab waited for it. */
+  readonly passed_from?: User;
+  /** Who waits for it, the next one first. */
+  readonly waiting?: readonly Waiting[];
+}
+
+/** Somebody who waits for a claim to end. */
+export interface Waiting {
+  readonly user: User;
+  /** Equal to state.tabId if it is this tab. */
+  readonly tab_id: string;
+  /** ISO 8601, UTC. */
+  readonly since: string;
+  /** What they wait for, if that is not the field of the claim, such as "*". */
+  readonly field?: string;
+}
+
+/** Somebody waits for a field that this tab has. */
+export interface Asked {
+  readonly field: string;
+  readonly claim: Claim;
+  readonly waiting: Waiting;
+}
+
+/** A field was passed on to who waited for it. */
+export interface Passed {
+  readonly field: string;
+  /** That of the one who has it now; `passed_from` says who had it. */
+  readonly claim: Claim;
+  /** true: this tab has it now. false: it had it. */
+  readonly isMine: boolean;
+}
+
+export interface ClaimAnswer {
+  readonly claimed: boolean;
+  /** Who has the field, or what is in the way. */
+  readonly claim: (Claim & { readonly field?: string }) | null;
+  /** Where this tab waits: 1 is the next to have it. */
+  readonly place?: number;
+  /** Why not, where the claim doesn't say it. */
+  readonly reason?: string;
 }
 
 /** What saving now would run into. */
@@ -163,6 +204,10 @@ export interface PresenceEvents {
   error: PresenceError;
   /** Someone points or types; `data` is null when that is over, at the latest 3 s after the last signal. */
   signal: Signal<any>;
+  /** Somebody waits for a field that this tab has: release() hands it over, decline() sends them away. */
+  asked: Asked;
+  /** A field was passed on to this tab, or from it: by a release, or because its user was away. */
+  passed: Passed;
 }
 
 export type TokenFunction = () => string | null | undefined | Promise<string | null | undefined>;
@@ -264,8 +309,8 @@ export interface Transport {
   standIn?(body: Heartbeat | null | undefined, intervalMs: number): import('./browser.js').StandIn | null | undefined;
   /** Must send before it returns, since the page may be going away, and must not reject. */
   leave(tabId: string): Promise<void>;
-  /** Other calls of the record, for claim(), release() and announceSaved(); gives the answer's data. */
-  call?(call: 'claim' | 'saved', body: object, method?: 'DELETE'): Promise<any>;
+  /** Other calls of the record, for claim(), release(), decline() and announceSaved(); gives the answer's data. */
+  call?(call: 'claim' | 'claim/decline' | 'saved', body: object, method?: 'DELETE'): Promise<any>;
 }
 
 export interface Presence {
@@ -280,10 +325,14 @@ export interface Presence {
   setBaseVersion(lockVersion: number | null): void;
   /**
    * Says that the user is working on a field, at their click. Not granted while another tab has it, except with
-   * `takeOver`; ends with the tab. Rejects with a PresenceError.
+   * `takeOver`; ends with the tab. With `wait` it has the field as soon as the other one lets it go, for as long as it
+   * is in mode `edit`. "*" is the whole record. Rejects with a PresenceError.
    */
-  claim(field: string, options?: { takeOver?: boolean }): Promise<{ claimed: boolean; claim: Claim | null }>;
+  claim(field: string, options?: { takeOver?: boolean; wait?: boolean }): Promise<ClaimAnswer>;
+  /** Whoever waits for the field has it then. Where this tab waits for it, it waits no longer. */
   release(field: string): Promise<void>;
+  /** Not yet: sends away those who wait for what this tab has. Resolves with how many they were. */
+  decline(field: string): Promise<number>;
   /**
    * Tells the others that this tab saved, if the server doesn't do so itself; the version becomes the loaded one.
    * Rejects with a PresenceError; if the failure may pass, the save is sent again after an answered heartbeat.

@@ -41,8 +41,8 @@ export function createPresence({
   const connection = { ...others, token, base, browser };
   const transport = ownTransport ?? createHttpTransport({ ...connection, type, id });
   const store = createStore(browser.report);
-  const listeners = {};
-  for (const event of ['change', 'unauthorized', 'error', 'signal']) listeners[event] = createListeners(browser.report);
+  const listeners = {}; // by event
+  const tell = (event, detail) => listeners[event]?.tell(detail);
 
   let watcher = null; // of the stream: a stand-in while its module is loaded
   let late; // what afterAnswer.js makes, once it is loaded
@@ -57,7 +57,12 @@ export function createPresence({
     onAnswer,
     onFailure,
   });
-  const freshness = createFreshness({ browser, store, heartbeat, onChange: listeners.change.tell });
+  const freshness = createFreshness({
+    browser,
+    store,
+    heartbeat,
+    onChange: (difference) => tell('change', difference),
+  });
   const lifecycle = createLifecycle({
     browser,
     store,
@@ -67,6 +72,19 @@ export function createPresence({
     late: () => late,
     onClose: closeStream,
   });
+
+  /** What the modules that are loaded late are made with. */
+  const parts = {
+    ...connection,
+    store,
+    transport,
+    heartbeat,
+    freshness,
+    lifecycle,
+    tell,
+    update,
+    withConflicts,
+  };
 
   function onAnswer(answer, sent, wasFailing) {
     if (wasFailing) watcher?.back?.();
@@ -78,10 +96,8 @@ export function createPresence({
   function onFailure(error, isFinal) {
     if (isFinal) lifecycle.halt(error);
     else store.set({ status: 'retrying', error });
-    import('./failures.js')
-      .then((failures) => failures.onFailure(error, { ...connection, store, lifecycle }))
-      .catch(() => {});
-    listeners[error.kind === 'unauthorized' ? error.kind : 'error'].tell(error);
+    import('./failures.js').then((failures) => failures.onFailure(error, parts)).catch(() => {});
+    tell(error.kind === 'unauthorized' ? error.kind : 'error', error);
   }
 
   /** Only after an answered beat: a tab that the service refuses needs no stream. */
@@ -92,19 +108,7 @@ export function createPresence({
       // Loaded late: the core stays small, and a page without it polls.
       const { watchPresence } = await import('./presenceStream.js');
       if (watcher !== opening) return;
-      watcher = watchPresence({
-        ...connection,
-        record: `${type}:${id}`,
-        store,
-        transport,
-        failureOf,
-        presenceError,
-        heartbeat,
-        freshness,
-        lifecycle,
-        withConflicts,
-        listeners,
-      });
+      watcher = watchPresence({ ...parts, record: `${type}:${id}`, failureOf, presenceError });
     } catch {
       if (watcher === opening) watcher = null; // the next answered beat tries again
     }
@@ -118,7 +122,7 @@ export function createPresence({
   /** Calls a method of conflicts.js, loaded on first use. Rejects if it can't be loaded; the next call tries again. */
   async function withConflicts(method, ...values) {
     const { createAfterAnswer } = await import('./afterAnswer.js');
-    late ??= createAfterAnswer({ ...connection, store, transport, heartbeat, update });
+    late ??= createAfterAnswer(parts);
     return late[method](...values);
   }
 
@@ -134,12 +138,13 @@ export function createPresence({
   return {
     getSnapshot: store.getSnapshot,
     subscribe: store.subscribe,
-    on: (event, handler) => listeners[event].add(handler),
+    on: (event, handler) => (listeners[event] ??= createListeners(browser.report)).add(handler),
     setMode: (value) => update({ mode: value }),
     setDirty: (value) => update(dirtyState(value)),
     setBaseVersion: (value) => update({ base_version: value ?? undefined }),
     claim: (...values) => withConflicts('claim', ...values),
     release: (...values) => withConflicts('release', ...values),
+    decline: (...values) => withConflicts('decline', ...values),
     announceSaved: (...values) => withConflicts('announceSaved', ...values),
     setActiveField: (value) => update({ active_field: validField(value) }),
     signal: (...values) => watcher?.signal?.(...values),

@@ -61,6 +61,8 @@ export function useRecordPresence(recordType, recordId, isDirty = false, options
       presence.on('unauthorized', (error) => latest.current.onUnauthorized?.(error)),
       presence.on('error', (error) => latest.current.onError?.(error)),
       presence.on('signal', (signal) => latest.current.onSignal?.(signal)),
+      presence.on('asked', (detail) => latest.current.onAsked?.(detail)),
+      presence.on('passed', (detail) => latest.current.onPassed?.(detail)),
     ];
     presence.resume();
     return () => {
@@ -76,8 +78,8 @@ export function useRecordPresence(recordType, recordId, isDirty = false, options
 
   const state = useSyncExternalStore(presence.subscribe, presence.getSnapshot, nothingKnown);
   return useMemo(() => {
-    const { resume, signal, claim, release, announceSaved } = presence;
-    return { ...state, state, resume, signal, claim, release, announceSaved };
+    const { resume, signal, claim, release, decline, announceSaved } = presence;
+    return { ...state, state, resume, signal, claim, release, decline, announceSaved };
   }, [state, presence]);
 }
 

@@ -30,15 +30,18 @@ export interface FakePerson {
   /** Their cursor; null: it is gone. */
   point(data: unknown): void;
   /** Returns whether they have it. */
-  claim(field: string, options?: { takeOver?: boolean | undefined }): boolean;
+  claim(field: string, options?: { takeOver?: boolean | undefined; wait?: boolean | undefined }): boolean;
+  /** Whoever waits for the field has it then. */
   release(field: string): void;
+  /** Sends away those who wait; returns how many they were. */
+  decline(field: string): number;
   /** They save a version; nothing of theirs is unsaved any more. */
   save(lockVersion: number, fields: readonly string[]): void;
   leave(): void;
 }
 
 export interface FakeCall {
-  readonly call: 'heartbeat' | 'unregister' | 'claim' | 'saved' | 'signal';
+  readonly call: 'heartbeat' | 'unregister' | 'claim' | 'claim/decline' | 'saved' | 'signal';
   /** "flow:12" */
   readonly record: string;
   readonly method: string;

@@ -2,7 +2,7 @@
 
 const PING_MS = 15_000; // as the service does
 const HEARTBEAT_SECONDS = 30;
-const CALL = /^(.*)\/([a-z][a-z0-9_]{0,63})\/([\w-]{1,64})\/(heartbeat|unregister|claim|saved|signal)$/;
+const CALL = /^(.*)\/([a-z][a-z0-9_]{0,63})\/([\w-]{1,64})\/(heartbeat|unregister|claim|claim\/decline|saved|signal)$/;
 const HERE = 'http://localhost'; // where a page has no address
 
 /** See testing.d.ts. */
@@ -22,7 +22,7 @@ export function createFakeService({
 
   function recordOf(name) {
     if (!records.has(name))
-      records.set(name, { version: 1, tabs: new Map(), since: new Map(), saves: [], claims: new Map() });
+      records.set(name, { version: 1, tabs: new Map(), since: new Map(), saves: [], claims: new Map(), waiting: [] });
     return records.get(name);
   }
 
@@ -52,7 +52,7 @@ export function createFakeService({
   /** A heartbeat's answer leaves out the tab's own saves. */
   function listOf(record, tabId) {
     const viewers = viewersOf(record);
-    const { claims } = record;
+    const claims = new Map([...record.claims].map(([field, claim]) => [field, withWaiting(record, field, claim)]));
     const saves = record.saves.filter((saved) => saved.tab_id !== tabId);
     return {
       viewers,
@@ -61,6 +61,11 @@ export function createFakeService({
       ...(saves.length && { saved: saves }),
       ...(claims.size && { claims: Object.fromEntries(claims) }),
     };
+  }
+
+  function withWaiting(record, field, claim) {
+    const waiting = record.waiting.filter((row) => row.field === field).map(({ field: _, ...row }) => row);
+    return waiting.length ? { ...claim, waiting } : claim;
   }
 
   function forecastFor(record, { tab_id: tab, base_version: baseVersion, dirty_fields: unsaved = [] }) {
@@ -92,9 +97,10 @@ export function createFakeService({
   /** All that follows a change: another version, and the list for everybody who watches. */
   function change(name, apply) {
     const record = recordOf(name);
-    const before = JSON.stringify([[...record.tabs], record.saves, [...record.claims]]);
+    const textOf = () => JSON.stringify([[...record.tabs], record.saves, [...record.claims], record.waiting]);
+    const before = textOf();
     apply(record);
-    if (JSON.stringify([[...record.tabs], record.saves, [...record.claims]]) === before) return;
+    if (textOf() === before) return;
     record.version += 1;
     for (const stream of streams) if (stream.names.includes(name)) stream.sendList(name);
   }
@@ -106,14 +112,35 @@ export function createFakeService({
     });
 
   const leave = (name, id) =>
-    change(name, ({ tabs, since, claims }) => {
+    change(name, (record) => {
+      const { tabs, since, claims } = record;
       tabs.delete(id);
       const isHere = new Set([...tabs.values()].map(({ user }) => keyOf(user)));
       for (const user of since.keys()) if (!isHere.has(user)) since.delete(user);
-      for (const [field, claim] of claims) if (claim.tab_id === id) claims.delete(field);
+      record.waiting = record.waiting.filter((row) => row.tab_id !== id);
+      for (const [field, claim] of claims) if (claim.tab_id === id) pass(record, field);
     });
 
-  function claim(name, id, user, field, isForced) {
+  /** The claim ends, and the first who waits for the field has it. */
+  function pass(record, field) {
+    const { user: passed_from } = record.claims.get(field);
+    record.claims.delete(field);
+    const next = record.waiting.find((row) => row.field === field);
+    if (!next) return;
+    stopWaiting(record, next.tab_id, field);
+    record.claims.set(field, {
+      user: next.user,
+      tab_id: next.tab_id,
+      since: new Date().toISOString(),
+      passed_from,
+    });
+  }
+
+  function stopWaiting(record, id, field) {
+    record.waiting = record.waiting.filter((row) => row.tab_id !== id || row.field !== field);
+  }
+
+  function claim(name, id, user, field, { isForced = false, waits = false }) {
     const held = recordOf(name).claims.get(field);
     const isFree = !held || held.tab_id === id;
     if (isFree || isForced) {
@@ -124,15 +151,34 @@ export function createFakeService({
         since: held?.tab_id === id ? held.since : new Date().toISOString(),
         ...taken,
       };
-      change(name, ({ claims }) => claims.set(field, next));
+      change(name, (record) => {
+        record.claims.set(field, next);
+        stopWaiting(record, id, field);
+      });
+      return { claimed: true, claim: next };
     }
-    return { claimed: isFree || !!isForced, claim: recordOf(name).claims.get(field) };
+    if (!waits) return { claimed: false, claim: held };
+    const isMine = (row) => row.tab_id === id && row.field === field;
+    change(name, (record) => {
+      const row = { field, user: userOf(user), tab_id: id, since: new Date().toISOString() };
+      if (!record.waiting.some(isMine)) record.waiting = [...record.waiting, row];
+    });
+    const queue = recordOf(name).waiting.filter((row) => row.field === field);
+    return { claimed: false, claim: held, place: queue.findIndex(isMine) + 1 };
   }
 
   function release(name, id, field) {
     const isTheirs = recordOf(name).claims.get(field)?.tab_id === id;
-    if (isTheirs) change(name, ({ claims }) => claims.delete(field));
-    return isTheirs;
+    change(name, (record) => (isTheirs ? pass(record, field) : stopWaiting(record, id, field)));
+    return true;
+  }
+
+  function decline(name, id, field) {
+    const { claims, waiting } = recordOf(name);
+    if (claims.get(field)?.tab_id !== id) return 0;
+    const left = waiting.filter((row) => row.field !== field);
+    change(name, (record) => (record.waiting = left));
+    return waiting.length - left.length;
   }
 
   const save = (name, id, user, lockVersion, fields) =>
@@ -168,11 +214,15 @@ export function createFakeService({
       leave(name, id);
       return { unregistered: true };
     },
-    claim(name, { tab_id: id, field, take_over: isForced }, method) {
+    claim(name, { tab_id: id, field, take_over: isForced, wait: waits }, method) {
       const answer =
-        method === 'DELETE' ? { released: release(name, id, field) } : claim(name, id, me, field, isForced);
+        method === 'DELETE' ? { released: release(name, id, field) } : claim(name, id, me, field, { isForced, waits });
       return { ...answer, version: String(recordOf(name).version) };
     },
+    'claim/decline': (name, { tab_id: id, field }) => ({
+      declined: decline(name, id, field),
+      version: String(recordOf(name).version),
+    }),
     saved(name, { tab_id: id, lock_version: version, fields }) {
       save(name, id, me, version, fields);
       return { announced: true };
@@ -273,8 +323,10 @@ export function createFakeService({
         focus: (field) => tell({ active_field: field ?? undefined }),
         type: (field) => signal(name, id, user, 'typing', field === null ? null : { field }),
         point: (data) => signal(name, id, user, 'cursor', data),
-        claim: (field, { takeOver = false } = {}) => claim(name, id, user, field, takeOver).claimed,
+        claim: (field, { takeOver: isForced, wait: waits } = {}) =>
+          claim(name, id, user, field, { isForced, waits }).claimed,
         release: (field) => void release(name, id, field),
+        decline: (field) => decline(name, id, field),
         save(lockVersion, fields) {
           save(name, id, user, lockVersion, fields);
           tell({ dirty: false, dirty_fields: [] });

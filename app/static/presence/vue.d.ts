@@ -2,6 +2,8 @@ import type { ComputedRef, DefineComponent, MaybeRefOrGetter, ShallowRef } from 
 
 import type { AvatarOptions } from './avatars.js';
 import type {
+  Asked,
+  Passed,
   Presence,
   PresenceError,
   PresenceOptions,
@@ -21,6 +23,10 @@ export interface RecordPresenceOptions extends Omit<PresenceOptions, 'type' | 'i
   onError?: ((error: PresenceError) => void) | undefined;
   /** Someone points or types; `data` is null when that is over. */
   onSignal?: ((signal: Signal<any>) => void) | undefined;
+  /** Somebody waits for a field that this tab has. */
+  onAsked?: ((asked: Asked) => void) | undefined;
+  /** A field was passed on to this tab, or from it. */
+  onPassed?: ((passed: Passed) => void) | undefined;
 }
 
 /** A ref for each part of the snapshot, and one for the whole as `state`. */
@@ -30,9 +36,10 @@ export type RecordPresence = {
   readonly state: Readonly<ShallowRef<PresenceState>>;
   /** See Presence.signal(). */
   signal(kind: SignalKind, data?: unknown): void;
-  /** Rejects while the component isn't on a record; so do the two that follow. */
+  /** Rejects while the component isn't on a record; so do the three that follow. */
   readonly claim: Presence['claim'];
   readonly release: Presence['release'];
+  readonly decline: Presence['decline'];
   readonly announceSaved: Presence['announceSaved'];
   /** After `unauthorized`, or to send a heartbeat at once. */
   resume(): void;

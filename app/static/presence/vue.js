@@ -61,6 +61,8 @@ export function useRecordPresence(recordType, recordId, isDirty = false, options
       presence.on('unauthorized', (error) => latest().onUnauthorized?.(error)),
       presence.on('error', (error) => latest().onError?.(error)),
       presence.on('signal', (signal) => latest().onSignal?.(signal)),
+      presence.on('asked', (detail) => latest().onAsked?.(detail)),
+      presence.on('passed', (detail) => latest().onPassed?.(detail)),
     ];
     apply();
     presence.resume();
@@ -123,7 +125,7 @@ export function useRecordPresence(recordType, recordId, isDirty = false, options
     },
   ];
   return {
-    ...Object.fromEntries([...parts, ...['claim', 'release', 'announceSaved'].map(call)]),
+    ...Object.fromEntries([...parts, ...['claim', 'release', 'decline', 'announceSaved'].map(call)]),
     state,
     resume: () => presence?.resume(),
     signal: (kind, data) => presence?.signal(kind, data),

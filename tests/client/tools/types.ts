@@ -52,6 +52,10 @@ lists.resume();
 presence.setDirty(['title']);
 presence.setBaseVersion(7);
 presence.claim('title', { takeOver: true }).then(({ claimed, claim }) => claimed || claim?.user.name);
+presence.claim('*', { wait: true }).then(({ place, claim }) => place?.toFixed() ?? claim?.field);
+presence.decline('title').then((count) => count.toFixed());
+presence.on('asked', ({ field, waiting, claim }) => waiting.user.name + field + claim.waiting?.length);
+presence.on('passed', ({ isMine, claim }) => isMine || claim.passed_from?.name);
 presence.announceSaved(8, ['title']).then(() => presence.release('title'));
 const { forecast, claims, saved } = useRecordPresence('flow', 12, ['title'], { baseVersion: 7 });
 forecast?.saves.map(({ own, user, touches }) => own || user.name + touches.join());
@@ -79,7 +83,7 @@ createPresence({
   transport: notSet,
   awayAfterMs: notSet,
 });
-const unsetHandlers = { onChange: notSet, onUnauthorized: notSet, onError: notSet, onSignal: notSet };
+const unsetHandlers = { onChange: notSet, onUnauthorized: notSet, onError: notSet, onSignal: notSet, onAsked: notSet };
 useRecordPresence('flow', null, notSet, { token: notSet, baseVersion: notSet, ...unsetHandlers });
 vue.useRecordPresence('flow', null, notSet, { token: notSet, baseVersion: notSet, ...unsetHandlers });
 const unsetMore = { maxAgents: notSet, wasHere: notSet, pictures: notSet };
@@ -106,6 +110,7 @@ watch({ records: [], onList() {}, onLost: notSet, onRefused: notSet, token: notS
 createPresence({ type: 'flow', id: 12, browser: { ...theBrowser(), locks: notSet, openChannel: notSet } });
 createFakeService({ base: notSet, me: notSet, streams: notSet });
 
+document.addEventListener('presence:asked', ({ detail }) => detail.waiting.field);
 document.addEventListener('presence:unauthorized', ({ detail }) => detail.status === 401);
 document.querySelector('record-presence')?.addEventListener('presence:state', ({ detail }) => detail.viewers?.length);
 const inVue = vue.useRecordPresence(

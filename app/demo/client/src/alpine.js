@@ -10,6 +10,7 @@ import { initPage } from './chrome.js';
 import * as conflict from './conflict.js';
 import { shareCursors } from './cursors.js';
 import * as flowWork from './flow.js';
+import * as handOver from './handOver.js';
 import { createLeaveGrace } from './leaveGrace.js';
 import { askBeforeLeaving } from './leaving.js';
 import { page, presenceOptions, regainIdentity } from './session.js';
@@ -45,9 +46,14 @@ Alpine.data('flowEditor', () => ({
   departures: 0,
   showsAll: false, // of a long list of people
   withLeaving: null,
+  ticks: 0, // of what passes on in a while
+  timeLeft: null,
+  stopped: new Set(), // fields that this user waits for no longer
+  afterSave: null,
 
   init() {
     this.withLeaving = createLeaveGrace(() => this.departures++);
+    this.timeLeft = handOver.createPassing(() => this.ticks++);
     this.refresh(); // what was typed before this ran
     document.addEventListener('keydown', (event) => {
       if ((event.ctrlKey || event.metaKey) && event.key === 's') {
@@ -64,7 +70,8 @@ Alpine.data('flowEditor', () => ({
     return this.isDirty && !this.isSaving;
   },
   get mode() {
-    return this.isFocused || this.isDirty ? 'edit' : 'view';
+    const { claims, tabId } = this.presenceState;
+    return this.isFocused || this.isDirty || handOver.isWaiting(claims, tabId) ? 'edit' : 'view';
   },
   get saveState() {
     const { isSaving, unsaved, flow } = this; // by name: inside another component there is nothing to spread
@@ -141,6 +148,8 @@ Alpine.data('flowEditor', () => ({
       this.flow = await flowWork.saveFlow(this.flow.lock_version, values, this.presenceState.tabId);
       this.forgetTheirs();
       this.setLoaded(values);
+      this.afterSave?.();
+      this.afterSave = null;
     } catch (error) {
       if (error.status !== 409) this.report(error);
       else this.receiveTheirs(error.data.current, true);
@@ -163,12 +172,16 @@ Alpine.data('flowEditor', () => ({
   },
 
   /** What the presence learned. After this turn: reading it here must not call this again. */
-  follow(forecast, claims, tabId, claim) {
+  follow(forecast, claims, tabId, claim, release) {
     queueMicrotask(() => {
-      const taken = conflict.takenClaims(this.presenceState.claims, claims, tabId);
+      const { claims: before } = this.presenceState;
       this.presenceState = { forecast, claims, tabId };
-      if (taken.length)
-        this.setNews('claims', taken[0].text, 'Take it back', () => this.setClaim(taken[0].name, 'takeOver', claim));
+      const tell = ({ name, text }, label, doing) =>
+        this.setNews(`claim ${name}`, text, label, () => this.setClaim(name, doing, claim, release));
+      for (const taken of conflict.takenClaims(before, claims, tabId)) tell(taken, 'Take it back', 'takeOver');
+      for (const declined of handOver.declinedClaims(before, claims, tabId, this.stopped)) {
+        tell(declined, 'Ask again', 'wait');
+      }
       this.checkRecord();
     });
   },
@@ -246,11 +259,35 @@ Alpine.data('flowEditor', () => ({
 
   claimOf: conflict.claimOf,
   async setClaim(name, doing, claim, release) {
+    if (doing === 'release') this.stopped.add(name);
+    else this.stopped.delete(name);
+    this.setNews(`claim ${name}`, '');
     try {
-      await (doing === 'release' ? release(name) : claim(name, { takeOver: doing === 'takeOver' }));
+      const options = { takeOver: doing === 'takeOver', wait: doing === 'wait' };
+      await (doing === 'release' ? release(name) : claim(name, options));
     } catch (error) {
       this.notice = { text: error.message, actions: [] };
     }
+  },
+
+  handOvers(claims, viewers, tabId) {
+    const unsaved = [...this.unsaved];
+    return this.ticks >= 0 && handOver.handOversOf({ claims, viewers, tabId, unsaved }, this.timeLeft);
+  },
+  async handOver(name, doing, claim, release, decline) {
+    this.afterSave = null;
+    if (doing === 'saveAndRelease') {
+      this.afterSave = () => this.setClaim(name, 'release', claim, release);
+      return this.save();
+    }
+    if (doing !== 'decline') return this.setClaim(name, doing, claim, release);
+    return decline(name).catch((error) => this.report(error));
+  },
+  tellPassed(passed, claim, release) {
+    const { field, isMine } = passed;
+    const text = handOver.passedText(passed, [...this.unsaved]);
+    const askBack = () => this.setClaim(field, 'wait', claim, release);
+    this.setNews(`claim ${field}`, text, !isMine && 'Ask for it back', askBack);
   },
 
   async renewIdentity(resume) {

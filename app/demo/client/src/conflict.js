@@ -2,6 +2,7 @@
 // loaded, as it is in the form, as it was saved over there. No framework in here.
 
 import { FIELDS, isolated, titleOf, valuesOf } from './flow.js';
+import { whoAsks } from './handOver.js';
 import { page } from './session.js';
 
 const LIST = new Intl.ListFormat('en');
@@ -125,16 +126,21 @@ export function contestOf(forecast, name) {
 export function claimOf(claims, name, tabId) {
   const claim = claims && Object.hasOwn(claims, name) ? claims[name] : null;
   if (!claim) return { who: '', label: 'I’m on it', pressed: false, doing: 'claim' };
-  if (claim.tab_id === tabId) return { who: '', label: 'I’m on it', pressed: true, doing: 'release' };
-  const who = claim.user.id === page.me.id ? 'You’re on it in another tab' : `${isolated(claim.user)} is on it`;
-  return { who, label: 'Take over', pressed: false, doing: 'takeOver' };
+  if (claim.tab_id === tabId) return { who: whoAsks(claim), label: 'I’m on it', pressed: true, doing: 'release' };
+  if (claim.user.id === page.me.id) {
+    return { who: 'You’re on it in another tab', label: 'Take over', pressed: false, doing: 'takeOver' };
+  }
+  const isAsked = !!claim.waiting?.some((row) => row.tab_id === tabId);
+  const label = isAsked ? 'Asked' : 'Ask for it';
+  return { who: `${isolated(claim.user)} is on it`, label, pressed: isAsked, doing: isAsked ? 'release' : 'wait' };
 }
 
-/** Which claims of this tab another tab has now. */
+/** Which claims of this tab another tab has taken over. */
 export function takenClaims(before, now, tabId) {
   if (!before || !now) return [];
   return Object.keys(before)
     .filter((name) => before[name].tab_id === tabId && Object.hasOwn(now, name) && now[name].tab_id !== tabId)
+    .filter((name) => !now[name].passed_from)
     .map((name) => {
       const { user } = now[name];
       const isOwn = user.id === page.me.id;

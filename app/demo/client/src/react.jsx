@@ -33,6 +33,7 @@ import {
   stepsOf,
   valuesOf,
 } from './flow.js';
+import { createPassing, declinedClaims, handOversOf, isWaiting as isInQueue, passedText } from './handOver.js';
 import { createLeaveGrace } from './leaveGrace.js';
 import { askBeforeLeaving } from './leaving.js';
 import { page, presenceOptions, regainIdentity } from './session.js';
@@ -60,6 +61,7 @@ function Editor() {
   const [theirs, setTheirs] = useState(null); // a newer version
   const [isRefused, setRefused] = useState(false); // a save ran into it
   const [colliding, setColliding] = useState([]); // fields
+  const [waits, setWaits] = useState(false); // for a field
   const form = useRef(null);
 
   const unsaved = differing(values, flow);
@@ -69,13 +71,17 @@ function Editor() {
   const presence = useRecordPresence('flow', flow.id, unsaved, {
     ...presenceOptions,
     baseVersion: flow.lock_version,
-    mode: focused || isDirty ? 'edit' : 'view',
+    mode: focused || isDirty || waits ? 'edit' : 'view',
     activeField: focused,
     async onUnauthorized() {
       if (await regainIdentity()) return presence.resume();
       setNotice(SOMEBODY_ELSE);
     },
     onSignal: (sent) => cursors.current?.receive(sent),
+    onPassed(passed) {
+      const askBack = () => setClaim(passed.field, 'wait');
+      tellNews(`claim ${passed.field}`, passedText(passed, unsaved), !passed.isMine && 'Ask for it back', askBack);
+    },
   });
   const { viewers, typing, signal, forecast, claims, tabId } = presence;
 
@@ -103,6 +109,8 @@ function Editor() {
     try {
       setFlow(await saveFlow(flow.lock_version, values, tabId)); // what was typed meanwhile stays unsaved
       setTheirs(null);
+      afterSave.current?.();
+      afterSave.current = null;
     } catch (error) {
       if (error.status === 409) receiveTheirs(error.data.current, true);
       else report(error);
@@ -175,19 +183,43 @@ function Editor() {
 
   // --- claims ---
 
+  const stopped = useRef(new Set()); // fields that this user waits for no longer
+  const orNotice = (answer) => answer.catch((error) => setNotice({ text: error.message, actions: [] }));
+
   function setClaim(name, doing) {
-    const answer =
-      doing === 'release' ? presence.release(name) : presence.claim(name, { takeOver: doing === 'takeOver' });
-    answer.catch((error) => setNotice({ text: error.message, actions: [] }));
+    if (doing === 'release') stopped.current.add(name);
+    else stopped.current.delete(name);
+    tellNews(`claim ${name}`, '');
+    const options = { takeOver: doing === 'takeOver', wait: doing === 'wait' };
+    orNotice(doing === 'release' ? presence.release(name) : presence.claim(name, options));
+  }
+
+  const afterSave = useRef(null);
+  function handOver(name, doing) {
+    afterSave.current = null;
+    if (doing === 'saveAndRelease') {
+      afterSave.current = () => setClaim(name, 'release');
+      save();
+    } else if (doing === 'decline') {
+      orNotice(presence.decline(name));
+    } else {
+      setClaim(name, doing);
+    }
   }
 
   const claimsBefore = useRef(null);
   useEffect(() => {
-    const [taken] = takenClaims(claimsBefore.current, claims, tabId);
+    const before = claimsBefore.current;
     claimsBefore.current = claims;
-    if (!taken) return;
-    tellNews('claims', taken.text, 'Take it back', () => setClaim(taken.name, 'takeOver'));
+    setWaits(isInQueue(claims, tabId));
+    const tell = ({ name, text }, label, doing) => tellNews(`claim ${name}`, text, label, () => setClaim(name, doing));
+    for (const taken of takenClaims(before, claims, tabId)) tell(taken, 'Take it back', 'takeOver');
+    for (const declined of declinedClaims(before, claims, tabId, stopped.current)) tell(declined, 'Ask again', 'wait');
   }, [claims, tabId]);
+
+  const [, tick] = useReducer((ticks) => ticks + 1, 0);
+  const [timeLeft] = useState(() => createPassing(tick));
+  const handOvers = handOversOf({ claims, viewers, tabId, unsaved }, timeLeft);
 
   function discard() {
     setValues(valuesOf(flow));
@@ -239,7 +271,7 @@ function Editor() {
         </div>
       </div>
       <Notice notice={notice} onDone={() => setNotice(null)} />
-      <News news={news} onDone={(kind) => tellNews(kind, '')} />
+      <News news={news} handOvers={handOvers} onHandOver={handOver} onDone={(kind) => tellNews(kind, '')} />
       <div className="columns">
         <div className="main-column">
           <div id="conflict">
@@ -352,9 +384,25 @@ function Notice({ notice, onDone }) {
 }
 
 /** Something happened: said quietly, and dismissed with a click. */
-function News({ news, onDone }) {
+function News({ news, handOvers, onHandOver, onDone }) {
   return (
     <div className="news" role="status">
+      {handOvers.map(({ key, name, text, time, actions }) => (
+        <div key={key} className="news-body">
+          <Icon href={icon('people')} />
+          <p>
+            {text}{' '}
+            <span className="time-left" role="timer" aria-live="off">
+              {time}
+            </span>
+          </p>
+          {actions.map(({ label, doing }) => (
+            <button key={doing} type="button" className="link-button" onClick={() => onHandOver(name, doing)}>
+              {label}
+            </button>
+          ))}
+        </div>
+      ))}
       {news.map(({ kind, text, actions }) => (
         <div key={kind} className="news-body">
           <Icon href={icon('info')} />

@@ -98,6 +98,8 @@ function textOf(entry, before, conflicts) {
       return `saves version ${entry.lock_version}${what}${whose.length ? `, while ${LIST.format(whose)}` : ''}`;
     }
     case 'claimed':
+      if (entry.passed_from)
+        return `gets ${titleOf(entry.field)} from ${isolated(entry.passed_from)}, having waited for it`;
       return entry.taken_from
         ? `takes over ${titleOf(entry.field)} from ${isolated(entry.taken_from)}`
         : `says: I’m on ${titleOf(entry.field)}`;
