@@ -46,6 +46,7 @@ test-hosts: $(VENV)/dev.stamp system-packages chromium headless-shell node host-
 	TEST_HOSTS="$(HOSTS)" $(BIN)/python -m tests.hosts.install
 	$(if $(WRITE),$(BIN)/python -m tests.hosts.table --write)
 	TEST_HOSTS="$(HOSTS)" $(BIN)/python -m pytest tests/hosts $(if $(WRITE),--ignore tests/hosts/test_conformance.py)
+	TEST_DATABASE=postgresql $(BIN)/python -m pytest tests/contrib
 
 lint: $(VENV)/dev.stamp system-packages lint-js ## ruff, mypy, Biome, luacheck and the Lua loader's checks
 	$(BIN)/ruff check .
@@ -188,7 +189,8 @@ bench-packages: PACKAGES := redis-server:redis-server wrk:wrk
 fault-packages: PACKAGES := redis-server:redis-server gcc:gcc
 # What brings no command is found by a file.
 host-packages: PACKAGES := php:php-cli /usr/share/php/Illuminate/autoload.php:php-laravel-framework \
-  ruby:ruby rackup:ruby-rack rails:ruby-railties /usr/share/doc/ruby-webrick:ruby-webrick
+  ruby:ruby rackup:ruby-rack rails:ruby-railties /usr/share/doc/ruby-webrick:ruby-webrick \
+  /usr/lib/postgresql:postgresql
 chromium: PACKAGES := chromium:chromium
 chromium: OR_ELSE = echo "The end-to-end tests are left out. Chromium is missing: apt-get install chromium" >&2
 # Chromium without windows. Where there is none, the tests take Chromium itself, and several minutes more.

@@ -1,18 +1,20 @@
-"""Announcing saves to the viewers of a record."""
-
-import logging
+"""Who writes, as a request of a Flask application has it, and announcing what they have saved."""
 
 from flask import current_app
 
 from ..api.extension import current_extension
 from ..identity.caller import Caller
-from ..presence.errors import PresenceError, StoreUnavailable
-from .announcement_queue import Announcement, AnnouncementQueue
-from .save import Saved
+from ..safe_writes.announcement_queue import AnnouncementQueue
+from ..safe_writes.refusals import Saved
+from ..safe_writes.writer import Writer
 
 QUEUE_EXTENSION = "presence_announcements"  # in `app.extensions`
 
-log = logging.getLogger("presence.versioned")
+
+def writer_of(caller: Caller, record_type: str, record_id: str | int, *, tab_id: str | None = None) -> Writer:
+    """The caller as the writer of this record. Needs an application that has the service."""
+    service = current_extension().service(caller.tenant)
+    return Writer(service, record_type, record_id, caller.user_id, caller.user_name, tab_id)
 
 
 def announce(
@@ -26,21 +28,8 @@ def announce(
     """
     if not saved.fields:
         return False
-    announcement = Announcement(
-        current_extension().service(caller.tenant),
-        *(record_type, record_id, saved.lock_version, saved.fields),
-        *(caller.user_id, caller.user_name, tab_id),
-    )
-    if _queue().holds_record_of(announcement):
-        _queue().add(announcement)
-        return False
-    try:
-        return announcement.send()
-    except PresenceError as error:
-        log.warning("a save was not announced", extra=announcement.for_log(error=str(error)))
-        if isinstance(error, StoreUnavailable):
-            _queue().add(announcement)
-        return False
+    writer = writer_of(caller, record_type, record_id, tab_id=tab_id)
+    return _queue().announce(writer.announcement(saved.lock_version, saved.fields))
 
 
 def _queue() -> AnnouncementQueue:

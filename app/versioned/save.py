@@ -4,7 +4,6 @@ A save of an old version raises RecordChanged, which holds what is stored now.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,57 +12,43 @@ from sqlalchemy.orm import Session
 from sqlalchemy.orm.exc import StaleDataError
 
 from ..presence.validation import clean_name
+from ..safe_writes.refusals import RecordChanged, RecordDeleted, Saved
+from ..safe_writes.writer import Policy, Writer, ask, check_policies
 from .mixin import Versioned, with_time_zone
 from .same_value import is_same_value
 
 
-@dataclass(frozen=True, slots=True)
-class Saved:
-    """A version right after it was saved; `fields` are those that this save changed."""
-
-    lock_version: int
-    fields: list[str]
-    data: dict[str, Any]
-
-
-class RecordChanged(Exception):
-    """The row was saved by somebody else after the version that the caller had loaded. Nothing was written.
-
-    `current` is what is stored now, as the model's `as_data` returns it; `fields`
-    are those in which it differs from what was to be saved.
-    """
-
-    def __init__(self, row: Versioned, values: Mapping[str, Any]) -> None:
-        super().__init__(f"{row.saved_by or 'Somebody'} saved version {row.lock_version} in the meantime.")
-        self.current = row.as_data()
-        self.lock_version = row.lock_version
-        self.saved_by = row.saved_by
-        self.saved_at = with_time_zone(row.saved_at)
-        self.fields = _differing(row, values)
-
-
-class RecordDeleted(Exception):
-    """Somebody deleted the row since it was loaded."""
-
-    def __init__(self) -> None:
-        super().__init__("Somebody deleted this record in the meantime.")
-
-
 def save_version(
-    session: Session, row: Versioned, lock_version: int, values: Mapping[str, Any], *, by: str
+    session: Session,
+    row: Versioned,
+    lock_version: int,
+    values: Mapping[str, Any],
+    *,
+    by: str,
+    writer: Writer | None = None,
+    claims: Policy = "advise",
+    contested: Policy = "advise",
 ) -> Saved:
     """Write `values` to the row and commit, if `lock_version` is still the newest.
 
     Values that change nothing make no new version, in whatever form they come: see
     `is_same_value`. Raises RecordChanged and
     RecordDeleted, and then nothing is written.
+
+    With a `writer`, Redis is asked just before the write, in one call, who else is on the fields that
+    change (at most 100): `check` of what is returned. With claims="refuse", FieldsClaimed is raised
+    where another tab has claimed one of them; with contested="refuse", FieldsContested where somebody has
+    unsaved changes in one; and with either of them StoreUnavailable where Redis can't say. With
+    "advise" the save is done in any case. Raises ValueError for "refuse" without a writer.
     """
+    check_policies(writer, claims, contested)
     model, identity = type(row), inspect(row).identity
     if row.lock_version != lock_version:  # the session may have loaded it long ago
         row = _reload(session, model, identity)
     if row.lock_version != lock_version:
-        raise RecordChanged(row, values)
+        raise _changed(row, values)
     fields = _differing(row, values)
+    check = ask(writer, fields, lock_version, claims=claims, contested=contested)
     if fields:
         for name in fields:
             setattr(row, name, values[name])
@@ -75,10 +60,10 @@ def save_version(
             found = _reload(session, model, identity)
             if found.lock_version == lock_version:  # it was another row of this flush
                 raise
-            raise RecordChanged(found, values) from None
+            raise _changed(found, values) from None
         session.refresh(row)  # as the database stored it
     # Before the commit: afterwards the row may already be the next version, saved by somebody else.
-    saved = Saved(row.lock_version, fields, row.as_data())
+    saved = Saved(row.lock_version, fields, row.as_data(), check)
     session.commit()
     return saved
 
@@ -88,6 +73,16 @@ def _reload(session: Session, model: type[Versioned], identity: Any) -> Versione
     if row is None:
         raise RecordDeleted
     return row
+
+
+def _changed(row: Versioned, values: Mapping[str, Any]) -> RecordChanged:
+    return RecordChanged(
+        current=row.as_data(),
+        lock_version=row.lock_version,
+        saved_by=row.saved_by,
+        saved_at=with_time_zone(row.saved_at),
+        fields=_differing(row, values),
+    )
 
 
 def _differing(row: Versioned, values: Mapping[str, Any]) -> list[str]:

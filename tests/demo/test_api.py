@@ -13,7 +13,7 @@ from limits import parse
 from record_presence import create_app
 from record_presence.demo.people import TENANT
 from record_presence.redis_client.client import connect
-from record_presence.versioned.announcement_queue import AnnouncementQueue
+from record_presence.safe_writes.announcement_queue import AnnouncementQueue
 from record_presence.versioned.announcements import QUEUE_EXTENSION
 from tests.api.client import data_of, failure_of, token
 from tests.demo.visitor import API, Visitor, values_of

@@ -29,6 +29,7 @@ APPLICATIONS = Path(__file__).parent / "applications"
 JAVASCRIPT = APPLICATIONS / "javascript"
 NEXT = APPLICATIONS / "next"
 PHP_AUTOLOAD = "/usr/share/php/Illuminate/autoload.php"
+WRITERS = ("job/close_orders.py", "import/import_orders.py", "agent/write_note.py")  # programs
 ADDRESS = "https://presence.example.com"  # of the service, in the recipes
 TOKEN_LIFETIME = "300"  # seconds, in the recipes that sign
 START_SECONDS = 60.0  # beside many other tests

@@ -5,15 +5,17 @@ import re
 import pytest
 
 from tests.hosts.documentation import README, shown
-from tests.hosts.hosts import APPLICATIONS_BY_NAME, HOSTS, RECIPES
+from tests.hosts.hosts import APPLICATIONS_BY_NAME, HOSTS, RECIPES, WRITERS
 from tests.hosts.table import RESULTS, SCENARIO_NAMES
 from tests.test_docs import ROOT
 
-USED = sorted({recipe for application in APPLICATIONS_BY_NAME.values() for recipe in application.recipes})
+USED = sorted(
+    {recipe for application in APPLICATIONS_BY_NAME.values() for recipe in application.recipes} | {*WRITERS}
+)
 CLIENT_README = ROOT / "app/static/presence/README.md"
 
 
-def test_every_recipe_is_used_by_an_application_of_the_tests():
+def test_every_recipe_is_used_by_the_tests():
     files = {path.relative_to(RECIPES).as_posix() for path in RECIPES.rglob("*") if path.is_file()}
 
     assert {name for name in files if "__pycache__" not in name} == {*USED, "README.md"}

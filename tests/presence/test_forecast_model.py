@@ -17,7 +17,7 @@ from record_presence.presence.conflicts import ConflictState
 from record_presence.presence.errors import StoreUnavailable
 from record_presence.presence.forecast import forecast
 from record_presence.presence.service import RecordPresenceService
-from record_presence.versioned.announcement_queue import Announcement, AnnouncementQueue
+from record_presence.safe_writes.announcement_queue import Announcement, AnnouncementQueue
 from tests.lua.commands import LEASE_MS, age
 from tests.presence.histories import histories
 

@@ -7,7 +7,7 @@ import pytest
 
 from record_presence.presence.errors import InvalidPresence, StoreFull, TabOwnedByAnotherUser
 from record_presence.presence.service import RecordPresenceService
-from record_presence.versioned.announcement_queue import Announcement, AnnouncementQueue
+from record_presence.safe_writes.announcement_queue import Announcement, AnnouncementQueue
 from tests.waiting import wait_until
 
 

@@ -84,6 +84,20 @@ class AnnouncementQueue:
         with self._lock:
             return any(announcement.is_of_same_record(waiting) for waiting, _ in self._saves)
 
+    def announce(self, announcement: Announcement) -> bool:
+        """Tell the viewers now, or keep it for later if Redis is unavailable; False if nobody has heard of it
+        yet. Never raises PresenceError, since the save is done."""
+        if self.holds_record_of(announcement):
+            self.add(announcement)
+            return False
+        try:
+            return announcement.send()
+        except PresenceError as error:
+            log.warning("a save was not announced", extra=announcement.for_log(error=str(error)))
+            if isinstance(error, StoreUnavailable):
+                self.add(announcement)
+            return False
+
     def add(self, announcement: Announcement) -> None:
         """Keep an announcement for later, without waiting. If the queue is full, it is dropped and logged."""
         with self._lock:
