@@ -79,7 +79,7 @@ export default function (Alpine) {
 
       init() {
         const element = this.$el;
-        const tell = (event, detail) =>
+        const emit = (event, detail) =>
           element.dispatchEvent(new CustomEvent(`presence:${event}`, { detail, bubbles: true, composed: true }));
         const show = (snapshot) => Object.assign(this, snapshot, { presence: snapshot });
 
@@ -91,14 +91,14 @@ export default function (Alpine) {
             all([
               presence.subscribe((snapshot) => {
                 show(snapshot);
-                tell('state', snapshot);
+                emit('state', snapshot);
               }),
-              ...EVENTS.map((event) => presence.on(event, (detail) => tell(event, detail))),
+              ...EVENTS.map((event) => presence.on(event, (detail) => emit(event, detail))),
             ]),
           );
           if (held.isStarted) {
             show(presence.getSnapshot());
-            tell('state', presence.getSnapshot());
+            emit('state', presence.getSnapshot());
             presence.setMode(options.mode ?? 'view');
             if (options.baseVersion !== undefined) presence.setBaseVersion(options.baseVersion);
           }

@@ -14,8 +14,8 @@ const MAX_LIST_DELAY_MS = 10_000; // a list that comes later is not late: Redis 
  * depends on makes up a numbered question, whose number is part of that state: a new number leads to a beat that asks,
  * batched and retried like any other change.
  */
-export function createConflicts({ browser, store, transport, heartbeat, update, tell }) {
-  const followHandOver = createHandOver(tell);
+export function createConflicts({ browser, store, transport, heartbeat, update, emit }) {
+  const followHandOver = createHandOver(emit);
   const ownTabs = new Set(); // all tab ids of this page, which gets a new one after the back/forward cache
   const unsentSaves = []; // saves of this page that could not be sent to the server
   let otherOwnTabs = 0; // the person's other tabs, as of the last forecast

@@ -19,7 +19,7 @@ class RecordPresence extends (globalThis.HTMLElement ?? Object) {
   #tokenUrl = null; // { url }
   #getToken = null;
   #stopListening = null;
-  #isSettling = false;
+  #isUpdating = false;
   #unsubscribes = [];
 
   connectedCallback() {
@@ -60,11 +60,11 @@ class RecordPresence extends (globalThis.HTMLElement ?? Object) {
   /** At once, what is no longer this element's is another's to take; the rest follows when all attributes are set. */
   #update() {
     if (this.#held && this.#held.key !== this.#key()) release(this.#held);
-    if (this.#isSettling) return;
-    this.#isSettling = true;
+    if (this.#isUpdating) return;
+    this.#isUpdating = true;
     queueMicrotask(() => {
-      this.#isSettling = false;
-      this.#settle();
+      this.#isUpdating = false;
+      this.#apply();
     });
   }
 
@@ -75,7 +75,7 @@ class RecordPresence extends (globalThis.HTMLElement ?? Object) {
     return JSON.stringify([type, this.id, this.getAttribute('base'), this.#proof() !== null]);
   }
 
-  #settle() {
+  #apply() {
     const key = this.#key();
     if (!key) return;
     if (this.#held?.key !== key) this.#letGo();
@@ -110,13 +110,13 @@ class RecordPresence extends (globalThis.HTMLElement ?? Object) {
         pictures: this.getAttribute('pictures') !== 'off',
       });
     draw(presence.getSnapshot());
-    if (held.isStarted) this.#tell('state', presence.getSnapshot());
+    if (held.isStarted) this.#emit('state', presence.getSnapshot());
     this.#unsubscribes = [
       presence.subscribe((state) => {
         draw(state);
-        this.#tell('state', state);
+        this.#emit('state', state);
       }),
-      ...EVENTS.map((event) => presence.on(event, (detail) => this.#tell(event, detail))),
+      ...EVENTS.map((event) => presence.on(event, (detail) => this.#emit(event, detail))),
     ];
   }
 
@@ -129,7 +129,7 @@ class RecordPresence extends (globalThis.HTMLElement ?? Object) {
     this.#held = this.presence = null;
   }
 
-  #tell(event, detail) {
+  #emit(event, detail) {
     this.dispatchEvent(new CustomEvent(`presence:${event}`, { detail, bubbles: true, composed: true }));
   }
 

@@ -5,7 +5,7 @@ const userKey = ({ id, agent }) => JSON.stringify([id, agent?.for.id]); // as in
 const overlap = (one, other) => one === other || one === '*' || other === '*';
 
 /** Gives `follow(claims, tabId)`, to be called with each new list of claims. */
-export function createHandOver(tell) {
+export function createHandOver(emit) {
   let own = new Map(); // field -> claim of this tab, also of before as long as nobody else is known to have the field
 
   return (claims, tabId) => {
@@ -19,10 +19,10 @@ export function createHandOver(tell) {
       const isMine = claim.tab_id === tabId;
       const known = isSame(before.get(field), claim) ? before.get(field) : null;
       const wasOwn = ([name, { user }]) => overlap(name, field) && userKey(user) === userKey(claim.passed_from);
-      if (claim.passed_from && !known && (isMine || [...before].some(wasOwn))) tell('passed', { field, claim, isMine });
+      if (claim.passed_from && !known && (isMine || [...before].some(wasOwn))) emit('passed', { field, claim, isMine });
       for (const waiting of (isMine && claim.waiting) || []) {
         const isKnown = known?.waiting?.some((other) => isSame(other, waiting) && other.field === waiting.field);
-        if (!isKnown) tell('asked', { field, claim, waiting });
+        if (!isKnown) emit('asked', { field, claim, waiting });
       }
     }
   };

@@ -42,7 +42,7 @@ export function createPresence({
   const transport = ownTransport ?? createHttpTransport({ ...connection, type, id });
   const store = createStore(browser.report);
   const listeners = {}; // by event
-  const tell = (event, detail) => listeners[event]?.tell(detail);
+  const emit = (event, detail) => listeners[event]?.emit(detail);
 
   let watcher = null; // of the stream: a stand-in while its module is loaded
   let late; // what afterAnswer.js makes, once it is loaded
@@ -61,7 +61,7 @@ export function createPresence({
     browser,
     store,
     heartbeat,
-    onChange: (difference) => tell('change', difference),
+    onChange: (difference) => emit('change', difference),
   });
   const lifecycle = createLifecycle({
     browser,
@@ -81,7 +81,7 @@ export function createPresence({
     heartbeat,
     freshness,
     lifecycle,
-    tell,
+    emit,
     update,
     withConflicts,
   };
@@ -97,7 +97,7 @@ export function createPresence({
     if (isFinal) lifecycle.halt(error);
     else store.set({ status: 'retrying', error });
     import('./failures.js').then((failures) => failures.onFailure(error, parts)).catch(() => {});
-    tell(error.kind === 'unauthorized' ? error.kind : 'error', error);
+    emit(error.kind === 'unauthorized' ? error.kind : 'error', error);
   }
 
   /** Only after an answered beat: a tab that the service refuses needs no stream. */

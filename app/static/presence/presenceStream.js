@@ -17,14 +17,14 @@ export function watchPresence({
   heartbeat,
   freshness,
   lifecycle,
-  tell,
+  emit,
   withConflicts,
   ...options
 }) {
   const browser = { ...sharingOf(), ...options.browser };
   const post = (body) => transport.call('signal', { tab_id: store.getSnapshot().tabId, ...body });
   const receiver = createReceiver({
-    onSignal: (signal) => tell('signal', signal),
+    onSignal: (signal) => emit('signal', signal),
     onTyping: (typing) => store.set({ typing }),
     browser,
   });

@@ -14,7 +14,7 @@ class RecordConflict extends (globalThis.HTMLElement ?? Object) {
     this.#given = conflict;
     this.#loader ??= createConflictLoader(this, {
       onResolve: (outcome) => this.#resolve(outcome),
-      onCollisions: (fields) => this.#tell('collisions', { fields }),
+      onCollisions: (fields) => this.#emit('collisions', { fields }),
     });
     await this.#loader.show({ ...this.#knownByForm(conflict), labels: this.labels, ...conflict });
   }
@@ -51,7 +51,7 @@ class RecordConflict extends (globalThis.HTMLElement ?? Object) {
     const { lockVersion } = this.#given;
     const form = this.#form();
     if (form) this.#fill(form, outcome, lockVersion);
-    this.#tell('resolved', { ...outcome, lockVersion });
+    this.#emit('resolved', { ...outcome, lockVersion });
   }
 
   /** First with theirs, which is what is loaded now for whoever watches the form; then with what was made of both. */
@@ -63,7 +63,7 @@ class RecordConflict extends (globalThis.HTMLElement ?? Object) {
     if (collisions.length) firstControl(form, collisions[0])?.focus();
   }
 
-  #tell(event, detail) {
+  #emit(event, detail) {
     this.dispatchEvent(new CustomEvent(`conflict:${event}`, { detail, bubbles: true, composed: true }));
   }
 }

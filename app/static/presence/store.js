@@ -26,7 +26,7 @@ export function createListeners(report) {
       entries.add(entry);
       return () => entries.delete(entry);
     },
-    tell(value) {
+    emit(value) {
       for (const { listener } of [...entries]) {
         try {
           listener(value);
@@ -39,7 +39,7 @@ export function createListeners(report) {
 }
 
 export function createStore(report) {
-  const { add, tell } = createListeners(report);
+  const { add, emit } = createListeners(report);
   let snapshot = NOTHING_KNOWN;
 
   return {
@@ -50,7 +50,7 @@ export function createStore(report) {
     set(changes) {
       if (Object.keys(changes).every((key) => snapshot[key] === changes[key])) return;
       snapshot = Object.freeze({ ...snapshot, ...changes });
-      tell(snapshot);
+      emit(snapshot);
     },
   };
 }

@@ -306,21 +306,21 @@ export function createFakeService({
       const id = `fake-tab-${++lastTabId}`;
       let body = { mode, dirty: false };
       let isActive = true;
-      const tell = (part) => {
+      const report = (part) => {
         body = { ...body, ...part };
         enter(name, id, user, body, isActive);
       };
-      tell({});
+      report({});
       return {
         tabId: id,
         user,
-        view: () => tell({ mode: 'view', dirty: false, dirty_fields: undefined, active_field: undefined }),
-        edit: (...fields) => tell({ mode: 'edit', dirty: fields.length > 0, dirty_fields: fields }),
+        view: () => report({ mode: 'view', dirty: false, dirty_fields: undefined, active_field: undefined }),
+        edit: (...fields) => report({ mode: 'edit', dirty: fields.length > 0, dirty_fields: fields }),
         look(isLooking = true) {
           isActive = isLooking;
-          tell({});
+          report({});
         },
-        focus: (field) => tell({ active_field: field ?? undefined }),
+        focus: (field) => report({ active_field: field ?? undefined }),
         type: (field) => signal(name, id, user, 'typing', field === null ? null : { field }),
         point: (data) => signal(name, id, user, 'cursor', data),
         claim: (field, { takeOver: isForced, wait: waits } = {}) =>
@@ -329,7 +329,7 @@ export function createFakeService({
         decline: (field) => decline(name, id, field),
         save(lockVersion, fields) {
           save(name, id, user, lockVersion, fields);
-          tell({ dirty: false, dirty_fields: [] });
+          report({ dirty: false, dirty_fields: [] });
         },
         leave: () => leave(name, id),
       };
