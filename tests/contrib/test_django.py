@@ -57,6 +57,15 @@ from record_presence.contrib.django import (  # noqa: E402
 from record_presence.safe_writes import connection as redis_of_service  # noqa: E402
 from record_presence.safe_writes.writer import announcements  # noqa: E402
 
+
+@pytest.fixture(scope="module", autouse=True)
+def allow_an_event_loop():
+    """The process of these tests may have had tests in Chromium before, whose event loop still runs."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
+        yield
+
+
 NO_REDIS = "redis://127.0.0.1:1"
 
 

@@ -597,7 +597,7 @@ def test_invalid_argument_is_named_and_nothing_written(service, client, call, na
 
 def test_page_of_a_timeline_has_at_most_a_megabyte_and_the_rest_comes_with_the_next(client, monkeypatch):
     service = RecordPresenceService(client, 1, timeline_seconds=60)
-    monkeypatch.setattr("record_presence.presence.service.lists.MAX_REPLY_BYTES", 20_000)
+    monkeypatch.setattr("record_presence.presence.service.operators.MAX_REPLY_BYTES", 20_000)
     fields = [f"{number:03d}".ljust(40, "x") for number in range(100)]
     for number in range(40):
         service.update_presence(
