@@ -11,13 +11,13 @@
 -- ARGV[1]   tab_id            string
 -- ARGV[2]   state             string  JSON array, see lib.tab_state
 -- ARGV[3]   lease_ms          digits  > 0
--- ARGV[4]   default_lease_ms  digits  longest lease of a record that has no meta
--- ARGV[5]   known_version     string  list viewers if it is outdated; "" never, "?" always
--- ARGV[6]   limit             digits  viewers to list
--- ARGV[7]   nonce             string  random; part of a new version
--- ARGV[8]   timeline_ms       digits  how long the timeline is kept; 0 writes none
--- ARGV[9]   calls_limit       digits  calls a window may hold; 0 counts none
--- ARGV[10]  window_ms         digits  > 0 where calls are counted
+-- ARGV[4]   known_version     string  list viewers if it is outdated; "" never, "?" always
+-- ARGV[5]   calls_limit       digits  calls a window may hold; 0 counts none
+-- ARGV[6]   window_ms         digits  > 0 where calls are counted
+-- ARGV[7]   default_lease_ms  digits  longest lease of a record that has no meta
+-- ARGV[8]   limit             digits  viewers to list
+-- ARGV[9]   nonce             string  random; part of a new version
+-- ARGV[10]  timeline_ms       digits  how long the timeline is kept; 0 writes none
 -- ARGV[11]  may_join          digits  0: refuse a tab that is not live
 -- ARGV[12]  stamp             string  when the call was made, see lib.tombstones
 -- ARGV[13]  profile           string  JSON object of what else is shown of the user; "" for nothing
@@ -35,17 +35,16 @@
 -- Writes   tabs, seen, viewers, order, timeline, unsaved, calls
 -- Cost     O(log tabs) when nothing changed, with four calls to Redis; O(limit) more for a list
 local tabs, seen, viewers, order, timeline = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
-local unsaved, calls, left = KEYS[6], KEYS[7], KEYS[8]
-local tab_id, state, lease_ms, default_lease_ms = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
-local known_version, limit, nonce, timeline_ms = ARGV[5], ARGV[6], ARGV[7], ARGV[8]
-local calls_limit, window_ms, may_join, stamp = ARGV[9], ARGV[10], ARGV[11], ARGV[12]
-local profile = ARGV[13]
+local unsaved, calls = KEYS[6], KEYS[7]
+local tab_id, state, lease_ms = ARGV[1], ARGV[2], ARGV[3]
+local known_version, calls_limit, window_ms = ARGV[4], ARGV[5], ARGV[6]
 
 -- Count the call, and refuse it when the limit is exceeded. Only the first call of a
 -- window (which starts its expiry) and a refused one need the library.
 --
 -- From here to the end of the fast path, `require` and new tables are avoided where
--- possible: each takes as much time as a call to Redis.
+-- possible: each takes as much time as a call to Redis. Arguments that only the slow
+-- path needs are unpacked there.
 local call_count = calls_limit ~= "0" and redis.call("INCR", calls) or 0
 if call_count == 1 or call_count > tonumber(calls_limit) then
   local quota = require("lib.quota")
@@ -95,6 +94,9 @@ if is_fast_path and (known_version == "" or known_version == version) then
 end
 
 -- The slow path: a new tab or state, an expired tab, or a list to return.
+local left = KEYS[8]
+local default_lease_ms, limit, nonce, timeline_ms = ARGV[7], ARGV[8], ARGV[9], ARGV[10]
+local may_join, stamp, profile = ARGV[11], ARGV[12], ARGV[13]
 local viewer_list = require("lib.viewer_list")
 
 local MAX_LIST_BYTES = 600000 -- of the viewers; saves, claims and the forecast come on top

@@ -121,7 +121,7 @@ def keys_with_quota(record: Record, quota: Quota | None) -> tuple[str, ...]:
 
 
 def quota_arguments(quota: Quota | None) -> tuple[int, int]:
-    """The last two arguments of such a script; a limit of 0 counts nothing."""
+    """What such a script is told of the quota; a limit of 0 counts nothing."""
     return (quota.limit, quota.window_ms) if quota else (0, 0)
 
 
