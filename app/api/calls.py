@@ -5,16 +5,18 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from math import ceil
+from typing import Any
 
 from flask import request, session
 
 from ..identity.caller import Caller, Forbidden, Unauthenticated, UnknownKey
 from ..identity.failed_authentication_limit import client_address
-from ..identity.kept_bytes import KeptBytesLimit, TenantMemory
+from ..identity.kept_bytes import ENTRY_COPIES, OPEN_INDEX_BYTES, KeptBytesLimit, TenantMemory
 from ..identity.session import caller_of
 from ..identity.throttle import Throttle
 from ..presence.errors import InvalidPresence, StoreUnavailable, TooManyCalls
 from ..presence.limits import Quota
+from ..presence.results import ViewerList
 from ..presence.service import RecordPresenceService
 from ..presence.validation import record_errors
 from .csrf import check_csrf
@@ -170,6 +172,51 @@ class RecordCall(Call):
             return lease_seconds
         agent_seconds = self._extension.settings.agent_ttl_seconds
         return agent_seconds if lease_seconds is None else min(lease_seconds, agent_seconds)
+
+    @property
+    def is_hidden(self) -> bool:
+        """Whether nobody is to see the caller: nothing of their tabs is stored."""
+        return self.caller.role is not None and self.caller.role in self._extension.settings.hidden_roles
+
+    def beat(
+        self,
+        record_type: str,
+        record_id: str,
+        tab_id: str,
+        mode: str,
+        dirty: bool,
+        *,
+        field_bytes: int = 0,
+        **state: Any,
+    ) -> ViewerList:
+        """Register or renew a tab of the caller, for as long and as much as they may, and count what is kept.
+
+        `field_bytes` are those of its unsaved fields; `state` as in `update_presence`, which says what
+        is raised.
+        """
+        caller, memory = self.caller, self.tenant_memory
+        result = self.service.update_presence(
+            record_type,
+            record_id,
+            tab_id,
+            caller.user_id,
+            caller.user_name,
+            mode,
+            dirty,
+            profile=caller.profile,
+            lease_seconds=self.lease_seconds(),
+            may_join=not memory.is_full(caller.tenant),
+            is_logged=self.kept_bytes.has_room(caller),
+            arrived_us=request.environ.get(ARRIVED_US),
+            **state,
+        )
+        profile_bytes = len(caller.profile.text) if caller.profile else 0
+        memory.count_tab(caller.tenant, field_bytes + profile_bytes)
+        if result.has_joined and self._extension.settings.open_index:
+            memory.add(caller.tenant, OPEN_INDEX_BYTES)
+        if result.timeline_bytes:
+            self.keep(ENTRY_COPIES * result.timeline_bytes)
+        return result
 
     def heartbeat_seconds(self) -> float:
         """When the caller's tab should send its next heartbeat.

@@ -69,11 +69,16 @@ def check(record_type: str, record_id: str) -> Response:
 
     Changes nothing, and needs no tab. `stale`: another tab has saved the field after `base_version`.
     `contested`: somebody has unsaved changes in it. `claimed`: another tab has claimed it. `clear`: none of
-    these. Exact for any number of viewers.
+    these. Exact for any number of viewers. An agent is seen by others with `announce`, as by a heartbeat
+    of its tab in mode `edit`.
     """
     call = read_record_call(record_type, record_id)
     body = read_body(_CHECK)
+    if body["announce"] and not call.caller.is_agent:
+        raise Forbidden("Only an agent may announce itself.")
     call.authorize_and_throttle(field_bytes=bytes_of(body["fields"]))
+    if body["announce"] and not call.is_hidden:
+        call.beat(record_type, record_id, body["tab_id"], "edit", False)
     found = call.service.check_fields(
         record_type,
         record_id,

@@ -8,7 +8,6 @@ from flask import Blueprint, Response, request
 from werkzeug.http import parse_etags
 
 from ..identity.caller import Caller
-from ..identity.kept_bytes import ENTRY_COPIES, OPEN_INDEX_BYTES
 from ..presence.codec import encode_user_id
 from ..presence.limits import DEFAULT_LIMIT, Quota
 from ..presence.records import quote_tenant
@@ -50,40 +49,27 @@ def heartbeat(record_type: str, record_id: str) -> Response:
     call = read_record_call(record_type, record_id)
     body = read_body(_HEARTBEAT)
     sent_at = read_sent_at(body)
-    caller, field_bytes = call.caller, bytes_of(body["dirty_fields"])
+    field_bytes = bytes_of(body["dirty_fields"])
     quota = call.authorize_and_quota(field_bytes=field_bytes)
-    if caller.role is not None and caller.role in current_extension().settings.hidden_roles:
+    if call.is_hidden:
         return _hidden_heartbeat(call, record_type, record_id, body, quota)
-    may_join = not call.tenant_memory.is_full(caller.tenant)
-    result = call.service.update_presence(
+    result = call.beat(
         record_type,
         record_id,
         body["tab_id"],
-        caller.user_id,
-        caller.user_name,
         body["mode"],
         body["dirty"],
+        field_bytes=field_bytes,
         active_field=body["active_field"],
         dirty_fields=body["dirty_fields"],
         base_version=body.get("base_version"),
         visible=body["visible"],
         active=body.get("active"),
-        profile=caller.profile,
         list_viewers="version" in body,
         known_version=body.get("version"),
-        lease_seconds=call.lease_seconds(),
         quota=quota,
-        may_join=may_join,
-        is_logged=call.kept_bytes.has_room(caller),
-        arrived_us=request.environ.get(ARRIVED_US),
         sent_at=sent_at,
     )
-    profile_bytes = len(caller.profile.text) if caller.profile else 0
-    call.tenant_memory.count_tab(caller.tenant, field_bytes + profile_bytes)
-    if result.has_joined and current_extension().settings.open_index:
-        call.tenant_memory.add(caller.tenant, OPEN_INDEX_BYTES)
-    if result.timeline_bytes:
-        call.keep(ENTRY_COPIES * result.timeline_bytes)
     data: dict[str, Any] = {
         "registered": True,
         "version": result.version,

@@ -44,6 +44,27 @@ def test_agent_has_a_lease_of_its_own(app, summariser, redis):
     assert answer["heartbeat_seconds"] == 25
 
 
+def test_agent_that_checks_may_be_seen_by_it(alice, bob, summariser, redis):
+    alice.heartbeat(mode="edit", dirty=True, dirty_fields=["title"])
+    ask = {"fields": ["title", "body"], "tab_id": "s1"}
+    quiet = data_of(summariser.call("POST", "flow/12/check", json=ask))
+    assert data_of(bob.viewers())["total"] == 1
+
+    seen = data_of(summariser.call("POST", "flow/12/check", json={**ask, "announce": True}))
+    assert (seen["clear"], list(seen["contested"])) == (["body"], ["title"])
+    assert seen["version"] != quiet["version"]
+    assert data_of(bob.viewers())["viewers"][1] == {**SUMMARISER, "mode": "edit"}
+    assert 70_000 < leases(redis)["s1"] <= 75_000
+
+
+def test_only_an_agent_with_a_tab_announces_itself(alice, bob, summariser):
+    ask = {"fields": ["title"], "announce": True}
+    failure_of(alice.call("POST", "flow/12/check", json={**ask, "tab_id": "t1"}), 403)
+    failure_of(summariser.call("POST", "flow/12/check", json=ask), 422)
+
+    assert data_of(bob.viewers())["viewers"] == []
+
+
 def test_agent_saves_and_claims_in_its_own_name(alice, summariser):
     alice.heartbeat(mode="edit")
     summariser.heartbeat(tab_id="s1", mode="edit")

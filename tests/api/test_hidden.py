@@ -37,6 +37,10 @@ def test_hidden_user_can_neither_claim_nor_tell_of_a_save_nor_signal(app, alice)
 
     assert data_of(auditor.claim(tab_id="x1"))["claimed"] is False
     assert data_of(auditor.saved(tab_id="x1"))["announced"] is False
+    agent = Person(app, role="auditor", act={"sub": "bot"})
+    ask = {"fields": ["title"], "tab_id": "x2", "announce": True}
+    assert data_of(agent.call("POST", "flow/12/check", json=ask))["clear"] == ["title"]
+    assert data_of(alice.viewers(include_self="true"))["total"] == 1
     signal = {"tab_id": "x1", "kind": "typing"}
     assert data_of(auditor.call("POST", "flow/12/signal", json=signal))["relayed"] is False
 

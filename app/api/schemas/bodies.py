@@ -146,6 +146,15 @@ class CheckFields(Body):
         metadata={"description": "The lock_version that was loaded; without it, no field is `stale`."}
     )
     tab_id = tab_id_field(required=False, load_default=None, allow_none=True)
+    announce = StrictBoolean(
+        load_default=False,
+        metadata={"description": "Of an agent: others see it, as after a heartbeat of its tab."},
+    )
+
+    @validates_schema
+    def check_announced_tab(self, data: dict[str, Any], **_: Any) -> None:
+        if data["announce"] and data["tab_id"] is None:
+            raise ValidationError({"tab_id": ["Must be given where announce is true."]})
 
 
 class EvictTab(Body):
