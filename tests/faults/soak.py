@@ -34,7 +34,7 @@ SAMPLES = 4  # on the way
 
 # What may be left of the memory, beyond the base: heaps don't give back every page.
 PROCESS_MIB, REDIS_MIB = 10.0, 1.0
-MORE_CONNECTIONS = 8  # to Redis, of all processes
+MORE_CONNECTIONS = 32  # to Redis, of all processes: a pool keeps what one busy moment needed, at most 64
 MOST_SAVES_A_SECOND = 60.0  # with two other calls each
 
 
