@@ -242,6 +242,7 @@ def test_every_index_ends_by_itself_and_a_users_has_a_bound(redis, service, monk
 
 def test_only_whoever_comes_is_noted(observed, service, monkeypatch):
     monkeypatch.setattr(tabs_module, "random", lambda: 0.999)
+    monkeypatch.setattr(open_records.random, "random", lambda: 0.999)
     come(service, "12")
     joined, observed.commands[:] = list(observed.commands), []
     for _ in range(50):
