@@ -168,17 +168,6 @@ _FAILURE_SCHEMA = {
         "data": {"type": "object", "description": "Only where a save was refused: the record as it is now."},
     },
 }
-# What no single field of a schema says: which bodies are refused.
-_NEVER = {
-    "ClaimField": {
-        "required": ["take_over", "wait"],
-        "properties": {"take_over": {"const": True}, "wait": {"const": True}},
-    },
-    "CheckFields": {  # nor without tab_id, of which nothing is said then
-        "required": ["announce"],
-        "properties": {"announce": {"const": True}, "tab_id": {"const": None}},
-    },
-}
 _FAILURE = {"$ref": "#/components/schemas/Failure"}
 _FAILURE_EXAMPLE = {"success": False, "message": "…"}
 _INVALID_EXAMPLE = {**_FAILURE_EXAMPLE, "errors": {"tab_id": ["…"]}}
@@ -244,8 +233,8 @@ def build_document(app: Flask) -> dict[str, Any]:
         method = next(method for method in sorted(rule.methods or ()) if method not in {"HEAD", "OPTIONS"})
         spec.path(path, operations={method.lower(): _operation(app, rule.endpoint, operation, parameters)})
     document: dict[str, Any] = spec.to_dict()
-    for name, refused in _NEVER.items():
-        document["components"]["schemas"][name]["not"] = refused
+    for schema in (schemas.ClaimField, schemas.CheckFields):
+        document["components"]["schemas"][schema.__name__]["not"] = schema.refused
     return document
 
 

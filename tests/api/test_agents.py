@@ -61,8 +61,11 @@ def test_only_an_agent_with_a_tab_announces_itself(alice, bob, summariser):
     ask = {"fields": ["title"], "announce": True}
     failure_of(alice.call("POST", "flow/12/check", json={**ask, "tab_id": "t1"}), 403)
     failure_of(summariser.call("POST", "flow/12/check", json=ask), 422)
-
     assert data_of(bob.viewers())["viewers"] == []
+
+    alice.heartbeat(mode="edit")
+    failure_of(summariser.call("POST", "flow/12/check", json={**ask, "tab_id": "t1"}), 409)
+    assert data_of(bob.viewers())["viewers"] == [viewer(mode="edit")]
 
 
 def test_agent_saves_and_claims_in_its_own_name(alice, summariser):

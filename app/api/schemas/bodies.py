@@ -1,7 +1,7 @@
 """What the body of a request may hold."""
 
 from itertools import islice
-from typing import Any
+from typing import Any, ClassVar
 
 from marshmallow import RAISE, Schema, ValidationError, fields, validate, validates_schema
 
@@ -116,6 +116,10 @@ class ReleaseField(Body):
 
 
 class ClaimField(ReleaseField):
+    refused: ClassVar = {  # `check_one_of`, for the OpenAPI document
+        "required": ["take_over", "wait"],
+        "properties": {"take_over": {"const": True}, "wait": {"const": True}},
+    }
     take_over = StrictBoolean(
         load_default=False,
         metadata={"description": "Take the field from the tab that has it; both users are told."},
@@ -136,6 +140,10 @@ class DeclineWaiting(ReleaseField):
 
 
 class CheckFields(Body):
+    refused: ClassVar = {  # `check_announced_tab`, for the OpenAPI document; also without tab_id
+        "required": ["announce"],
+        "properties": {"announce": {"const": True}, "tab_id": {"const": None}},
+    }
     # The contract's name; marshmallow has one as well.
     fields = form_field_names(  # type: ignore[assignment]
         required=True,
