@@ -15,7 +15,7 @@ from record_presence import create_app
 from record_presence.redis_client.client import connect
 from tests.api.client import SETTINGS
 from tests.gunicorn_server import ROOT, GunicornServer
-from tests.redis_binary import redis_binary, version_of
+from tests.redis_binary import is_before_redis_7, redis_binary
 from tests.redis_cluster import RedisCluster
 from tests.redis_server import RedisServer
 from tests.security.routes import CASES, Visitor
@@ -32,7 +32,7 @@ BESIDE_SCRIPTS = {
 DEPLOY = ROOT / "app/deploy/README.md"
 CLUSTER_RIGHTS = "+spublish +ssubscribe +sunsubscribe"
 needs_sharded_pubsub = pytest.mark.skipif(
-    version_of(redis_binary())[1] < (7, 0), reason="this server has no sharded pub/sub"
+    is_before_redis_7(redis_binary()), reason="this server has no sharded pub/sub"
 )
 
 

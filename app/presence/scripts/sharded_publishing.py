@@ -23,7 +23,7 @@ from .transport import is_cluster
 
 RETRY_SECONDS = 30.0  # where it could not be found out
 REFUSAL_SECONDS = 300.0  # until a Cluster that refuses is tried again; it may have been upgraded
-ANSWER_TIMEOUT_SECONDS = 0.5
+ANSWER_TIMEOUT_SECONDS = 1.0
 _NAMES_A_NODE = 100  # that are tried to find a channel of each node
 
 log = logging.getLogger("presence.scripts")
@@ -85,10 +85,10 @@ class ShardedPublishing:
 
 
 def find_refusing_node(cluster: Any) -> str | None:
-    """The name of a node that refuses SSUBSCRIBE or SPUBLISH, or loses the message; None if all take both.
+    """The name of a node that refuses SSUBSCRIBE or SPUBLISH; None if all take both.
 
-    Tried with a message to each node that has slots. Raises redis-py's errors where
-    that can't be found out now, as while a node does not answer.
+    Tried with a message through each node that has slots. Raises redis-py's errors where
+    that can't be found out now, since a node does not answer or the message does not arrive.
     """
     for node, channel in _channel_of_each_node(cluster):
         if not _takes_sharded_messages(cluster.get_redis_connection(node), channel):
@@ -113,20 +113,20 @@ def _takes_sharded_messages(client: Any, channel: str) -> bool:
     try:
         with client.pubsub() as pubsub:
             pubsub.ssubscribe(channel)
-            if not _arrives(pubsub, "ssubscribe"):
-                return False
+            _wait_for(pubsub, "ssubscribe")
             client.execute_command("SPUBLISH", channel, "1")
-            return _arrives(pubsub, "smessage")
+            _wait_for(pubsub, "smessage")
     except redis_errors.RedisError as error:
         if is_refusal(error):
             return False
         raise
+    return True
 
 
-def _arrives(pubsub: Any, kind: str) -> bool:
+def _wait_for(pubsub: Any, kind: str) -> None:
     deadline = time.monotonic() + ANSWER_TIMEOUT_SECONDS
     while (left := deadline - time.monotonic()) > 0:
         message = pubsub.get_message(timeout=left)
         if message and message["type"] == kind:
-            return True
-    return False
+            return
+    raise redis_errors.TimeoutError(f"no {kind} in time")

@@ -237,7 +237,7 @@ class Broadcast:
                 return timings.REFUSAL_SECONDS
             self._shards.lose(feed)
         self._observe("lost")
-        log.warning("subscription lost", extra={"error": str(error)})
+        log.warning("subscription lost", extra={"error": str(error), "node": feed.node_name})
         feed.outage.begin(time.monotonic())
         feed.messages.unsubscribe_all()
         feed.outage.end_unconfirmed_streams()

@@ -6,6 +6,8 @@ MAX_BACKLOG = 1000  # messages that may wait for a read to finish
 # What a record's messages come by; a Cluster may have both at once.
 PUBSUB, SHARDED_PUBSUB = "pubsub", "sharded pubsub"
 
+_BY_PUBSUB = frozenset({PUBSUB})
+
 
 class SyncState:
     """The sync state of one topic. The caller holds the lock.
@@ -25,7 +27,7 @@ class SyncState:
     )
 
     def __init__(self) -> None:
-        self._missing = {PUBSUB}  # by which the channel is not subscribed
+        self._missing = _BY_PUBSUB  # what the channel is not subscribed by
         self.is_confirmed = False
         self.is_reading = False
         self.needs_another_read = False  # requested during the one that is under way
@@ -39,19 +41,19 @@ class SyncState:
 
     def require(self, by: str) -> None:
         """Messages may come by this as well."""
-        self._missing.add(by)
+        self._missing |= {by}
 
     def subscribe(self, by: str) -> bool:
         """The channel is subscribed, or needs not be. Whether no message can be missed only from now on."""
         was_subscribed = self.is_subscribed
-        self._missing.discard(by)
+        self._missing -= {by}
         if was_subscribed or self._missing:
             return False
         self._is_read_outdated = self.is_reading
         return True
 
     def unsubscribe(self, by: str) -> None:
-        self._missing.add(by)
+        self._missing |= {by}
         self.is_confirmed = False
 
     def begin_read(self) -> None:

@@ -1,7 +1,12 @@
 """Sharded pub/sub on a Cluster: who publishes how, who hears it, and what happens when slots move."""
 
-import pytest
+import contextlib
+import socket
 
+import pytest
+from redis.client import PubSub
+
+from record_presence.presence.errors import StoreUnavailable
 from record_presence.presence.records import Record
 from record_presence.presence.scripts import Scripts
 from record_presence.presence.service import RecordPresenceService
@@ -9,14 +14,14 @@ from record_presence.presence.streaming import timings
 from record_presence.presence.streaming.broadcast import Broadcast
 from record_presence.redis_client.client import connect
 from tests.presence.streaming.screen import Page, running_broadcasts, wait_until
-from tests.redis_binary import VARIABLE, redis_binary, version_of
+from tests.redis_binary import VARIABLE, is_before_redis_7, redis_binary
 from tests.redis_cluster import RedisCluster
 
 RECORDS = [Record("1", "flow", f"shard-{number}") for number in range(12)]
 SPUBLISH_RIGHTS = ("+ssubscribe", "+sunsubscribe", "+spublish")
 
 needs_sharding = pytest.mark.skipif(
-    version_of(redis_binary())[1] < (7, 0), reason="this server has no sharded pub/sub"
+    is_before_redis_7(redis_binary()), reason="this server has no sharded pub/sub"
 )
 
 
@@ -188,6 +193,52 @@ def test_node_without_the_rights_is_listened_to_as_before_and_no_call_fails(clus
     finally:
         for port in cluster.ports:
             cluster.client(port).execute_command("ACL", "SETUSER", "default", "+spublish", "+ssubscribe")
+
+
+@needs_sharding
+def test_proxy_that_closes_the_connection_on_ssubscribe_is_done_without(cluster, start, monkeypatch):
+    subscribe = PubSub.ssubscribe
+
+    def closed(pubsub, *channels):
+        subscribe(pubsub, *channels)
+        with contextlib.suppress(OSError):
+            pubsub.connection._sock.shutdown(socket.SHUT_RDWR)
+
+    monkeypatch.setattr(PubSub, "ssubscribe", closed)
+    process = start(cluster.url)
+    pages = []
+
+    def is_open():
+        with contextlib.suppress(StoreUnavailable):  # it is asked twice
+            pages.append(process.page(RECORDS))
+        return pages
+
+    wait_until(is_open, "an open stream")
+    assert not process.scripts.publishes_sharded
+    for record in RECORDS:
+        process.beat(record, 42)
+        pages[0].waits_for(record, [42])
+
+
+@needs_sharding
+def test_half_of_the_rights_is_none(cluster, start):
+    """Without SPUBLISH nobody would know whether the subscription is alive."""
+    for port in cluster.ports:
+        cluster.client(port).execute_command("ACL", "SETUSER", "default", "-spublish")
+    try:
+        process = start(cluster.url)
+        page = process.page(RECORDS)
+        for record in RECORDS:
+            process.beat(record, 42)
+            page.waits_for(record, [42])
+        wait_until(lambda: all(feed.is_refused for feed in process.broadcast._shards.feeds))
+        for record in RECORDS:
+            process.beat(record, 43)
+            page.waits_for(record, [42, 43])
+        assert page.ended is None
+    finally:
+        for port in cluster.ports:
+            cluster.client(port).execute_command("ACL", "SETUSER", "default", "+spublish")
 
 
 def test_cluster_of_redis_6_is_served_by_publish(start, monkeypatch):
