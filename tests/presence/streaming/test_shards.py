@@ -196,6 +196,8 @@ def test_node_without_the_rights_is_listened_to_as_before_and_no_call_fails(clus
 
 
 @needs_sharding
+# Of redis-py, which connects again by itself while this is going on.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_proxy_that_closes_the_connection_on_ssubscribe_is_done_without(cluster, start, monkeypatch):
     subscribe = PubSub.ssubscribe
 
