@@ -57,7 +57,7 @@ class RedisServer:
     def client(self, **options: Any) -> redis_py.Redis:
         """A new client with its own connections. Close it, or use it in a `with`."""
         return redis_py.Redis(
-            unix_socket_path=self.socket, **{"decode_responses": True, "socket_timeout": 5, **options}
+            unix_socket_path=self.socket, **{"decode_responses": True, "socket_timeout": 20, **options}
         )
 
     def kill(self) -> None:

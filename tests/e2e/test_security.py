@@ -7,7 +7,7 @@ import pytest
 import requests
 
 from record_presence.presence.validation import clean_name
-from tests.e2e.server import Server
+from tests.e2e.server import START_SECONDS, Server
 from tests.redis_server import RedisServer
 from tests.waiting import wait_until
 
@@ -99,16 +99,18 @@ def test_hostile_names_are_names_and_nothing_else(bob, server, flow_id):
 
 def test_hostile_record_is_text_wherever_it_is_shown(bob, server, flow_id):
     name = "".join(HOSTILE[:3])[:120]
-    token = requests.get(f"{server.url}/demo/people/alice/token", timeout=5).json()["data"]["token"]
+    token = requests.get(f"{server.url}/demo/people/alice/token", timeout=START_SECONDS).json()["data"][
+        "token"
+    ]
     url, headers = f"{server.url}/api/v1/flows/{flow_id}", {"Authorization": f"Bearer {token}"}
-    flow = requests.get(url, headers=headers, timeout=5).json()["data"]["flow"]
+    flow = requests.get(url, headers=headers, timeout=START_SECONDS).json()["data"]["flow"]
     values = {
         **{field: flow[field] for field in ("lock_version", "status", "owner")},
         "name": name,
         "description": "".join(HOSTILE),
         "steps": "\n".join(HOSTILE),
     }
-    requests.put(url, json=values, headers=headers, timeout=5).raise_for_status()
+    requests.put(url, json=values, headers=headers, timeout=START_SECONDS).raise_for_status()
 
     for path in ("/", f"/flows/{flow_id}", f"/react/flows/{flow_id}"):
         page = bob.go(path)
@@ -118,9 +120,9 @@ def test_hostile_record_is_text_wherever_it_is_shown(bob, server, flow_id):
         assert page.tab.locator(INJECTED).count() == 0
         assert bob.errors == []
         page.tab.close()
-    flow = requests.get(url, headers=headers, timeout=5).json()["data"]["flow"]
+    flow = requests.get(url, headers=headers, timeout=START_SECONDS).json()["data"]["flow"]
     back = {**values, "lock_version": flow["lock_version"], "name": f"Flow {flow_id}"}
-    requests.put(url, json=back, headers=headers, timeout=5).raise_for_status()
+    requests.put(url, json=back, headers=headers, timeout=START_SECONDS).raise_for_status()
 
 
 @pytest.fixture(scope="module")
@@ -235,7 +237,9 @@ def test_page_of_an_origin_that_is_named_calls_and_any_other_does_not(redis_serv
     named, other = f"http://localhost:{elsewhere}", f"http://127.0.0.1:{elsewhere}"
     server = Server(redis_server, PRESENCE_CORS_ORIGINS=named)
     try:
-        token = requests.get(f"{server.url}/demo/people/alice/token", timeout=5).json()["data"]["token"]
+        token = requests.get(f"{server.url}/demo/people/alice/token", timeout=START_SECONDS).json()["data"][
+            "token"
+        ]
         page = stranger.new_page()
         answers = {}
         for origin in (named, other):

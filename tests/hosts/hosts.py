@@ -331,7 +331,7 @@ class RunningApplication:
         def answers() -> bool:
             assert self._process.poll() is None, f"{self._name} did not start: {self.log()}"
             try:
-                return requests.get(f"{self.url}/sign-out", timeout=5).ok
+                return requests.get(f"{self.url}/sign-out", timeout=START_SECONDS).ok
             except requests.RequestException:
                 return False
 

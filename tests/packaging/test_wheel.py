@@ -294,7 +294,7 @@ def test_serve_serves_presence_and_the_files_of_the_browser_client(environment, 
         statuses = {path: requests.get(f"{url}{path}", timeout=START_SECONDS).status_code for path in paths}
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(START_SECONDS)
 
     assert (beat.status_code, statuses) == (200, dict.fromkeys(paths, 200)), log.read_text()
 
@@ -329,7 +329,7 @@ def test_image_serves_until_it_is_drained_and_writes_to_its_temporary_folder_onl
         statuses = [requests.get(f"{url}{path}", timeout=START_SECONDS).status_code for path in probes]
     finally:
         process.terminate()
-        code = process.wait(60)
+        code = process.wait(START_SECONDS)
 
     assert (statuses, code) == ([200, 200], 0), log.read_text()
     assert list(root.iterdir()) == []
