@@ -22,6 +22,7 @@ from record_presence.presence.scripts.load import load_script
 from record_presence.redis_client.embedded import CompiledOnce, make_strict
 from tests.redis_server import RedisServer
 from tests.turns import Turns
+from tests.waiting import TIMEOUT_MS
 
 TESTS = Path(__file__).parent
 # The files that take the longest, and the rooms of the next ones: what waits a lot beside what computes.
@@ -158,7 +159,8 @@ def redis(request: pytest.FixtureRequest) -> Iterator[Any]:
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Any]:
     """Playwright's Chromium, one for a process, which can't run two; `chromium.launch(...)` starts one."""
-    from playwright.sync_api import sync_playwright  # late: pages' tests run where it isn't installed
+    from playwright.sync_api import expect, sync_playwright  # late: pages' tests run where it isn't installed
 
+    expect.set_options(timeout=TIMEOUT_MS)
     with sync_playwright() as playwright:
         yield playwright.chromium

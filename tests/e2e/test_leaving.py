@@ -29,7 +29,7 @@ def test_page_with_unsaved_changes_asks_before_it_is_left(person, flow_id, edito
 
     # Taken back, or saved, it is nothing to ask for; and a page that listens isn't kept by every browser.
     is_free = partial(tab.evaluate, "dispatchEvent(new Event('beforeunload', { cancelable: true }))")
-    assert not is_free()
+    wait_until(is_free, lambda free: not free)
     tab.fill("#name", before)
     wait_until(is_free)
     tab.fill("#name", "A whole name")
@@ -59,5 +59,5 @@ def test_who_is_somebody_else_by_now_is_told_to_copy_and_reloads_without_a_quest
     with tab.expect_navigation():
         tab.get_by_role("button", name="Reload").click()
     tab.locator(".here-state").wait_for(state="attached")
-    assert tab.input_value("#steps") != "Not saved yet"
+    wait_until(lambda: tab.input_value("#steps") != "Not saved yet")
     assert asked == []

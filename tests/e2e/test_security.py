@@ -9,7 +9,7 @@ import requests
 from record_presence.presence.validation import clean_name
 from tests.e2e.server import START_SECONDS, Server
 from tests.redis_server import RedisServer
-from tests.waiting import wait_until
+from tests.waiting import TIMEOUT_MS, wait_until
 
 SET_A_MARK = "window.ranSomethingOfOthers=1"
 # What every object of JavaScript answers to: as the name of a field, it must not.
@@ -228,6 +228,7 @@ def elsewhere():
 def stranger(browser):
     """A browser that knows nothing of us."""
     context = browser.new_context()
+    context.set_default_timeout(TIMEOUT_MS)
     yield context
     context.close()
 
