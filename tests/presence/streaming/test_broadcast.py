@@ -940,6 +940,19 @@ def test_second_loss_of_data_begins_another_grace_period(redis, after_data_loss)
     page.waits_for(RECORD, [])
 
 
+def follow_until_shown(process, page, ids):
+    """As a browser does, which opens a stream again that has ended."""
+
+    def is_shown():
+        if page.ended:
+            page.stream.close()
+            with contextlib.suppress(StoreUnavailable):
+                page.follow(process.open(seen_version=page.last_event_id))
+        return page.ids(RECORD) == ids and not page.ended
+
+    wait_until(is_shown, f"{ids}")
+
+
 def test_list_survives_an_outage_that_ends_the_streams(server, service, start, short_timeouts):
     process = start(connect(f"unix://{server.socket}"), recovery_grace_seconds=SHORT_GRACE_SECONDS)
     for user in (1, 2):
@@ -961,8 +974,26 @@ def test_list_survives_an_outage_that_ends_the_streams(server, service, start, s
     wait_until(is_open)
     assert page.ids(RECORD) == [1, 2]
     assert page.screen(RECORD).is_unconfirmed
-    page.waits_for(RECORD, [2])
+    follow_until_shown(process, page, [2])
     assert not page.screen(RECORD).is_unconfirmed
+
+
+def test_outage_within_a_grace_period_makes_nobody_stay_for_ever(server, service, start, short_timeouts):
+    process = start(connect(f"unix://{server.socket}"), recovery_grace_seconds=SHORT_GRACE_SECONDS)
+    for user in (1, 2):
+        service(heartbeat, f"t{user}", user)
+    page = process.page()
+    server.kill()
+    page.ends("unavailable")
+    server.start()
+    service(heartbeat, "t2", 2)
+    follow_until_shown(process, page, [1, 2])
+    wait_until(lambda: process.replica().unconfirmed_users == {"1"}, "1 is unconfirmed")
+
+    server.signal(signal.SIGSTOP)  # this time nothing is lost
+    page.ends("unavailable")
+    server.signal(signal.SIGCONT)
+    follow_until_shown(process, page, [2])
 
 
 def test_outage_without_a_loss_leaves_nobody_unconfirmed(server, service, start, short_timeouts, monkeypatch):
