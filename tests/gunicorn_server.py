@@ -15,10 +15,10 @@ from urllib.parse import urlsplit
 import requests
 
 from tests.api.client import PREFIX, SETTINGS, token
+from tests.waiting import START_SECONDS
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = "record_presence.server.gunicorn_config"
-START_SECONDS = 60.0  # beside many other tests
 OURS = ("PRESENCE_", "REDIS_URL", "WEB_CONCURRENCY", "DATABASE_URL", "FLASK_", "HOST", "PORT")
 
 

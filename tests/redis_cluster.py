@@ -12,8 +12,8 @@ from typing import Any
 import redis as redis_py
 
 from tests.redis_binary import redis_binary
+from tests.waiting import START_SECONDS
 
-START_SECONDS = 60.0  # beside many other tests
 SLOTS = 16_384
 
 

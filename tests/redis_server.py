@@ -10,8 +10,7 @@ from typing import Any
 import redis as redis_py
 
 from tests.redis_binary import is_before_redis_7, redis_binary
-
-START_SECONDS = 60.0  # beside many other tests
+from tests.waiting import START_SECONDS
 
 
 class RedisServer:

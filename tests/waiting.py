@@ -7,6 +7,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 TIMEOUT_SECONDS = 60.0  # generous, for a busy machine
+START_SECONDS = 120.0  # until a server answers that is started beside many other tests
 TIMEOUT_MS = TIMEOUT_SECONDS * 1000  # as Playwright takes it
 
 

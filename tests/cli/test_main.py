@@ -17,8 +17,8 @@ from record_presence.cli.main import main
 from record_presence.presence.service import RecordPresenceService
 from record_presence.server import wsgi
 from tests.api.client import SETTINGS, token
-from tests.gunicorn_server import OURS, START_SECONDS
-from tests.waiting import wait_until
+from tests.gunicorn_server import OURS
+from tests.waiting import START_SECONDS, wait_until
 
 SECRET = "a secret of the tests, and long enough for production"
 COMMAND = [sys.executable, "-m", "record_presence.cli.main"]

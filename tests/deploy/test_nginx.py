@@ -19,11 +19,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from tests.api.client import PREFIX, token
 from tests.gunicorn_server import ROOT, GunicornServer
-from tests.waiting import wait_until
+from tests.waiting import START_SECONDS, wait_until
 
 CONFIGURATION = (ROOT / "app/deploy/nginx.conf").read_text("utf-8")
 MISSING = "nginx is not installed, and these tests need it: apt-get install nginx-light"
-START_SECONDS = 60.0
 HEARTBEAT = {"tab_id": "t1", "mode": "view", "dirty": False}
 
 

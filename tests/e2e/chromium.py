@@ -15,14 +15,13 @@ from typing import Any
 
 import websocket
 
-from tests.waiting import wait_until
+from tests.waiting import START_SECONDS, wait_until
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 # For Playwright's pages: the same browser without windows, so that a page takes a quarter of the time.
 PAGES_CHROMIUM = CHROMIUM and (shutil.which("chromium-headless-shell") or CHROMIUM)
 MISSING = "Chromium is missing: apt-get install chromium"
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
-START_SECONDS = 60.0
 
 
 class Chromium:

@@ -16,9 +16,9 @@ from record_presence.settings import Settings
 from tests.api.client import token
 from tests.gunicorn_server import CONFIG
 from tests.redis_server import RedisServer
+from tests.waiting import START_SECONDS
 
 ROOT = Path(__file__).parents[2]
-START_SECONDS = 60.0  # beside many other tests
 SECRET = "a secret of the end-to-end tests"
 
 

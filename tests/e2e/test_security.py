@@ -7,9 +7,9 @@ import pytest
 import requests
 
 from record_presence.presence.validation import clean_name
-from tests.e2e.server import START_SECONDS, Server
+from tests.e2e.server import Server
 from tests.redis_server import RedisServer
-from tests.waiting import TIMEOUT_MS, wait_until
+from tests.waiting import START_SECONDS, TIMEOUT_MS, wait_until
 
 SET_A_MARK = "window.ranSomethingOfOthers=1"
 # What every object of JavaScript answers to: as the name of a field, it must not.
@@ -129,7 +129,7 @@ def test_hostile_record_is_text_wherever_it_is_shown(bob, server, flow_id):
 def quarrel_server():
     """Heartbeats a minute apart: what happens once stays. Its saves and claims are nobody else's."""
     redis = RedisServer()
-    server = Server(redis, PRESENCE_HEARTBEAT_SECONDS="60", PRESENCE_TTL_SECONDS="180")
+    server = Server(redis, PRESENCE_HEARTBEAT_SECONDS="60", PRESENCE_TTL_SECONDS="3600")
     yield server
     server.close()
     redis.close()

@@ -22,9 +22,9 @@ from tests.deploy.containers import (
     instruction,
 )
 from tests.packaging.requirements import ROOT, required_distributions
+from tests.waiting import START_SECONDS
 
 SECRET = "a secret of the tests, and long enough for production"
-START_SECONDS = 60.0
 LEFT_OUT = shutil.ignore_patterns(
     *(".git", ".venv", ".*_cache", ".hypothesis", "__pycache__", "*.egg-info"),
     *("node_modules", "build", "instance"),
