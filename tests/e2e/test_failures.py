@@ -111,7 +111,7 @@ def test_user_whom_others_no_longer_see_is_told_so_though_the_list_is_fresh(
 
         wait_until(say, lambda text: text == "Others can\u2019t see you", seconds=20)
         wait_until(lambda: witness.names(flow_id), lambda names: names == ["Alice Moreau"], seconds=3)
-        assert page.avatars() == ["Alice Moreau, viewing"]
+        becomes(page.avatars, ["Alice Moreau, viewing"])
 
         protocol.send("Network.setBlockedURLs", {"urls": []})
         wait_until(say, lambda text: text == "", seconds=20)

@@ -67,7 +67,7 @@ def test_text_typed_before_the_script_ran_is_seen_as_unsaved(person, server, flo
     tab.goto(f"{server.url}/flows/{flow_id}?as=bob", wait_until="commit")
     tab.fill("#description", "Typed before the script.")
     wait_until(lambda: tab.evaluate("true") and held)
-    assert alice.avatars() == []
+    becomes(alice.avatars, [])
 
     held[0].continue_()
     alice.wait_for_avatars("Bob Tanaka, editing description, unsaved changes")

@@ -8,6 +8,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import expect
 
 from tests.client.node import CLIENT, MISSING, TOOLS, find_node, is_ready
 from tests.e2e.server import Server
@@ -169,7 +170,7 @@ def test_what_somebody_else_has_is_read_only_where_the_page_wants_it(folder, vis
         bob.keyboard.press(key)
     assert bob.evaluate(VALUES) == {"title": "Invoices", "status": "draft", "kind": "a"}
     described = bob.locator("[name=status]").get_attribute("aria-describedby")
-    assert "has this field" in bob.locator(f"#{described}").inner_text()
+    expect(bob.locator(f"#{described}")).to_contain_text("has this field")
 
     assert of_presence(bob, "claim('title', { wait: true })")["place"] == 1
     alice.fill("[name=title]", "Of Alice")

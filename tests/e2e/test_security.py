@@ -5,6 +5,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import requests
+from playwright.sync_api import expect
 
 from record_presence.presence.validation import clean_name
 from tests.e2e.server import Server
@@ -92,7 +93,7 @@ def test_hostile_names_are_names_and_nothing_else(bob, server, flow_id):
             wait_until(lambda page=page: shown(page, "#name-people bdi"), set(HOSTILE).intersection)
 
         assert page.tab.evaluate("window.ranSomethingOfOthers") is None
-        assert page.tab.locator(INJECTED).count() == 0
+        expect(page.tab.locator(INJECTED)).to_have_count(0)
         assert bob.errors == []
         page.tab.close()
 
@@ -117,7 +118,7 @@ def test_hostile_record_is_text_wherever_it_is_shown(bob, server, flow_id):
         page.tab.get_by_text(name[:60]).first.wait_for()
 
         assert page.tab.evaluate("window.ranSomethingOfOthers") is None
-        assert page.tab.locator(INJECTED).count() == 0
+        expect(page.tab.locator(INJECTED)).to_have_count(0)
         assert bob.errors == []
         page.tab.close()
     flow = requests.get(url, headers=headers, timeout=START_SECONDS).json()["data"]["flow"]
@@ -155,7 +156,7 @@ def test_hostile_fields_claims_and_saves_break_no_page(person, quarrel_server):
 
     def assert_is_whole(page, path):
         assert page.evaluate("window.ranSomethingOfOthers") is None
-        assert page.locator(INJECTED).count() == 0
+        expect(page.locator(INJECTED)).to_have_count(0)
         assert bob.errors == [], path
 
     paths = ("/flows/2", "/react/flows/2", "/flows/2/timeline", "/flows/2/why")
@@ -175,7 +176,7 @@ def test_hostile_fields_claims_and_saves_break_no_page(person, quarrel_server):
             page.get_by_role("button", name="Compare field by field").click()
             page.locator("dialog .record-conflict-value").nth(1).wait_for()
             page.keyboard.press("Escape")
-            assert page.input_value("#name") == "Bob's own"
+            expect(page.locator("#name")).to_have_value("Bob's own")
         elif path.endswith("timeline"):
             wait_until(page.locator(".log-row").count, lambda count: count > 3 * len(HOSTILE))
             page.locator(".log-row.is-conflict button").last.click()
