@@ -152,7 +152,7 @@ def test_htmx_swaps_the_form_the_element_and_the_page(open_page, record, version
     page.change(
         "htmx.ajax('GET', url, { target: 'record-presence', swap: 'outerHTML' })", "element", version=2
     )
-    page.tab.locator("record-presence[base-version='2']").wait_for()
+    page.tab.locator("record-presence[base-version='2']").wait_for(state="attached")
     page.wait_to_see_bob()
     page.wait_for_dirty("title")
 

@@ -98,8 +98,7 @@ def test_user_whom_others_no_longer_see_is_told_so_though_the_list_is_fresh(
     bob = person("bob")
     page = bob.edit(flow_id, editor=editor)
     with server.as_user(1, "Alice Moreau") as alice:
-        alice.beat(flow_id)
-        page.wait_for_avatars("Alice Moreau, viewing")
+        becomes(lambda: alice.beat(flow_id) or page.avatars(), ["Alice Moreau, viewing"])
         note = page.tab.locator(".title-people .presence-note")
         protocol = bob.protocol(page)
         protocol.send("Network.enable")

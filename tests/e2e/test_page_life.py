@@ -42,8 +42,12 @@ def test_page_from_the_back_forward_cache_is_there_again_at_once(chromium, serve
     wait_until(lambda: witness.names(flow_id), lambda names: names == ["Bob Tanaka"], seconds=3)
     assert before.isdisjoint(witness.tabs(flow_id))
     with server.as_user(1, "Alice Moreau") as alice:
-        alice.beat(flow_id)
-        wait_until(lambda: tab.evaluate(LABELS), lambda labels: labels == ["Alice Moreau, viewing"])
+
+        def labels_while_she_stays():
+            alice.beat(flow_id)
+            return tab.evaluate(LABELS)
+
+        wait_until(labels_while_she_stays, lambda labels: labels == ["Alice Moreau, viewing"])
 
 
 @pytest.mark.measured

@@ -69,20 +69,28 @@ def test_policy_refuses_what_an_attacker_would_put_in(bob):
     bob.errors.clear()
 
 
-def test_hostile_names_are_names_and_nothing_else(bob, server, flow_id):
-    def stay():
-        for number, name in enumerate(HOSTILE):
-            with server.as_user(900 + number, name) as user:
-                user.beat(flow_id, f"hostile-{number}", mode="edit", active_field="name")
-                field = name if name.isprintable() else None
-                user.beat(flow_id, f"hostile-{number}-2", dirty=True, active_field=field)
+@pytest.fixture(scope="module")
+def quarrel_server():
+    """Heartbeats a minute apart: what happens once stays. Its saves and claims are nobody else's."""
+    redis = RedisServer()
+    server = Server(redis, PRESENCE_HEARTBEAT_SECONDS="60", PRESENCE_TTL_SECONDS="3600")
+    yield server
+    server.close()
+    redis.close()
+
+
+def test_hostile_names_are_names_and_nothing_else(person, quarrel_server):
+    bob, flow_id = person("bob", at=quarrel_server), 1
+    for number, name in enumerate(HOSTILE):
+        with quarrel_server.as_user(900 + number, name) as user:
+            user.beat(flow_id, f"hostile-{number}", mode="edit", active_field="name")
+            field = name if name.isprintable() else None
+            user.beat(flow_id, f"hostile-{number}-2", dirty=True, active_field=field)
 
     def shown(page, where):
-        stay()
         return set(page.tab.locator(where).all_text_contents())
 
     for path in ("/", f"/flows/{flow_id}", f"/react/flows/{flow_id}"):
-        stay()
         page = bob.go(path)
         if path == "/":
             labels = wait_until(lambda page=page: page.row(flow_id))
@@ -124,16 +132,6 @@ def test_hostile_record_is_text_wherever_it_is_shown(bob, server, flow_id):
     flow = requests.get(url, headers=headers, timeout=START_SECONDS).json()["data"]["flow"]
     back = {**values, "lock_version": flow["lock_version"], "name": f"Flow {flow_id}"}
     requests.put(url, json=back, headers=headers, timeout=START_SECONDS).raise_for_status()
-
-
-@pytest.fixture(scope="module")
-def quarrel_server():
-    """Heartbeats a minute apart: what happens once stays. Its saves and claims are nobody else's."""
-    redis = RedisServer()
-    server = Server(redis, PRESENCE_HEARTBEAT_SECONDS="60", PRESENCE_TTL_SECONDS="3600")
-    yield server
-    server.close()
-    redis.close()
 
 
 def test_hostile_fields_claims_and_saves_break_no_page(person, quarrel_server):
