@@ -34,6 +34,7 @@ LONGEST_FIRST = (
 )
 REMOVE_SECONDS = 10.0
 MEASUREMENTS = 3
+MEASURED_TIMEOUT_SECONDS = 900.0  # of all of them, and of the wait for a quiet machine
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -80,6 +81,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return order.get(file.as_posix(), order.get(file.parts[0], len(order)))
 
     items.sort(key=place)
+    for item in items:
+        if item.get_closest_marker("measured") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(MEASURED_TIMEOUT_SECONDS))
 
 
 def _keep_files_in_one_folder(config: pytest.Config) -> None:
