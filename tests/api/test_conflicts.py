@@ -54,7 +54,7 @@ def version_of(person):
 
 def just_now(text):
     moment = datetime.fromisoformat(text)
-    return moment.tzinfo is not None and abs(datetime.now(UTC) - moment) < timedelta(seconds=10)
+    return moment.tzinfo is not None and abs(datetime.now(UTC) - moment) < timedelta(minutes=1)
 
 
 def entries(person, **query):

@@ -99,7 +99,7 @@ def test_presence_has_every_tab_by_its_id(service):
             "away": True,
         },
     }
-    assert all(abs(datetime.now(UTC) - moment) < timedelta(seconds=5) for moment in seen_at)
+    assert all(abs(datetime.now(UTC) - moment) < timedelta(minutes=1) for moment in seen_at)
 
 
 def test_last_heartbeat_of_a_shortened_lease_is_exact(service):
@@ -107,7 +107,7 @@ def test_last_heartbeat_of_a_shortened_lease_is_exact(service):
 
     seen_at = datetime.fromisoformat(service.get_presence("flow", 12)["t1"]["last_seen_at"])
 
-    assert abs(datetime.now(UTC) - seen_at) < timedelta(seconds=5)
+    assert abs(datetime.now(UTC) - seen_at) < timedelta(minutes=1)
 
 
 def test_record_that_nobody_has_open_is_an_empty_list_and_an_empty_dict(service, client):

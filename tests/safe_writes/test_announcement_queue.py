@@ -1,5 +1,6 @@
 """Saves that Redis would not hear of: who is told of them, when it is back."""
 
+import threading
 from dataclasses import dataclass, field
 
 import fakeredis
@@ -13,14 +14,17 @@ from tests.waiting import wait_until
 
 @dataclass
 class Service:
-    """Takes saves, or raises what is in `trouble`: one error a call, the last one for ever."""
+    """Takes saves once it `is_back`, or raises what is in `trouble`: one error a call, the last for ever."""
 
     trouble: list = field(default_factory=list)
     told: list = field(default_factory=list)
     calls: int = 0
+    is_back: threading.Event | None = None
 
     def record_saved(self, record_type, record_id, lock_version, fields, user_id, user_name, tab_id=None):
         self.calls += 1
+        if self.is_back:
+            self.is_back.wait()
         error = self.trouble[0] if self.trouble else None
         if len(self.trouble) > 1:
             del self.trouble[0]
@@ -75,16 +79,19 @@ def test_thread_tells_by_itself_and_ends_when_nothing_is_left():
 
 
 def test_many_saves_wait_in_one_thread_and_no_save_waits_for_it():
-    started = []
+    started, is_back = [], threading.Event()
     queue = AnnouncementQueue(
-        start=lambda thread: started.append(thread) or thread.start(), first_retry_delay_seconds=0.3
+        start=lambda thread: started.append(thread) or thread.start(), first_retry_delay_seconds=0.01
     )
-    service = Service()
+    service = Service(is_back=is_back)
     for version in range(2, 102):
         queue.add(save_of(service, version))
+        if version == 50:
+            wait_until(lambda: service.calls)  # it is at work, and waits for Redis itself
 
-    assert service.calls == 0
+    assert service.told == []
     assert len(started) == 1
+    is_back.set()
     wait_until(lambda: versions(service) == list(range(2, 102)))
 
 
