@@ -64,9 +64,8 @@ class FakePerson:
 
         With `wait`, they have it as soon as whoever has it lets it go, leaves, or is away for too long.
         """
-        presence, options = self._service.presence, {"take_over": take_over, "wait": wait}
-        result = presence.claim_field(*self._record, self.tab_id, self.user_id, field, **options)
-        return result.is_granted
+        presence, claim = self._service.presence, (self.tab_id, self.user_id, field)
+        return presence.claim_field(*self._record, *claim, take_over=take_over, wait=wait).is_granted
 
     def release(self, field: str) -> None:
         """They no longer work on this field, or wait for it. The first who waits has it then."""
@@ -87,8 +86,9 @@ class FakePerson:
         `touched` of the result: who has unsaved changes in the same fields.
         """
         presence = self._service.presence
-        save = (lock_version, fields, self.user_id, self.name, self.tab_id)
-        result = presence.announce_save(*self._record, *save, told_by="host")
+        result = presence.announce_save(
+            *self._record, lock_version, fields, self.user_id, self.name, self.tab_id, told_by="host"
+        )
         self._unsaved = ()
         self._beat()
         return result
