@@ -64,8 +64,10 @@ class FakePerson:
 
         With `wait`, they have it as soon as whoever has it lets it go, leaves, or is away for too long.
         """
-        presence, claim = self._service.presence, (self.tab_id, self.user_id, field)
-        return presence.claim_field(*self._record, *claim, take_over=take_over, wait=wait).is_granted
+        result = self._service.presence.claim_field(
+            *self._record, self.tab_id, self.user_id, field, take_over=take_over, wait=wait
+        )
+        return result.is_granted
 
     def release(self, field: str) -> None:
         """They no longer work on this field, or wait for it. The first who waits has it then."""
