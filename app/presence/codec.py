@@ -296,10 +296,13 @@ def decode_save(row: list[str]) -> Save:
 
 
 def decode_claims(rows: Iterable[list[str]], waiting_rows: Iterable[list[str]] = ()) -> dict[str, Claim]:
-    """Claims by field, the oldest first; whoever waits stands at the claim that is in their way."""
+    """Claims by field, the oldest first; whoever waits stands at the claim that is in their way.
+
+    Rows of those who wait, as lua/lib/claims.lua has them.
+    """
     claims = dict(map(decode_claim, rows))
     for row in waiting_rows:
-        wanted, tab_id, user, name, since_ms, *_ = _strings(row)
+        wanted, tab_id, user, name, since_ms, _, holder_tab_id, passes_at_ms, *_ = _strings(row)
         for field_name, claim in claims.items():
             if claim["tab_id"] != tab_id and overlap(field_name, wanted):
                 waiting: Waiting = {
@@ -310,6 +313,9 @@ def decode_claims(rows: Iterable[list[str]], waiting_rows: Iterable[list[str]] =
                 if wanted != field_name:
                     waiting["field"] = wanted
                 claim.setdefault("waiting", []).append(waiting)
+                if passes_at_ms and holder_tab_id == claim["tab_id"]:
+                    passes_at = iso_time(int(passes_at_ms))
+                    claim["passes_at"] = min(passes_at, claim.get("passes_at", passes_at))
                 break
     return claims
 

@@ -110,7 +110,7 @@ function roster.open(keys, default_lease_ms, timeline_ms, now_us)
     must_tell_next_expiry = false, -- something may end earlier than streams know
     has_joined = false, -- put_tab's user was no viewer before, or nobody knows; set by commit
     has_queue = waiting_text and true or false, -- somebody waits for a claim; set by lib.claims, too
-    are_claims_changed = false, -- or those who wait; set by lib.claims
+    are_claims_changed = false, -- or those who wait, or for how long; set by lib.claims
 
     -- What this call has changed.
     changes = {}, -- user -> change, see lib.viewer_entries

@@ -114,9 +114,14 @@ class ModelWaiting:
     name: str
     holder: str = ""
     passes_at: int | None = None
+    notes: int = 0  # how often `passes_at` has changed, which is told
 
     def shown(self):
         return [self.field, self.tab_id, self.user, self.name]
+
+    def note(self, passes_at):
+        self.notes += passes_at != self.passes_at
+        self.passes_at = passes_at
 
 
 class Budget(NamedTuple):
@@ -306,11 +311,12 @@ class RecordModel:
 
     def is_idle(self, waiting, claim):
         if waiting.holder != claim.tab_id:
-            waiting.holder, waiting.passes_at = claim.tab_id, None
+            waiting.holder = claim.tab_id
+            waiting.note(None)
         if not self.is_away(claim.user):
-            waiting.passes_at = None
+            waiting.note(None)
         elif waiting.passes_at is None or waiting.passes_at > self.now + IDLE_MS:
-            waiting.passes_at = self.now + IDLE_MS
+            waiting.note(self.now + IDLE_MS)
         return waiting.passes_at is not None and waiting.passes_at <= self.now
 
     def save(self, lock_version, row, told_by):
@@ -491,7 +497,7 @@ class PresenceMachine(RuleBasedStateMachine):
         self.listener = Listener(redis, RECORD).__enter__()
         self.model = RecordModel(budget)
         self.shown = {}  # the viewers as a stream's client knows them
-        self.claims_shown = ([], [])
+        self.claims_shown = ([], [], [])
         self.held_at = self.step_ended_at = time.time()  # the clock by which Redis ends leases
         self.has_stray_field = False  # a field stands in the hash that has no lease
         self.called_us = CALL_US  # when the last call arrived
@@ -514,7 +520,7 @@ class PresenceMachine(RuleBasedStateMachine):
         self.check_pace()
         passed_ms = int((time.time() - self.held_at) * 1000)
         if passed_ms > 500:
-            set_clock_back(self.redis, passed_ms)
+            set_clock_back(self.redis, passed_ms, latest_pass_ms=IDLE_MS)  # or it would be noted anew
             self.held_at += passed_ms / 1000
 
     # What users do
@@ -988,7 +994,7 @@ class PresenceMachine(RuleBasedStateMachine):
             self.model.version, self.model.ordered, self.model.since = "0", False, {}
             self.model.profile_lost = {user for user in self.model.arrivals if type(user) is AgentId}
             self.model.lose_conflicts()
-            self.claims_shown = ([], [])
+            self.claims_shown = ([], [], [])
         else:
             self.model.lose_tabs()
             if lost == "tabs":
@@ -1009,7 +1015,7 @@ class PresenceMachine(RuleBasedStateMachine):
         self.model.lose_tabs()
         self.model.lose_conflicts()
         self.model.version, self.model.damaged, self.model.ordered = "0", False, True
-        self.shown, self.claims_shown, self.has_stray_field = {}, ([], []), False
+        self.shown, self.claims_shown, self.has_stray_field = {}, ([], [], []), False
 
     # What must be true
 
@@ -1038,7 +1044,8 @@ class PresenceMachine(RuleBasedStateMachine):
             self.adopt_names()
             self.adopt_claims(claims_before, waiting_before)
         viewers = model.entries()
-        claims_shown = (list(model.claims.items()), [waiting.shown() for waiting in model.waiting])
+        waiting_shown = [waiting.shown() for waiting in model.waiting]
+        claims_shown = (list(model.claims.items()), waiting_shown, [each.notes for each in model.waiting])
         has_news = viewers and (saved or claims_shown != self.claims_shown)
         if was_damaged:
             assert all(message["reset"] for message in messages)
@@ -1063,11 +1070,11 @@ class PresenceMachine(RuleBasedStateMachine):
                     heard_claims = list(claims_in(message["claims"]).items())
                     heard_waiting = [row[:4] for row in message.get("waiting", ())]
             if any("claims" in message for message in messages):
-                assert (heard_claims, heard_waiting) == claims_shown
+                assert (heard_claims, heard_waiting) == claims_shown[:2]
         if messages:
             model.version = messages[-1]["version"]
         assert all(message["version"] == model.version for message in heard[-1:])
-        self.shown, self.claims_shown = viewers, claims_shown if viewers else ([], [])
+        self.shown, self.claims_shown = viewers, claims_shown if viewers else ([], [], [])
         model.ended = []
         assert (model.version == "0") == (not viewers)
         self.check_stored()
