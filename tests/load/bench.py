@@ -41,6 +41,7 @@ PARTS = {
     "rate": Part("rate", "latency at a given rate of arrivals, all percentiles"),
     "streams": Part("streams", "memory and delay of open streams, and what they take from heartbeats"),
     "timeline": Part("timeline", "heartbeats with the timeline on over off, and bytes an entry"),
+    "cluster": Part("cluster", "CPU a change takes of all nodes of a Cluster, by their number"),
     "million": Part("million", "a million open tabs in one Redis, and their end", by_name_only=True),
     "start": Part("start", "the second `make run`, and the memory of a process"),
     "profile": Part("profile", "where the time of a heartbeat goes, from socket to socket"),

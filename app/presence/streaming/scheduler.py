@@ -111,6 +111,10 @@ class Scheduler:
             self._reads[topic] = None
             self.wake()
 
+    def will_read(self, topic: Topic) -> bool:
+        """Whether a read was requested, or is under way."""
+        return topic in self._reads or topic.sync.is_reading
+
     def pop_reads(self) -> list[Topic]:
         """Some of the topics to read, whose reads begin with this."""
         topics = list(itertools.islice(self._reads, BATCH_SIZE))
