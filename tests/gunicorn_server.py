@@ -15,10 +15,10 @@ from urllib.parse import urlsplit
 import requests
 
 from tests.api.client import PREFIX, SETTINGS, token
+from tests.waiting import START_SECONDS
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = "record_presence.server.gunicorn_config"
-START_SECONDS = 60.0  # beside many other tests
 OURS = ("PRESENCE_", "REDIS_URL", "WEB_CONCURRENCY", "DATABASE_URL", "FLASK_", "HOST", "PORT")
 
 
@@ -82,7 +82,7 @@ class GunicornServer:
             method,
             f"{self.url}{PREFIX}/{path}",
             headers={"Authorization": f"Bearer {token(user, f'User {user}')}", **(headers or {})},
-            timeout=20,
+            timeout=START_SECONDS,
             **options,
         )
 
@@ -93,7 +93,7 @@ class GunicornServer:
     def send(self, data: bytes) -> tuple[int, dict[str, str], bytes]:
         """Raw bytes to the server; status, headers and body of what comes back."""
         address = urlsplit(self.url)
-        with socket.create_connection((address.hostname, address.port), timeout=20) as connection:
+        with socket.create_connection((address.hostname, address.port), timeout=START_SECONDS) as connection:
             connection.sendall(data)
             connection.shutdown(socket.SHUT_WR)
             answer = b""
@@ -124,13 +124,13 @@ class GunicornServer:
         """SIGTERM, as an operator ends it; its exit code, and how many seconds it took."""
         started = time.monotonic()
         self._process.send_signal(signal.SIGTERM)
-        return self._process.wait(20), time.monotonic() - started
+        return self._process.wait(START_SECONDS), time.monotonic() - started
 
     def close(self) -> None:
         if self._process.poll() is None:
             self._process.terminate()
             try:
-                self._process.wait(5)
+                self._process.wait(20)
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()

@@ -10,8 +10,7 @@ from typing import Any
 import redis as redis_py
 
 from tests.redis_binary import is_before_redis_7, redis_binary
-
-START_SECONDS = 60.0  # beside many other tests
+from tests.waiting import START_SECONDS
 
 
 class RedisServer:
@@ -57,7 +56,7 @@ class RedisServer:
     def client(self, **options: Any) -> redis_py.Redis:
         """A new client with its own connections. Close it, or use it in a `with`."""
         return redis_py.Redis(
-            unix_socket_path=self.socket, **{"decode_responses": True, "socket_timeout": 5, **options}
+            unix_socket_path=self.socket, **{"decode_responses": True, "socket_timeout": 20, **options}
         )
 
     def kill(self) -> None:

@@ -30,7 +30,7 @@ def make(python, *commands):
         env={"PATH": str(folder)},
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=60,
     )
 
 
@@ -95,6 +95,6 @@ def dry_run(*arguments):
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=60,
         check=True,
     ).stdout

@@ -7,6 +7,8 @@ from typing import TypeVar
 T = TypeVar("T")
 
 TIMEOUT_SECONDS = 60.0  # generous, for a busy machine
+START_SECONDS = 120.0  # until a server answers that is started beside many other tests
+TIMEOUT_MS = TIMEOUT_SECONDS * 1000  # as Playwright takes it
 
 
 def wait_until(
@@ -19,6 +21,11 @@ def wait_until(
             raise AssertionError(f"still {seen!r} after {seconds:g} s")
         time.sleep(0.05)
     return seen
+
+
+def becomes(look: Callable[[], T], wanted: T, *, seconds: float = TIMEOUT_SECONDS) -> None:
+    """Waits until `look` gives just that."""
+    wait_until(look, lambda seen: seen == wanted, seconds=seconds)
 
 
 def stays(look: Callable[[], T], wanted: Callable[[T], bool], *, seconds: float) -> None:

@@ -189,17 +189,21 @@ def decode_viewer_entries(pairs: list[str]) -> list[tuple[str, PackedViewerEntry
     return entries
 
 
-def decode_holders(text: str, pairs: list[str]) -> dict[str, Holders]:
-    """By field, who has it unsaved; of what `find` of lua/lib/unsaved_fields.lua returns.
+def decode_holders(names: Sequence[str], text: str, pairs: list[str]) -> dict[str, Holders]:
+    """By field, who has it unsaved; of what `append` of lua/lib/unsaved_fields.lua returns for these names.
 
     `since` of these viewers says nothing.
     """
+    if not text:
+        return {}
     entries = list(zip(pairs[::2], map(json_codec.loads, pairs[1::2]), strict=True))
     viewers = [decode_viewer(user, entry, 0) for user, entry in entries]
     holders = {}
-    for name, (total, *places) in json.loads(text or "{}").items():
-        by_arrival = sorted(places, key=lambda place: entries[place - 1][1][1])
-        holders[name] = Holders(total, [viewers[place - 1] for place in by_arrival])
+    for name, numbers in zip(names, text.split(","), strict=True):
+        if numbers:
+            total, *places = map(int, numbers.split())
+            by_arrival = sorted(places, key=lambda place: entries[place - 1][1][1])
+            holders[name] = Holders(total, [viewers[place - 1] for place in by_arrival])
     return holders
 
 
@@ -292,10 +296,13 @@ def decode_save(row: list[str]) -> Save:
 
 
 def decode_claims(rows: Iterable[list[str]], waiting_rows: Iterable[list[str]] = ()) -> dict[str, Claim]:
-    """Claims by field, the oldest first; whoever waits stands at the claim that is in their way."""
+    """Claims by field, the oldest first; whoever waits stands at the claim that is in their way.
+
+    Rows of those who wait, as lua/lib/claims.lua has them.
+    """
     claims = dict(map(decode_claim, rows))
     for row in waiting_rows:
-        wanted, tab_id, user, name, since_ms, *_ = _strings(row)
+        wanted, tab_id, user, name, since_ms, _, holder_tab_id, passes_at_ms, *_ = _strings(row)
         for field_name, claim in claims.items():
             if claim["tab_id"] != tab_id and overlap(field_name, wanted):
                 waiting: Waiting = {
@@ -306,6 +313,9 @@ def decode_claims(rows: Iterable[list[str]], waiting_rows: Iterable[list[str]] =
                 if wanted != field_name:
                     waiting["field"] = wanted
                 claim.setdefault("waiting", []).append(waiting)
+                if passes_at_ms and holder_tab_id == claim["tab_id"]:
+                    passes_at = iso_time(int(passes_at_ms))
+                    claim["passes_at"] = min(passes_at, claim.get("passes_at", passes_at))
                 break
     return claims
 

@@ -36,7 +36,7 @@ class Attack:
     with_demo: bool = False
     seconds: float = 4.0
     short_calls: int = 230
-    short_seconds: float = 20.0
+    short_seconds: float = 60.0
     is_control: bool = False
 
     @property

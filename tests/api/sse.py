@@ -70,7 +70,7 @@ class StreamReader:
         self.body = b""
         self._buffer = b""
         self._parser = Parser()
-        self._connection = socket.create_connection((address.hostname, address.port), timeout=10)
+        self._connection = socket.create_connection((address.hostname, address.port), timeout=TIMEOUT_SECONDS)
         lines = [f"GET /api/v1/presence/events?{query} HTTP/1.1", f"Host: {address.netloc}"]
         lines += [f"Authorization: Bearer {token}"]
         lines += [f"{name.replace('_', '-')}: {text}" for name, text in headers.items()]

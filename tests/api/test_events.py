@@ -29,7 +29,7 @@ BOB = viewer(43, "Bob")
 @pytest.fixture
 def make_app(redis, monkeypatch):
     """`make_app()`. The threads that its streams start end with the test."""
-    monkeypatch.setattr(timings, "OPEN_TIMEOUT_SECONDS", 0.5)
+    monkeypatch.setattr(timings, "OPEN_TIMEOUT_SECONDS", 20.0)  # on a busy machine
     apps = []
 
     def make(redis=redis, **settings):
@@ -46,7 +46,7 @@ def app(make_app):
     return make_app()
 
 
-MAX_REST_SECONDS = 5.0
+MAX_REST_SECONDS = 30.0
 
 
 class OpenStream:
@@ -255,7 +255,7 @@ def test_opening_streams_is_throttled_like_other_calls(make_app):
     failure_of(alice.call("GET", "events?record=flow:12"), 429)
 
 
-def test_stream_is_503_while_redis_is_unreachable(make_app):
+def test_stream_is_503_while_redis_is_unreachable(make_app, monkeypatch):
     server = RedisServer()
     with closing(server):
         app = make_app(connect(f"unix://{server.socket}"))
@@ -263,9 +263,11 @@ def test_stream_is_503_while_redis_is_unreachable(make_app):
         with OpenStream(alice) as stream:
             stream.until("snapshot")
             server.kill()
+            monkeypatch.setattr(timings, "OPEN_TIMEOUT_SECONDS", 0.5)
             failure_of(alice.call("GET", "events?record=flow:12"), 503)
             assert stream.rest()[-1].retry  # an unconfirmed list is not shown
         server.start()
+        monkeypatch.setattr(timings, "OPEN_TIMEOUT_SECONDS", 20.0)
         with OpenStream(alice) as stream:
             stream.until("snapshot")
 
@@ -709,7 +711,7 @@ def test_readers_who_left_are_no_longer_counted(service):
     readers = [service.open() for _ in range(10)]
     for reader in readers:
         reader.wait_for_event("snapshot")
-    assert service.gauge() == 10
+    service.wait_until(lambda: service.gauge() == 10)
     for reader in readers[:9]:
         reader.close()
 
@@ -778,6 +780,7 @@ def test_readers_of_a_killed_worker_reconnect_to_another(service):
     # Whichever process accepts first gets a stream, and one may have got all of them.
     [worker, *_] = [pid for pid in service.workers() if connections_of(pid) > 1]
     os.kill(worker, signal.SIGKILL)
+    service.wait_until(lambda: worker not in service.workers())  # then all its connections are closed
 
     def cut():
         for reader in readers:
@@ -785,7 +788,6 @@ def test_readers_of_a_killed_worker_reconnect_to_another(service):
         return any(reader.is_over for reader in readers)
 
     service.wait_until(cut)
-    time.sleep(0.3)  # they are not all cut at the same moment
     cut()
     lost = [reader for reader in readers if reader.is_over]
     kept = [reader for reader in readers if not reader.is_over]
@@ -851,4 +853,4 @@ def test_terminated_server_ends_its_streams_first(service):
         reader.wait_for(lambda reader: reader.is_over)
         assert reader.messages[-1].retry
         reader.close()
-    assert service.server._process.wait(20) == 0
+    assert service.server._process.wait(60) == 0

@@ -121,11 +121,14 @@ def held_beat(server, record):
     address, body, status = urlsplit(server.url), json.dumps(BEAT).encode(), []
     head = (
         f"POST {PREFIX}/{record}/heartbeat HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token()}\r\n"
-        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\nConnection: close\r\n"
+        "Expect: 100-continue\r\n\r\n"
     )
-    with socket.create_connection((address.hostname, address.port), timeout=10) as connection:
+    with socket.create_connection((address.hostname, address.port), timeout=30) as connection:
         connection.sendall(head.encode() + body[:1])
-        time.sleep(0.3)  # until the application has it
+        # Said when the head has been read; then the application has it a moment later.
+        assert connection.recv(65_536).startswith(b"HTTP/1.1 100 ")
+        time.sleep(0.3)
         yield status
         connection.sendall(body[1:])
         status.append(int(connection.recv(65_536).split()[1]))
@@ -157,7 +160,7 @@ def test_beat_that_waits_for_a_process_is_refused_where_client_and_goodbye_say_w
     )
     os.kill(pid, signal.SIGSTOP)
     try:
-        with socket.create_connection((address.hostname, address.port), timeout=10) as connection:
+        with socket.create_connection((address.hostname, address.port), timeout=30) as connection:
             connection.sendall((head + body).encode())
             goodbye = quick.call("DELETE", "flow/2/unregister?tab_id=t1&sent_at=2000")
             assert goodbye.status_code == 200

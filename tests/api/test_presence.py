@@ -135,7 +135,7 @@ def test_lease_ends_with_the_token_that_it_was_given_for(app, redis):
 
 @pytest.mark.parametrize(
     ("seconds_left", "greatest"),
-    [(60, 20), (12, 4), (6, 2), (2, 1), (600, 30)],
+    [(60, 20), (12, 4), (6, 2), (3, 1), (600, 30)],
     ids=lambda value: f"{value} s",
 )
 def test_client_is_told_to_beat_within_a_third_of_the_lease_that_its_token_allows(
@@ -158,9 +158,9 @@ def test_client_is_told_to_beat_within_a_third_of_every_lease(redis, lease, set_
 
 
 def test_tab_lives_for_a_moment_after_its_token_so_that_the_next_one_is_in_time(app, redis):
-    Person(app, seconds=2).heartbeat()
+    data_of(Person(app, seconds=3).heartbeat())
 
-    assert 9_000 < max(leases(redis).values()) <= 10_000
+    assert 5_000 < max(leases(redis).values()) <= 10_000
 
 
 def test_tab_without_a_heartbeat_is_gone_when_its_lease_is_over(alice, bob, redis):
@@ -315,7 +315,7 @@ def test_tabs_show_what_each_tab_does(alice, bob):
         },
     }
     assert all(moment.tzinfo == UTC for moment in moments)
-    assert all(abs(datetime.now(UTC) - moment) < timedelta(seconds=5) for moment in moments)
+    assert all(abs(datetime.now(UTC) - moment) < timedelta(minutes=1) for moment in moments)
 
 
 # away

@@ -17,10 +17,10 @@ from record_presence.cli.main import main
 from record_presence.presence.service import RecordPresenceService
 from record_presence.server import wsgi
 from tests.api.client import SETTINGS, token
-from tests.gunicorn_server import OURS, START_SECONDS
+from tests.gunicorn_server import OURS
 from tests.redis_binary import is_before_redis_7, redis_binary
 from tests.redis_cluster import RedisCluster
-from tests.waiting import wait_until
+from tests.waiting import START_SECONDS, wait_until
 
 SECRET = "a secret of the tests, and long enough for production"
 COMMAND = [sys.executable, "-m", "record_presence.cli.main"]
@@ -77,7 +77,7 @@ def serving(tmp_path):
     yield start
     for process in processes:
         process.terminate()
-        process.wait(10)
+        process.wait(START_SECONDS)
 
 
 def test_serve_needs_neither_a_checkout_nor_redis(serving):
@@ -92,7 +92,7 @@ def test_serve_needs_neither_a_checkout_nor_redis(serving):
     assert url.startswith("http://127.0.0.1:")
     assert line.endswith("(embedded, one process; demo off)\n")
     process.send_signal(signal.SIGTERM)
-    assert process.wait(10) == 0
+    assert process.wait(START_SECONDS) == 0
 
 
 def test_serve_uses_the_redis_and_the_processes_that_are_set(serving, redis_url):

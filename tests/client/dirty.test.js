@@ -1,5 +1,6 @@
 import { trackDirty } from 'presence/dirty.js';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import { PATIENTLY } from './patience.js';
 
 let form;
 let tracker;
@@ -96,7 +97,7 @@ test('what is ignored, unnamed, a button or of another form does not count', () 
 test('reset is clean again', async () => {
   type('title', 'New');
   form.reset();
-  await vi.waitFor(() => expect(tracker.isDirty()).toBe(false));
+  await vi.waitFor(() => expect(tracker.isDirty()).toBe(false), PATIENTLY);
   expect(seen.at(-1)).toEqual([false]);
 });
 

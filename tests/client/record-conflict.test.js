@@ -8,6 +8,7 @@ import { RecordConflict as InVue } from 'presence/vue.js';
 import { createElement, StrictMode } from 'react';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { createApp, h, reactive } from 'vue';
+import { PATIENTLY } from './patience.js';
 
 const BASE = { title: 'Invoices', steps: 'Read\nCheck\nFile', owner: 'alice', priority: 1, urgent: false, tags: ['a'] };
 const FORM = `
@@ -296,14 +297,14 @@ test('in Vue: as long as there is theirs, with what is typed meanwhile', async (
   );
   app.mount(document.body.appendChild(document.createElement('div')));
   state.theirs = { title: 'Theirs' };
-  await vi.waitFor(() => expect(banner()).not.toBe(null));
+  await vi.waitFor(() => expect(banner()).not.toBe(null), PATIENTLY);
   state.mine.title = 'Mine, and more';
   await new Promise((resolve) => setTimeout(resolve));
   press('Keep mine');
   expect(outcomes).toEqual([{ title: 'Mine, and more' }]);
   state.theirs = { title: 'Theirs again' };
-  await vi.waitFor(() => expect(banner()).not.toBe(null));
+  await vi.waitFor(() => expect(banner()).not.toBe(null), PATIENTLY);
   state.theirs = null;
-  await vi.waitFor(() => expect(banner()).toBe(null));
+  await vi.waitFor(() => expect(banner()).toBe(null), PATIENTLY);
   app.unmount();
 });

@@ -9,6 +9,7 @@ import { createPresence } from 'presence/presence.js';
 import { watch } from 'presence/stream.js';
 import { createFakeService, until } from 'presence/testing.js';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { PATIENTLY } from './patience.js';
 
 const client = fileURLToPath(new URL('../../app/static/presence/', import.meta.url));
 const bobs = { id: 2, name: 'Bob' };
@@ -60,8 +61,10 @@ test('the test sees what the page tells, and when it is gone', async () => {
   await open();
   presence.setDirty(['title']);
   presence.setActiveField('title');
-  await vi.waitFor(() =>
-    expect(service.tabs('flow:12')).toMatchObject([{ mode: 'edit', dirty_fields: ['title'], active_field: 'title' }]),
+  await vi.waitFor(
+    () =>
+      expect(service.tabs('flow:12')).toMatchObject([{ mode: 'edit', dirty_fields: ['title'], active_field: 'title' }]),
+    PATIENTLY,
   );
   expect(service.calls.at(-1)).toMatchObject({ call: 'heartbeat', record: 'flow:12' });
   await presence.stop();

@@ -22,6 +22,7 @@ export default defineConfig({
     restoreMocks: true,
     pool: 'threads',
     maxWorkers: 2,
-    testTimeout: 20_000, // the first test of a file also waits for its imports, beside other tests
+    testTimeout: 60_000, // the first test of a file also waits for its imports, beside other tests
+    hookTimeout: 60_000,
   },
 });

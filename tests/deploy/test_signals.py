@@ -9,8 +9,9 @@ import time
 import pytest
 import requests
 
-from tests.gunicorn_server import OURS, ROOT, START_SECONDS
+from tests.gunicorn_server import OURS, ROOT
 from tests.redis_server import RedisServer
+from tests.waiting import START_SECONDS
 
 
 @pytest.mark.measured

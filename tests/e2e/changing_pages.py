@@ -5,7 +5,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from tests.client.node import CLIENT, TOOLS
 from tests.e2e.server import ApiUser, Server
-from tests.waiting import wait_until
+from tests.waiting import TIMEOUT_MS, wait_until
 
 MODULES = TOOLS / "node_modules"
 FOLDER = "/host/"
@@ -59,7 +59,7 @@ class HostPage:
         self._scripts: dict[str, str] = page["scripts"]
         self.tab = tab
         self.errors: list[str] = []
-        tab.set_default_timeout(20_000)
+        tab.set_default_timeout(TIMEOUT_MS)
         tab.on("pageerror", lambda error: self.errors.append(str(error)))
         tab.route(f"{server.url}{FOLDER}**", self._answer)
 
@@ -129,6 +129,13 @@ class HostPage:
 
     def type(self, text: str) -> None:
         self.tab.fill("#editor [name=title]", text)
+
+    def wait_to_have_kept(self, tab_id: str) -> None:
+        """Until this is Alice's only tab, and has claimed the title."""
+        wait_until(
+            lambda: (list(self._look()), self.title_is_claimed_by()),
+            lambda seen: seen == ([tab_id], [tab_id]),
+        )
 
     def claim_title(self) -> None:
         assert self.tab.evaluate(f"{PRESENCE}.claim('title').then(({{ claimed }}) => claimed)")

@@ -15,14 +15,13 @@ from typing import Any
 
 import websocket
 
-from tests.waiting import wait_until
+from tests.waiting import START_SECONDS, wait_until
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 # For Playwright's pages: the same browser without windows, so that a page takes a quarter of the time.
 PAGES_CHROMIUM = CHROMIUM and (shutil.which("chromium-headless-shell") or CHROMIUM)
 MISSING = "Chromium is missing: apt-get install chromium"
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
-START_SECONDS = 30.0
 
 
 class Chromium:
@@ -44,7 +43,7 @@ class Chromium:
         self._socket: Any = None
         try:
             port, path = wait_until(self._address, seconds=START_SECONDS)
-            self._socket = websocket.create_connection(f"ws://127.0.0.1:{port}{path}", timeout=30)
+            self._socket = websocket.create_connection(f"ws://127.0.0.1:{port}{path}", timeout=START_SECONDS)
         except BaseException:
             self.close()
             raise
@@ -96,7 +95,7 @@ class Chromium:
         if self._socket:
             self._socket.close()
         # Its helper processes may still be writing.
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 20
         while Path(self._profile).exists() and time.monotonic() < deadline:
             shutil.rmtree(self._profile, ignore_errors=True)
 

@@ -9,6 +9,7 @@ from tests.e2e.chromium import ARGUMENTS, CHROMIUM, MISSING, PAGES_CHROMIUM
 from tests.e2e.people import Person
 from tests.e2e.server import ApiUser, Server
 from tests.redis_server import RedisServer
+from tests.waiting import TIMEOUT_MS
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -30,7 +31,7 @@ def server(redis_server: RedisServer) -> Iterator[Server]:
 def browser(chromium: Any) -> Iterator[Any]:
     # One process for the tabs of a person, and none in reserve: to start one takes longer than a page.
     arguments = [*ARGUMENTS, "--renderer-process-limit=1"]
-    browser = chromium.launch(executable_path=PAGES_CHROMIUM, args=arguments)
+    browser = chromium.launch(executable_path=PAGES_CHROMIUM, args=arguments, timeout=TIMEOUT_MS)
     yield browser
     browser.close()
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from tests.e2e.server import Server
-from tests.waiting import wait_until
+from tests.waiting import TIMEOUT_MS, wait_until
 
 EDITORS = {"alpine": "/flows", "react": "/react/flows"}
 NAMES = {
@@ -16,6 +16,15 @@ NAMES = {
 }
 
 
+COME_TO_REST = """async () => {
+  const moving = () => document.getAnimations().filter((each) =>
+    each.playState === 'running' && each.effect.getComputedTiming().endTime !== Infinity);
+  await document.fonts.ready;
+  for (let turns = 0; turns < 9 && moving().length; turns += 1)
+    await Promise.allSettled(moving().map(({ finished }) => finished));
+}"""
+
+
 def plain(text: str) -> str:
     """Without the marks that keep a name's direction to itself."""
     return text.translate({0x2068: None, 0x2069: None})
@@ -25,7 +34,7 @@ class Person:
     """A user with a browser and any number of tabs."""
 
     def __init__(self, context: Any, server: Server, handle: str) -> None:
-        context.set_default_timeout(20_000)
+        context.set_default_timeout(TIMEOUT_MS)
         self._context = context
         self._server = server
         self.handle = handle
@@ -76,6 +85,10 @@ class Page:
         """Until the panel knows who is here."""
         self.tab.locator(".here-state").wait_for(state="attached")
         wait_until(lambda: self.tab.locator(".here-state").text_content(), lambda text: "Looking" not in text)
+
+    def come_to_rest(self) -> None:
+        """Until nothing on the page moves, fades in, or waits for its font."""
+        self.tab.evaluate(COME_TO_REST)
 
     def avatars(self) -> list[str]:
         """Their labels, such as "Bob Tanaka, viewing"."""

@@ -17,7 +17,7 @@ from tests.api.sse import StreamReader
 from tests.e2e.chromium import ARGUMENTS, CHROMIUM, MISSING
 from tests.e2e.server import SECRET, Server
 from tests.redis_server import RedisServer
-from tests.waiting import wait_until
+from tests.waiting import TIMEOUT_MS, wait_until
 
 MINUTES = 10.0
 TOKEN_SECONDS = 60
@@ -72,6 +72,7 @@ class RenewalPage:
 
     def __init__(self, browser: Any, server: Server, user_id: int, name: str, token_seconds: int, count: int):
         self._page = browser.new_context().new_page()
+        self._page.set_default_timeout(TIMEOUT_MS)
         self._page.goto(f"{server.url}/api/docs")  # any page of the service, whose client it loads
         now = int(time.time())
         tokens = []
@@ -157,7 +158,7 @@ def _tabs(server: Server, proof: str) -> list[str]:
 
 def _get(server: Server, proof: str, path: str) -> dict[str, Any]:
     url = f"{server.url}/api/v1/presence/{RECORD}/{path}"
-    response = requests.get(url, headers={"Authorization": f"Bearer {proof}"}, timeout=10)
+    response = requests.get(url, headers={"Authorization": f"Bearer {proof}"}, timeout=60)
     return response.json()["data"]
 
 

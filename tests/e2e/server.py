@@ -16,9 +16,9 @@ from record_presence.settings import Settings
 from tests.api.client import token
 from tests.gunicorn_server import CONFIG
 from tests.redis_server import RedisServer
+from tests.waiting import START_SECONDS
 
 ROOT = Path(__file__).parents[2]
-START_SECONDS = 60.0  # beside many other tests
 SECRET = "a secret of the end-to-end tests"
 
 
@@ -32,12 +32,13 @@ class Server:
             self.port = probe.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = Path(self._directory.name, "gunicorn.log")
+        self.database_url = f"sqlite:///{self._directory.name}/flows.sqlite3"
         self._wsgi = wsgi
         self._environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("PRESENCE_")},
             "REDIS_URL": f"unix://{redis.socket}",
             "SECRET_KEY": SECRET,
-            "DATABASE_URL": f"sqlite:///{self._directory.name}/flows.sqlite3",
+            "DATABASE_URL": self.database_url,
             "PORT": str(self.port),
             "PRESENCE_DEMO": "yes",
             "WEB_CONCURRENCY": "2",
@@ -117,12 +118,14 @@ class ApiUser:
     def beat(self, flow_id: int, tab_id: str = "api-tab", **body: object) -> None:
         """Be in the record for a lease."""
         body = {"tab_id": tab_id, "mode": "view", "dirty": False, **body}
-        self._session.post(f"{self._url}/flow/{flow_id}/heartbeat", json=body, timeout=10).raise_for_status()
+        self._session.post(
+            f"{self._url}/flow/{flow_id}/heartbeat", json=body, timeout=START_SECONDS
+        ).raise_for_status()
 
     def tell(self, flow_id: int, what: str, tab_id: str = "api-tab", **body: object) -> None:
         """A call of a tab that is there: `claim`, `saved` or `signal`."""
         url = f"{self._url}/flow/{flow_id}/{what}"
-        self._session.post(url, json={"tab_id": tab_id, **body}, timeout=10).raise_for_status()
+        self._session.post(url, json={"tab_id": tab_id, **body}, timeout=START_SECONDS).raise_for_status()
 
     def names(self, flow_id: int) -> list[str]:
         """Everybody who has the record open, first arrival first."""
@@ -137,7 +140,7 @@ class ApiUser:
         """The claims on the record, by field, as a tab that is there hears of them."""
         body = {"tab_id": tab_id, "mode": "view", "dirty": False, "version": None}
         url = f"{self._url}/flow/{flow_id}/heartbeat"
-        response = self._session.post(url, json=body, timeout=10)
+        response = self._session.post(url, json=body, timeout=START_SECONDS)
         response.raise_for_status()
         return response.json()["data"].get("claims", {})
 
@@ -151,12 +154,12 @@ class ApiUser:
     def save(self, flow_id: int, **values: str) -> None:
         """Change some fields of the flow."""
         url = f"{self._flows_url}/{flow_id}"
-        flow = self._session.get(url, timeout=10).json()["data"]["flow"]
+        flow = self._session.get(url, timeout=START_SECONDS).json()["data"]["flow"]
         names = ("lock_version", "name", "status", "owner", "description", "steps")
         body = {name: flow[name] for name in names}
-        self._session.put(url, json={**body, **values}, timeout=10).raise_for_status()
+        self._session.put(url, json={**body, **values}, timeout=START_SECONDS).raise_for_status()
 
     def _get(self, path: str) -> dict:
-        response = self._session.get(f"{self._url}/{path}", timeout=10)
+        response = self._session.get(f"{self._url}/{path}", timeout=START_SECONDS)
         response.raise_for_status()
         return response.json()["data"]

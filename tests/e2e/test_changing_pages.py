@@ -8,6 +8,7 @@ from tests.api.client import token
 from tests.client.node import MISSING, TOOLS, find_node, is_ready
 from tests.e2e.changing_pages import ELEMENT_SCRIPT, FOLDER, WITH_ALPINE, WITH_ELEMENT, HostPage
 from tests.e2e.server import SECRET
+from tests.waiting import becomes
 
 pytestmark = pytest.mark.skipif(not is_ready(), reason=MISSING)
 
@@ -72,8 +73,8 @@ def check_replacement(page, change, *, keeps_typed=False):
     page.change(change, "part", version=2)
     page.wait_for_note(2)
     page.wait_to_see_bob()
-    assert list(page.tabs()) == page.title_is_claimed_by() == [tab]
-    assert page.tab.input_value("#editor [name=title]") == ("Typed" if keeps_typed else "Title 2")
+    page.wait_to_have_kept(tab)
+    becomes(lambda: page.tab.input_value("#editor [name=title]"), "Typed" if keeps_typed else "Title 2")
     page.wait_for_dirty(*["title"] * keeps_typed)
     page.type("Title 2")
     page.wait_for_dirty()
@@ -151,7 +152,7 @@ def test_htmx_swaps_the_form_the_element_and_the_page(open_page, record, version
     page.change(
         "htmx.ajax('GET', url, { target: 'record-presence', swap: 'outerHTML' })", "element", version=2
     )
-    page.tab.locator("record-presence[base-version='2']").wait_for()
+    page.tab.locator("record-presence[base-version='2']").wait_for(state="attached")
     page.wait_to_see_bob()
     page.wait_for_dirty("title")
 
@@ -165,11 +166,11 @@ def test_htmx_swaps_the_form_the_element_and_the_page(open_page, record, version
     page.wait_for_note(3)
     page.wait_to_see_bob()
     page.wait_for_dirty()
-    assert list(page.tabs()) == page.title_is_claimed_by() == [tab]
+    page.wait_to_have_kept(tab)
 
     page.tab.go_back()
     page.wait_to_see_bob()
-    assert list(page.tabs()) == [tab]
+    becomes(lambda: list(page.tabs()), [tab])
 
 
 @pytest.mark.parametrize(
@@ -193,7 +194,7 @@ def test_turbo_visits_caches_previews_and_morphs(open_page, record, head, body):
     page.wait_for_note(2)
     page.wait_to_see_bob()
     page.wait_for_dirty()
-    assert list(page.tabs()) == page.title_is_claimed_by() == [tab]
+    page.wait_to_have_kept(tab)
 
     # The same page anew: it is morphed.
     page.tab.evaluate(
@@ -205,7 +206,7 @@ def test_turbo_visits_caches_previews_and_morphs(open_page, record, head, body):
     page.wait_to_see_bob()
     page.wait_for_dirty()
     assert page.tab.evaluate("main === document.getElementById('main')")  # else this is about nothing
-    assert list(page.tabs()) == page.title_is_claimed_by() == [tab]
+    page.wait_to_have_kept(tab)
 
     # From its cache, first as a preview and then as it is now.
     other = record + 1
@@ -242,7 +243,7 @@ def test_component_suspends_is_hidden_and_comes_back(open_page, record, script):
     page.tab.evaluate("arrive()")
     page.wait_for_note(2)
     page.wait_to_see_bob()
-    assert list(page.tabs()) == page.title_is_claimed_by() == [tab]
+    page.wait_to_have_kept(tab)
 
     page.tab.evaluate("show({ mode: 'hidden', later: null })")
     page.wait_for_tabs(0)
@@ -250,4 +251,4 @@ def test_component_suspends_is_hidden_and_comes_back(open_page, record, script):
     page.wait_for_tabs(1)
     page.wait_to_see_bob()
     page.wait_for_dirty("title")
-    assert page.tab.input_value("#editor [name=title]") == "Typed"
+    becomes(lambda: page.tab.input_value("#editor [name=title]"), "Typed")

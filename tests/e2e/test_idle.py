@@ -13,6 +13,7 @@ from tests.waiting import wait_until
 BEATS = 3  # a second apart, see conftest.server
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize("path", [*EDITORS.values(), None], ids=[*EDITORS, "list"])
 def test_idle_tab_sends_its_heartbeats_and_does_no_layout(
     person: Callable[..., Person], server: Server, flow_id: int, path: str | None

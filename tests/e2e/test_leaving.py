@@ -3,6 +3,7 @@
 from functools import partial
 
 import pytest
+from playwright.sync_api import expect
 
 from tests.e2e.people import EDITORS
 from tests.waiting import wait_until
@@ -25,11 +26,12 @@ def test_page_with_unsaved_changes_asks_before_it_is_left(person, flow_id, edito
     tab.fill("#name", "Half a name")
     tab.get_by_role("link", name="Flows").click(no_wait_after=True)
     wait_until(lambda: tab.title() and asked, lambda types: types == ["beforeunload"])
-    assert (tab.url, tab.input_value("#name")) == (address, "Half a name")
+    expect(tab.locator("#name")).to_have_value("Half a name")
+    assert tab.url == address
 
     # Taken back, or saved, it is nothing to ask for; and a page that listens isn't kept by every browser.
     is_free = partial(tab.evaluate, "dispatchEvent(new Event('beforeunload', { cancelable: true }))")
-    assert not is_free()
+    wait_until(is_free, lambda free: not free)
     tab.fill("#name", before)
     wait_until(is_free)
     tab.fill("#name", "A whole name")
@@ -53,11 +55,11 @@ def test_who_is_somebody_else_by_now_is_told_to_copy_and_reloads_without_a_quest
         other.locator(".menu-sheet button[name=person]").first.click()
 
     tab.get_by_text("Copy what you have not saved, then reload.").wait_for()
-    assert tab.input_value("#steps") == "Not saved yet"
+    expect(tab.locator("#steps")).to_have_value("Not saved yet")
     asked = []
     tab.on("dialog", lambda dialog: (asked.append(dialog.type), dialog.accept()))
     with tab.expect_navigation():
         tab.get_by_role("button", name="Reload").click()
     tab.locator(".here-state").wait_for(state="attached")
-    assert tab.input_value("#steps") != "Not saved yet"
+    expect(tab.locator("#steps")).not_to_have_value("Not saved yet")
     assert asked == []

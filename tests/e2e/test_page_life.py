@@ -4,7 +4,7 @@ import pytest
 
 from tests.e2e.chromium import Chromium
 from tests.e2e.people import EDITORS
-from tests.waiting import settles, stays, wait_until
+from tests.waiting import becomes, settles, stays, wait_until
 
 both_editors = pytest.mark.parametrize("editor", EDITORS)
 
@@ -36,12 +36,18 @@ def test_page_from_the_back_forward_cache_is_there_again_at_once(chromium, serve
     wait_until(lambda: witness.names(flow_id), lambda names: names == [], seconds=3)  # by a goodbye
     tab.go_back()
 
-    assert tab.evaluate("kept && persisted")  # else the page was loaded anew, and this test is about nothing
+    wait_until(
+        lambda: tab.evaluate("window.kept && window.persisted")
+    )  # else the page was loaded anew, and this test is about nothing
     wait_until(lambda: witness.names(flow_id), lambda names: names == ["Bob Tanaka"], seconds=3)
     assert before.isdisjoint(witness.tabs(flow_id))
     with server.as_user(1, "Alice Moreau") as alice:
-        alice.beat(flow_id)
-        wait_until(lambda: tab.evaluate(LABELS), lambda labels: labels == ["Alice Moreau, viewing"])
+
+        def labels_while_she_stays():
+            alice.beat(flow_id)
+            return tab.evaluate(LABELS)
+
+        wait_until(labels_while_she_stays, lambda labels: labels == ["Alice Moreau, viewing"])
 
 
 @pytest.mark.measured
@@ -57,7 +63,7 @@ def test_hidden_tab_says_so_and_stays(chromium, server, witness, flow_id):
     wait_until(lambda: witness.names(flow_id), lambda names: names == ["Bob Tanaka"])
 
     chromium.open("about:blank")
-    assert tab.evaluate("document.visibilityState") == "hidden"
+    becomes(lambda: tab.evaluate("document.visibilityState"), "hidden")
     stays(lambda: witness.names(flow_id), lambda names: names == ["Bob Tanaka"], seconds=6)
 
 
@@ -83,9 +89,9 @@ def test_frozen_page_is_gone_when_its_lease_ends_and_back_when_it_thaws(chromium
     chromium.open("about:blank")
 
     tab.set_lifecycle("frozen")
-    wait_until(lambda: witness.names(flow_id), lambda names: names == [], seconds=10)
+    wait_until(lambda: witness.names(flow_id), lambda names: names == [])
     tab.set_lifecycle("active")
-    wait_until(lambda: witness.names(flow_id), lambda names: names == ["Bob Tanaka"], seconds=5)
+    wait_until(lambda: witness.names(flow_id), lambda names: names == ["Bob Tanaka"])
 
 
 @pytest.mark.measured
@@ -95,7 +101,7 @@ def test_frozen_tab_that_is_thawed_to_be_closed_leaves_no_ghost(chromium, server
         wait_until(lambda: witness.names(flow_id), lambda names: names == ["Bob Tanaka"])
         chromium.open("about:blank")
         tab.set_lifecycle("frozen")
-        wait_until(lambda: witness.names(flow_id), lambda names: names == [], seconds=10)
+        wait_until(lambda: witness.names(flow_id), lambda names: names == [])
         tab.set_lifecycle("active")
         tab.close()
         # On a busy machine it may have been there between the two; not for a lease.

@@ -8,10 +8,11 @@ import textwrap
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import expect
 
 from tests.client.node import CLIENT, MISSING, TOOLS, find_node, is_ready
 from tests.e2e.server import Server
-from tests.waiting import wait_until
+from tests.waiting import TIMEOUT_MS, becomes, wait_until
 
 README = (CLIENT / "README.md").read_text("utf-8")
 FIVE_MINUTES = re.search(r"^## In five minutes$(.*?)^## ", README, re.MULTILINE | re.DOTALL).group(1)
@@ -51,6 +52,7 @@ def visit(browser, host):
 
     def open_page(name, page):
         contexts.append(browser.new_context())
+        contexts[-1].set_default_timeout(TIMEOUT_MS)
         tab = contexts[-1].new_page()
         tab.on("pageerror", lambda error: errors.append(str(error)))
         tab.goto(f"{host.url}/be/{name}/{page}")
@@ -163,12 +165,12 @@ def test_what_somebody_else_has_is_read_only_where_the_page_wants_it(folder, vis
     bob.get_by_text("B", exact=True).click(force=True)  # a mouse is not held up by aria-disabled
     bob.keyboard.press("ArrowDown")
     bob.click("[name=status]", force=True)
-    assert bob.evaluate("document.activeElement.name") == "status"
+    becomes(lambda: bob.evaluate("document.activeElement.name"), "status")
     for key in ("ArrowDown", "a", "Enter"):
         bob.keyboard.press(key)
     assert bob.evaluate(VALUES) == {"title": "Invoices", "status": "draft", "kind": "a"}
     described = bob.locator("[name=status]").get_attribute("aria-describedby")
-    assert "has this field" in bob.locator(f"#{described}").inner_text()
+    expect(bob.locator(f"#{described}")).to_contain_text("has this field")
 
     assert of_presence(bob, "claim('title', { wait: true })")["place"] == 1
     alice.fill("[name=title]", "Of Alice")
@@ -201,7 +203,7 @@ def test_text_that_the_browser_puts_back_is_unsaved(folder, visit):
     bob.goto(address.replace("restored", "elsewhere"))
     wait_until(lambda: alice.evaluate(LABELS), lambda seen: seen == [])
     bob.go_back()
-    assert bob.input_value("[name=description]") == "Typed"  # else this test is about nothing
+    becomes(lambda: bob.input_value("[name=description]"), "Typed")  # else this test is about nothing
     wait_until(lambda: alice.evaluate(LABELS), lambda seen: seen == ["Bob, editing, unsaved changes"])
 
 
@@ -254,9 +256,9 @@ def test_page_that_merges(folder, visit):
     alice.get_by_role("radio", name="Theirs, saved").check()
     alice.keyboard.press("Enter")
     wait_until(lambda: alice.evaluate(unsaved) == "description")
-    assert alice.input_value("[name=title]") == "Invoices (EU)"
-    assert alice.input_value("[name=description]") == "Daily, we read each invoice twice."
-    assert alice.evaluate("document.activeElement.name") == "title"
+    becomes(lambda: alice.input_value("[name=title]"), "Invoices (EU)")
+    becomes(lambda: alice.input_value("[name=description]"), "Daily, we read each invoice twice.")
+    becomes(lambda: alice.evaluate("document.activeElement.name"), "title")
 
     alice.get_by_role("button", name="Save").click()
     wait_until(lambda: alice.evaluate(unsaved) == "")

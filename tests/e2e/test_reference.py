@@ -13,6 +13,8 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 from record_presence import create_app, init_app
 from tests.api.client import SETTINGS, token
 from tests.e2e.axe import AXE
+from tests.e2e.people import COME_TO_REST
+from tests.waiting import TIMEOUT_MS, becomes, wait_until
 
 HOST = "/tools"
 
@@ -47,7 +49,7 @@ def open_reference(browser, url):
     def open_reference(prefix="", **options):
         contexts.append(browser.new_context(**options))
         page = contexts[-1].new_page()
-        page.set_default_timeout(20_000)
+        page.set_default_timeout(TIMEOUT_MS)
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.on("console", lambda message: errors.append(message.text))
         page.on("request", lambda request: requests.append(request.url))
@@ -83,7 +85,8 @@ def test_page_is_readable_in_the_color_scheme_of_the_browser(open_reference, sch
     page = open_reference(prefix, color_scheme=scheme)
     expand(page, "Presence-heartbeat")
 
-    assert (luminance(page, "body") > 128) == (scheme == "light")
+    becomes(lambda: luminance(page, "body") > 128, scheme == "light")
+    page.evaluate(COME_TO_REST)
     page.evaluate(AXE.read_text("utf-8"))
     found = page.evaluate("axe.run({ runOnly: ['color-contrast'] })")
     assert [node["html"] for rule in found["violations"] for node in rule["nodes"]] == []
@@ -93,29 +96,29 @@ def test_page_follows_when_the_color_scheme_changes(open_reference):
     page = open_reference(color_scheme="light")
     page.emulate_media(color_scheme="dark")
 
-    assert luminance(page, "body") < 128
-    assert page.evaluate("document.documentElement.className") == "dark-mode"
+    wait_until(lambda: luminance(page, "body") < 128)
+    expect(page.locator("html")).to_have_class("dark-mode")
 
 
 def test_presence_is_listed_first_and_the_demo_apart(open_reference, url):
     page = open_reference()
+    document = page.request.get(f"{url}/api/docs/openapi.json").json()
+    expect(page.locator(".opblock-summary-path")).to_have_count(sum(map(len, document["paths"].values())))
     groups = page.locator(".opblock-tag-section").all()
     paths = [group.locator(".opblock-summary-path").all_inner_texts() for group in groups]
     titles = [group.locator(".opblock-tag").get_attribute("data-tag") for group in groups]
-    document = page.request.get(f"{url}/api/docs/openapi.json").json()
 
     assert titles == ["Presence", "Live events", "Saves and claims", "Operators", "Demo: flows"]
     assert paths[0][0].replace("\u200b", "") == "/api/v1/presence/{type}/{id}/heartbeat"
     assert len(paths[-1]) == 2
     assert all("/flows/" in path for path in paths[-1])
     assert not any("/flows/" in path for group in paths[:-1] for path in group)
-    assert sum(map(len, paths)) == sum(map(len, document["paths"].values()))
 
 
 def test_host_application_shows_no_demo(open_reference):
     page = open_reference(HOST)
 
-    assert page.locator(".opblock-tag").last.get_attribute("data-tag") == "Operators"
+    expect(page.locator(".opblock-tag").last).to_have_attribute("data-tag", "Operators")
 
 
 def test_call_can_be_tried_under_the_prefix_of_the_host(open_reference):
@@ -130,8 +133,8 @@ def test_call_can_be_tried_under_the_prefix_of_the_host(open_reference):
     block.get_by_role("button", name="Try it out").click()
     block.get_by_role("button", name="Execute").click()
 
-    assert block.locator(".live-responses-table .response-col_status").last.inner_text() == "200"
-    assert f"{HOST}/api/v1/presence/flow/12/viewers" in block.locator(".request-url").inner_text()
+    expect(block.locator(".live-responses-table .response-col_status").last).to_have_text("200")
+    expect(block.locator(".request-url")).to_contain_text(f"{HOST}/api/v1/presence/flow/12/viewers")
 
 
 def test_event_stream_is_not_offered_to_be_tried(open_reference):

@@ -4,7 +4,7 @@ import pytest
 
 from tests.e2e.chromium import ARGUMENTS, PAGES_CHROMIUM
 from tests.e2e.people import EDITORS
-from tests.waiting import settles, stays, wait_until
+from tests.waiting import TIMEOUT_MS, settles, stays, wait_until
 
 both_editors = pytest.mark.parametrize("editor", EDITORS)
 LONGER_THAN_A_LEASE_SECONDS = 8
@@ -13,7 +13,7 @@ LONGER_THAN_A_LEASE_SECONDS = 8
 @pytest.fixture(scope="module")
 def browser(chromium):
     """With a process for each tab: a dialog stops all tabs of its process."""
-    browser = chromium.launch(executable_path=PAGES_CHROMIUM, args=ARGUMENTS)
+    browser = chromium.launch(executable_path=PAGES_CHROMIUM, args=ARGUMENTS, timeout=TIMEOUT_MS)
     yield browser
     browser.close()
 
@@ -71,5 +71,5 @@ def test_dialog_in_the_tab_that_leads_does_not_leave_the_other_deaf(person, flow
     dialog = open_dialog(leading)
 
     person("alice").edit(flow_id)
-    wait_until(following.avatars, lambda seen: seen == ["Alice Moreau, viewing"], seconds=9)
+    wait_until(following.avatars, lambda seen: seen == ["Alice Moreau, viewing"])
     dialog.dismiss()

@@ -14,6 +14,7 @@ from tests.hosts.hosts import HOSTS, Host, application_of
 from tests.hosts.scenarios import SCENARIOS, People
 from tests.hosts.service import Stage
 from tests.redis_server import RedisServer
+from tests.waiting import TIMEOUT_MS
 
 SHORT = ("Flask", "Django admin", "Node")
 SHORT_SCENARIOS = ("across hosts", "unsaved changes", "sign-out", "token renewal")
@@ -55,6 +56,6 @@ def stage(redis_server: RedisServer, hosts: list[Host]) -> Iterator[Stage]:
 
 @pytest.fixture(scope="module")
 def people(stage: Stage, chromium: Any) -> Iterator[People]:
-    browser = chromium.launch(executable_path=PAGES_CHROMIUM, args=ARGUMENTS)
+    browser = chromium.launch(executable_path=PAGES_CHROMIUM, args=ARGUMENTS, timeout=TIMEOUT_MS)
     yield People(stage, browser)
     browser.close()

@@ -21,7 +21,7 @@ from pathlib import Path
 import requests
 
 from tests.client.node import CLIENT, Node, find_node, has_packages
-from tests.waiting import wait_until
+from tests.waiting import START_SECONDS, wait_until
 
 ROOT = Path(__file__).parents[2]
 RECIPES = ROOT / "app/recipes"
@@ -32,7 +32,6 @@ PHP_AUTOLOAD = "/usr/share/php/Illuminate/autoload.php"
 WRITERS = ("job/close_orders.py", "import/import_orders.py", "agent/write_note.py")  # programs
 ADDRESS = "https://presence.example.com"  # of the service, in the recipes
 TOKEN_LIFETIME = "300"  # seconds, in the recipes that sign
-START_SECONDS = 60.0  # beside many other tests
 QUIET = {"NEXT_TELEMETRY_DISABLED": "1"}
 
 
@@ -331,7 +330,7 @@ class RunningApplication:
         def answers() -> bool:
             assert self._process.poll() is None, f"{self._name} did not start: {self.log()}"
             try:
-                return requests.get(f"{self.url}/sign-out", timeout=5).ok
+                return requests.get(f"{self.url}/sign-out", timeout=START_SECONDS).ok
             except requests.RequestException:
                 return False
 

@@ -86,7 +86,7 @@ class Stage:
         settings = Settings(secret_key=SECRET, jwt_key=JWT_KEY)
         proof = token(99, "Witness", settings=settings)
         url = f"{self.service.url}/api/v1/presence/order/{order_id}/{path}"
-        answer = requests.get(url, headers={"Authorization": f"Bearer {proof}"}, timeout=10)
+        answer = requests.get(url, headers={"Authorization": f"Bearer {proof}"}, timeout=60)
         answer.raise_for_status()
         return answer.json()["data"]
 

@@ -57,6 +57,7 @@ def arrivals(server):
     generator.close()
 
 
+@pytest.mark.measured
 def test_calls_arrive_at_the_rate_and_each_is_answered(arrivals):
     seen = arrivals.measure([b"GET / HTTP/1.1\r\n\r\n"], 500, 0.5)
 
@@ -64,6 +65,7 @@ def test_calls_arrive_at_the_rate_and_each_is_answered(arrivals):
     assert seen.latency.count == seen.from_sending.count
 
 
+@pytest.mark.measured
 def test_calls_that_could_not_be_sent_while_the_service_hung_have_waited_too(arrivals, server):
     server.hangs_seconds = HANGS_SECONDS
     seen = arrivals.measure([b"GET / HTTP/1.1\r\n\r\n"], 500, HANGS_SECONDS + 0.1)

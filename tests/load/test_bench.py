@@ -160,6 +160,7 @@ def measured_once(part):
     pytest.fail("the service refuses calls again and again")
 
 
+@pytest.mark.timeout(900)  # on a busy machine
 @pytest.mark.parametrize("part", QUICK_PARTS)
 def test_part_runs(part):
     tables = measured_once(part)

@@ -24,7 +24,7 @@ from tests.lua import commands
 from tests.redis_server import RedisServer
 
 DOCUMENT = Path(__file__).parents[2] / "lua" / "MISTAKES.md"
-LOOP_SECONDS = 0.2  # an endless loop of the embedded Redis
+LOOP_SECONDS = 0.8  # an endless loop of the embedded Redis
 NOTHING = "nothing"
 PLAYED = ("heartbeat.lua", "leave.lua")
 

@@ -71,7 +71,7 @@ def test_debugger_shows_what_the_page_says(real_redis, redis_server, tmp_path):
         input=typed(session, composed),
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=60,
     )
     shown = run.stdout[run.stdout.index("Lua debugging session started") :].splitlines()
 

@@ -34,7 +34,7 @@ from tests.lua.commands import (
 )
 from tests.viewers import viewer, without_seconds
 
-SLACK_MS = 500  # that a test may take
+SLACK_MS = 2_000  # that a test may take
 
 
 # What a viewer list says

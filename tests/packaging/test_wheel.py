@@ -22,9 +22,9 @@ from tests.deploy.containers import (
     instruction,
 )
 from tests.packaging.requirements import ROOT, required_distributions
+from tests.waiting import START_SECONDS
 
 SECRET = "a secret of the tests, and long enough for production"
-START_SECONDS = 60.0
 LEFT_OUT = shutil.ignore_patterns(
     *(".git", ".venv", ".*_cache", ".hypothesis", "__pycache__", "*.egg-info"),
     *("node_modules", "build", "instance"),
@@ -294,7 +294,7 @@ def test_serve_serves_presence_and_the_files_of_the_browser_client(environment, 
         statuses = {path: requests.get(f"{url}{path}", timeout=START_SECONDS).status_code for path in paths}
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(START_SECONDS)
 
     assert (beat.status_code, statuses) == (200, dict.fromkeys(paths, 200)), log.read_text()
 
@@ -329,7 +329,7 @@ def test_image_serves_until_it_is_drained_and_writes_to_its_temporary_folder_onl
         statuses = [requests.get(f"{url}{path}", timeout=START_SECONDS).status_code for path in probes]
     finally:
         process.terminate()
-        code = process.wait(60)
+        code = process.wait(START_SECONDS)
 
     assert (statuses, code) == ([200, 200], 0), log.read_text()
     assert list(root.iterdir()) == []

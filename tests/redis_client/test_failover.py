@@ -155,7 +155,7 @@ def test_call_of_a_greenlet_is_answered_over_a_new_connection(demoted, at_once, 
 
     server = demoted(answer)
     pool = connect(f"redis://127.0.0.1:{server.port}").connection_pool
-    with PipeliningRedis(pool, answer_timeout_seconds=1, retry_delay_seconds=0.01) as client:
+    with PipeliningRedis(pool, answer_timeout_seconds=20, retry_delay_seconds=0.01) as client:
         assert client.execute_pipelined("SET", "key", "value") == b"OK"
         assert server.connections == 2
 
@@ -187,7 +187,10 @@ def test_connections_found_by_sentinels_are_given_up_too(scheme, kind):
     assert issubclass(TlsConnection, redis_py.SSLConnection)
 
 
-def test_server_that_stays_a_replica_is_not_connected_to_at_each_call(redis_server, real_redis):
+def test_server_that_stays_a_replica_is_not_connected_to_at_each_call(redis_server, real_redis, monkeypatch):
+    monkeypatch.setattr(
+        connection_module, "MIN_SECONDS_BETWEEN_RECONNECTS", 60.0
+    )  # longer than it takes here
     real_redis.replicaof("127.0.0.1", "1")
     try:
         with connect(f"unix://{redis_server.socket}") as client:
@@ -276,7 +279,7 @@ def test_everything_over_tls_heals_after_the_network_went_silent(redis_server, r
         ):  # the connection is given up, and the next call has another
             service.update_presence("flow", "12", "t2", 43, "Bob")
         service.update_presence("flow", "12", "t2", 43, "Bob")
-        reconnect_until_shown(broadcast, page, RECORD, [42, 43])  # in 3 s, where no other tests run
+        reconnect_until_shown(broadcast, page, RECORD, [42, 43])
     finally:
         broadcast.close()
         wait_until(lambda: running_broadcasts() <= before)

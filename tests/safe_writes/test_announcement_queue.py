@@ -1,11 +1,13 @@
 """Saves that Redis would not hear of: who is told of them, when it is back."""
 
+import threading
 from dataclasses import dataclass, field
 
 import fakeredis
 import pytest
 
 from record_presence.presence.errors import InvalidPresence, StoreFull, TabOwnedByAnotherUser
+from record_presence.presence.results import SaveResult
 from record_presence.presence.service import RecordPresenceService
 from record_presence.safe_writes.announcement_queue import Announcement, AnnouncementQueue
 from tests.waiting import wait_until
@@ -13,21 +15,27 @@ from tests.waiting import wait_until
 
 @dataclass
 class Service:
-    """Takes saves, or raises what is in `trouble`: one error a call, the last one for ever."""
+    """Takes saves once it `is_back`, or raises what is in `trouble`: one error a call, the last for ever."""
 
     trouble: list = field(default_factory=list)
     told: list = field(default_factory=list)
     calls: int = 0
+    is_back: threading.Event | None = None
 
-    def record_saved(self, record_type, record_id, lock_version, fields, user_id, user_name, tab_id=None):
+    def announce_save(
+        self, record_type, record_id, lock_version, fields, user_id, user_name, tab_id, *, told_by
+    ):
+        assert told_by == "host"
         self.calls += 1
+        if self.is_back:
+            self.is_back.wait()
         error = self.trouble[0] if self.trouble else None
         if len(self.trouble) > 1:
             del self.trouble[0]
         if error:
             raise error
         self.told.append((record_type, record_id, lock_version, fields, user_id, user_name, tab_id))
-        return True
+        return SaveResult(True, touched={"name": [{"id": 43, "name": "Bob", "away": False}]})
 
 
 FULL = StoreFull("saved: OOM")
@@ -60,6 +68,17 @@ def test_save_is_told_as_it_was_once_redis_is_back(queue):
     assert len(queue) == 0
 
 
+def test_answer_is_true_and_names_who_is_touched_or_false_while_the_save_waits(queue):
+    service = Service([FULL, None])
+    assert not queue.announce(save_of(service))
+    assert not queue.announce(save_of(service, 3))  # after the first
+    assert queue.flush()
+
+    told = queue.announce(save_of(service, 4))
+    assert told
+    assert told.touched == {"name": [{"id": 43, "name": "Bob", "away": False}]}
+
+
 def test_thread_tells_by_itself_and_ends_when_nothing_is_left():
     threads = []
     queue = AnnouncementQueue(
@@ -75,16 +94,19 @@ def test_thread_tells_by_itself_and_ends_when_nothing_is_left():
 
 
 def test_many_saves_wait_in_one_thread_and_no_save_waits_for_it():
-    started = []
+    started, is_back = [], threading.Event()
     queue = AnnouncementQueue(
-        start=lambda thread: started.append(thread) or thread.start(), first_retry_delay_seconds=0.3
+        start=lambda thread: started.append(thread) or thread.start(), first_retry_delay_seconds=0.01
     )
-    service = Service()
+    service = Service(is_back=is_back)
     for version in range(2, 102):
         queue.add(save_of(service, version))
+        if version == 50:
+            wait_until(lambda: service.calls)  # it is at work, and waits for Redis itself
 
-    assert service.calls == 0
+    assert service.told == []
     assert len(started) == 1
+    is_back.set()
     wait_until(lambda: versions(service) == list(range(2, 102)))
 
 

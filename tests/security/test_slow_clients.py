@@ -30,7 +30,7 @@ class Slow:
 
     def __init__(self, server, begin, *, drip=b""):
         address = urlsplit(server.url)
-        self._socket = socket.create_connection((address.hostname, address.port), timeout=10)
+        self._socket = socket.create_connection((address.hostname, address.port), timeout=60)
         self._socket.sendall(signed(begin))
         self._socket.setblocking(False)
         self._drip = drip
@@ -132,7 +132,7 @@ def test_head_that_comes_too_slowly_ends_though_an_idle_connection_is_kept(
     client = Slow(server_that_keeps_idle_connections, begin, drip=drip)
     idle = Slow(server_that_keeps_idle_connections, b"")
     with contextlib.closing(client), contextlib.closing(idle):
-        wait_until(client.look, seconds=GIVEN_UP_SECONDS)
+        wait_until(client.look)
         assert not idle.look()
 
         idle._socket.sendall(signed(head(f"Content-Length: {len(BEAT)}") + BEAT))
@@ -146,7 +146,7 @@ def test_slow_head_of_a_second_request_ends_as_well(server_that_keeps_idle_conne
         wait_until(lambda: client.look() or b"registered" in client.answer)
         client._drip = b"x"
 
-        wait_until(client.look, seconds=GIVEN_UP_SECONDS)
+        wait_until(client.look)
 
 
 @pytest.mark.parametrize("way", ["no body", "a body that drips", "chunks that drip"])
@@ -175,6 +175,7 @@ def test_hundreds_of_slow_clients_keep_nobody_else_waiting(server, slow):
     wait_until(lambda: sum(client.look() for client in clients) == len(clients), seconds=2 * GIVEN_UP_SECONDS)
 
 
+@pytest.mark.measured
 def test_slow_heartbeat_that_comes_whole_in_time_is_done(slow):
     client = slow(head(f"Content-Length: {len(BEAT)}") + BEAT[:-3])
     client._socket.setblocking(True)
@@ -196,6 +197,7 @@ def test_connection_is_not_cut_for_what_an_earlier_request_took(slow):
     assert client.answer.count(b"registered") == 2
 
 
+@pytest.mark.measured
 def test_client_that_sends_hundreds_of_requests_at_once_lets_others_have_their_turn(server, slow):
     ask = b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n"
     greedy = slow(ask * 400)
@@ -224,7 +226,7 @@ def test_client_that_reads_no_answers_is_given_up_and_not_logged(server, slow):
             return True
         return False
 
-    wait_until(send_more, seconds=4 * GIVEN_UP_SECONDS)
+    wait_until(send_more)
     assert sent > 100
     assert not [line for line in server.logs() if "Socket error" in line or "Traceback" in line]
 

@@ -10,9 +10,9 @@ import requests
 
 from tests.api.client import PREFIX, SETTINGS, token
 from tests.cli.test_main import environment
-from tests.gunicorn_server import START_SECONDS, GunicornServer
+from tests.gunicorn_server import GunicornServer
 from tests.redis_server import RedisServer
-from tests.waiting import wait_until
+from tests.waiting import START_SECONDS, wait_until
 
 
 @pytest.fixture(scope="module")

@@ -354,7 +354,7 @@ def test_terminated_server_ends_cleanly_though_tabs_keep_their_connections(pair)
         code, seconds = pair.stop()
 
     assert code == 0
-    assert seconds < 15  # gunicorn alone would wait for half a minute
+    assert seconds < 25  # gunicorn alone would wait for half a minute
     assert not [entry for entry in pair.entries() if entry["level"] in {"error", "critical"}]
 
 
@@ -381,7 +381,8 @@ def test_edited_script_is_used_on_the_next_request_and_an_error_names_its_line(t
         broken = server.call("GET", "flow/12/tabs")
         assert (broken.status_code, broken.json()["success"]) == (500, False)
         assert f"lua/tabs.lua:{line}" in broken.json()["message"]
-        assert f"lua/tabs.lua:{line}" in server.entries()[-1]["exception"]
+        told = [entry["exception"] for entry in server.entries() if "exception" in entry]
+        assert f"lua/tabs.lua:{line}" in told[-1]
 
         def last_good_one_is_served(place):
             for _ in range(2):

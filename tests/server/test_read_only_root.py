@@ -8,9 +8,8 @@ import requests
 
 from tests.api.client import PREFIX, SETTINGS, token
 from tests.cli.test_main import environment
-from tests.gunicorn_server import START_SECONDS
 from tests.read_only_root import MISSING, can_be_had, read_only
-from tests.waiting import wait_until
+from tests.waiting import START_SECONDS, wait_until
 
 SERVE = [sys.executable, "-m", "record_presence.cli.main", "serve", "--port", "0"]
 

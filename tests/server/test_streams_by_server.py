@@ -16,9 +16,9 @@ import requests
 
 from record_presence.tokens import derive_key, sign
 from tests.api.client import PREFIX
-from tests.gunicorn_server import OURS, START_SECONDS
+from tests.gunicorn_server import OURS
 from tests.server.host import PAGES, write_host
-from tests.waiting import wait_until
+from tests.waiting import START_SECONDS, wait_until
 
 GUNICORN = ("-m", "gunicorn", "--log-level=warning", "app:app", "--bind=127.0.0.1:{port}")
 FLASK = ("-m", "flask", "--app", "app:app", "run", "--port={port}")

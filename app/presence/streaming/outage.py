@@ -87,4 +87,7 @@ class KnownReplicas:
         if known and time.monotonic() - remembered_at < self._remember_seconds:
             replica.version, replica.conflicts = known.version, known.conflicts
             replica.entries = known.entries.copy()
+            # It may have ended in the grace period of an outage before, in which Redis had lost its data.
+            replica.unconfirmed_users = known.unconfirmed_users.copy()
+            replica.grace_ends_at = known.grace_ends_at
         return replica

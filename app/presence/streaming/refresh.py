@@ -104,16 +104,15 @@ class Refresher:
             stream.wake()  # it may be waiting for its first snapshot
 
     def _replace(self, topic: Topic, result: WatchResult) -> None:
-        if result.state is None:
-            return
-        grace_seconds = self._recovery_grace_seconds
-        topic.replica.replace(
-            result.version,
-            result.state.entries,
-            result.state.conflicts,
-            opened_ms=result.state.opened_ms,
-            grace_ends_at=time.monotonic() + grace_seconds if grace_seconds else None,
-        )
+        if result.state is not None:
+            grace_seconds = self._recovery_grace_seconds
+            topic.replica.replace(
+                result.version,
+                result.state.entries,
+                result.state.conflicts,
+                opened_ms=result.state.opened_ms,
+                grace_ends_at=time.monotonic() + grace_seconds if grace_seconds else None,
+            )
         if topic.replica.grace_ends_at is not None:
             self._scheduler.end_grace_period_at(topic, topic.replica.grace_ends_at)
 

@@ -13,7 +13,7 @@ from record_presence.presence.streaming.events import Event
 from record_presence.presence.streaming.stream import Stream, StreamEnded
 
 EMPTY = "0"  # the version of a record that nobody has open
-TIMEOUT_SECONDS = 10.0  # long enough for a busy machine, and too short for the audit of a record to heal it
+TIMEOUT_SECONDS = 18.0  # long enough for a busy machine, and too short for the audit of a record to heal it
 
 
 def running_broadcasts() -> set[threading.Thread]:

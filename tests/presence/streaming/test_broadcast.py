@@ -1,5 +1,6 @@
 """The broadcast: presence pushed to any number of streams, whatever happens to Redis."""
 
+import contextlib
 import gc
 import json
 import signal
@@ -63,7 +64,16 @@ class Process:
         return self.broadcast._topics[record.channel].sync
 
     def page(self, *records, **options):
-        page = Page(self.open(*records, **options))
+        """As a browser does: again where a busy machine could not open it in time."""
+        streams = []
+
+        def is_open():
+            with contextlib.suppress(StoreUnavailable):
+                streams.append(self.open(*records, **options))
+            return streams
+
+        wait_until(is_open, "an open stream")
+        page = Page(streams[0])
         page.take()
         return page
 
@@ -82,7 +92,7 @@ def start():
         process.broadcast.close()
     started = set(threading.enumerate()) - before
     for thread in [thread for thread in started if thread.name.startswith("presence-")]:
-        thread.join(5)
+        thread.join(30)
         assert not thread.is_alive()
     for process in processes:
         process.client.close()
@@ -218,10 +228,10 @@ def test_lease_that_expires_is_announced_within_a_second_without_any_heartbeat(r
 
 
 def test_end_of_the_last_lease_of_a_record_is_announced(redis, process):
-    heartbeat(redis, "t1", 42, lease_ms=300)
+    heartbeat(redis, "t1", 42, lease_ms=700)
     page = process.page()
     assert page.ids(RECORD) == [42]
-    page.waits_for(RECORD, [], seconds=1.5)
+    page.waits_for(RECORD, [])
 
     assert page.log[-1] == ("leave", "1/flow:12", 42, "expired")
     assert redis.keys("*") == []
@@ -232,16 +242,16 @@ def test_lease_that_gets_shorter_is_swept_at_its_new_end(redis, process):
     page = process.page()
     assert page.ids(RECORD) == [42]
     heartbeat(redis, "t1", 42, lease_ms=300)
-    page.waits_for(RECORD, [], seconds=1.5)
+    page.waits_for(RECORD, [])
 
     assert page.log[-1] == ("leave", "1/flow:12", 42, "expired")
 
 
 def test_renewed_lease_does_not_expire(redis, process):
-    lease_ms = 600  # a busy machine may well sleep for half of it
+    lease_ms = 1_000  # a busy machine may well sleep for half of it
     heartbeat(redis, "t1", 42, lease_ms=lease_ms)
     page = process.page()
-    for _ in range(18):
+    for _ in range(24):
         time.sleep(0.05)
         heartbeat(redis, "t1", 42, lease_ms=lease_ms)
 
@@ -710,7 +720,7 @@ def test_garbage_on_the_channel_harms_nothing(redis, redis_of, start, monkeypatc
 
 def test_forged_change_is_corrected_by_the_next_sweep(redis, redis_of, start, monkeypatch):
     monkeypatch.setattr(timings, "VERSION_CHECK_DELAY_SECONDS", 0.05)
-    monkeypatch.setattr(timings, "MAX_SWEEP_INTERVAL_SECONDS", 0.2)
+    monkeypatch.setattr(timings, "MAX_SWEEP_INTERVAL_SECONDS", 0.5)
     process = start(redis_of())
     now = heartbeat(redis, "t1", 42)[1]
     page = process.page()
@@ -776,7 +786,7 @@ def test_broken_viewer_entry_ends_the_streams_of_its_record_and_no_others(redis,
     redis.hset(RECORD.viewers_key, "42", "[1, 2, 3, 4, 5]")
     other = process.page(OTHER)
     with pytest.raises(StoreUnavailable):
-        process.page()
+        process.open()
     heartbeat(redis, "t1", 42, record=OTHER)
     other.waits_for(OTHER, [42])
     redis.delete(RECORD.viewers_key)
@@ -838,15 +848,23 @@ def test_redis_that_comes_back_empty_is_shown_as_it_is(server, service, start, m
 
 # Redis has lost its data: the viewers of before are shown for a grace period, as unconfirmed
 
-GRACE_SECONDS = 1.0
+GRACE_SECONDS = 60.0  # longer than a test takes
+SHORT_GRACE_SECONDS = 2.0  # where one waits for its end
+
+ends_in_time = pytest.mark.parametrize("grace_seconds", [SHORT_GRACE_SECONDS])
 
 
 @pytest.fixture
-def after_data_loss(redis, redis_of, start, monkeypatch):
+def grace_seconds():
+    return GRACE_SECONDS
+
+
+@pytest.fixture
+def after_data_loss(redis, redis_of, start, monkeypatch, grace_seconds):
     """A process and a page of the users 1, 2 and 3, after Redis has lost its data."""
     monkeypatch.setattr(timings, "VERSION_CHECK_DELAY_SECONDS", 0.05)
     monkeypatch.setattr(timings, "MAX_SWEEP_INTERVAL_SECONDS", 0.1)
-    process = start(redis_of(), recovery_grace_seconds=GRACE_SECONDS)
+    process = start(redis_of(), recovery_grace_seconds=grace_seconds)
     for user in (1, 2, 3):
         heartbeat(redis, f"t{user}", user)
     page = process.page()
@@ -865,18 +883,20 @@ def test_nobody_leaves_and_nobody_joins_when_redis_has_lost_its_data(redis, afte
 
     assert (page.ids(RECORD), page.screen(RECORD).is_unconfirmed) == ([1, 2, 3], True)
     heartbeat(redis, "t3", 3)
-    wait_until(lambda: page.take() or not page.screen(RECORD).is_unconfirmed, "confirmed", GRACE_SECONDS)
+    wait_until(lambda: page.take() or not page.screen(RECORD).is_unconfirmed, "confirmed")
     assert_matches_redis(redis, page)
     assert page.ids(RECORD) == [2, 1, 3]  # as they came back
     assert set(page.kinds()) == {"snapshot"}
 
 
+@ends_in_time
 def test_user_who_does_not_come_back_is_gone_after_the_grace_period(redis, after_data_loss):
     _, page = after_data_loss
+    noticed_by = time.monotonic()
     heartbeat(redis, "t2", 2)
-    took = page.waits_for(RECORD, [2])
+    page.waits_for(RECORD, [2])
 
-    assert took > 0.5 * GRACE_SECONDS
+    assert time.monotonic() - noticed_by > 0.5 * SHORT_GRACE_SECONDS
     assert not page.screen(RECORD).is_unconfirmed
     assert_matches_redis(redis, page)
 
@@ -896,6 +916,7 @@ def test_changes_are_published_during_the_grace_period(redis, after_data_loss, m
     assert page.last_event_id == ""  # a client that reconnects with it gets a snapshot
 
 
+@ends_in_time
 def test_stream_that_opens_during_the_grace_period_shows_the_same(redis, after_data_loss):
     process, page = after_data_loss
     other = process.page()
@@ -907,6 +928,7 @@ def test_stream_that_opens_during_the_grace_period_shows_the_same(redis, after_d
         assert not each.screen(RECORD).is_unconfirmed
 
 
+@ends_in_time
 def test_second_loss_of_data_begins_another_grace_period(redis, after_data_loss):
     process, page = after_data_loss
     heartbeat(redis, "t1", 1)
@@ -918,8 +940,21 @@ def test_second_loss_of_data_begins_another_grace_period(redis, after_data_loss)
     page.waits_for(RECORD, [])
 
 
+def follow_until_shown(process, page, ids):
+    """As a browser does, which opens a stream again that has ended."""
+
+    def is_shown():
+        if page.ended:
+            page.stream.close()
+            with contextlib.suppress(StoreUnavailable):
+                page.follow(process.open(seen_version=page.last_event_id))
+        return page.ids(RECORD) == ids and not page.ended
+
+    wait_until(is_shown, f"{ids}")
+
+
 def test_list_survives_an_outage_that_ends_the_streams(server, service, start, short_timeouts):
-    process = start(connect(f"unix://{server.socket}"), recovery_grace_seconds=GRACE_SECONDS)
+    process = start(connect(f"unix://{server.socket}"), recovery_grace_seconds=SHORT_GRACE_SECONDS)
     for user in (1, 2):
         service(heartbeat, f"t{user}", user)
     page = process.page()
@@ -939,8 +974,26 @@ def test_list_survives_an_outage_that_ends_the_streams(server, service, start, s
     wait_until(is_open)
     assert page.ids(RECORD) == [1, 2]
     assert page.screen(RECORD).is_unconfirmed
-    page.waits_for(RECORD, [2])
+    follow_until_shown(process, page, [2])
     assert not page.screen(RECORD).is_unconfirmed
+
+
+def test_outage_within_a_grace_period_makes_nobody_stay_for_ever(server, service, start, short_timeouts):
+    process = start(connect(f"unix://{server.socket}"), recovery_grace_seconds=SHORT_GRACE_SECONDS)
+    for user in (1, 2):
+        service(heartbeat, f"t{user}", user)
+    page = process.page()
+    server.kill()
+    page.ends("unavailable")
+    server.start()
+    service(heartbeat, "t2", 2)
+    follow_until_shown(process, page, [1, 2])
+    wait_until(lambda: process.replica().unconfirmed_users == {"1"}, "1 is unconfirmed")
+
+    server.signal(signal.SIGSTOP)  # this time nothing is lost
+    page.ends("unavailable")
+    server.signal(signal.SIGCONT)
+    follow_until_shown(process, page, [2])
 
 
 def test_outage_without_a_loss_leaves_nobody_unconfirmed(server, service, start, short_timeouts, monkeypatch):
@@ -949,7 +1002,7 @@ def test_outage_without_a_loss_leaves_nobody_unconfirmed(server, service, start,
     service(heartbeat, "t1", 42)
     page = process.page()
     server.signal(signal.SIGSTOP)
-    page.ends("unavailable", seconds=4)
+    page.ends("unavailable")
     page.stream.close()
     server.signal(signal.SIGCONT)
     service(heartbeat, "t2", 43)
@@ -1001,11 +1054,11 @@ def test_streams_end_if_redis_stays_away_and_new_ones_are_refused(server, servic
     page.ends("unavailable")
     other.ends("unavailable")
     with pytest.raises(StoreUnavailable):
-        process.page()
+        process.open()
     page.stream.close()
     other.stream.close()
     with pytest.raises(StoreUnavailable):
-        process.page()
+        process.open()
 
     server.start()
     service(heartbeat, "t2", 43)
@@ -1030,9 +1083,9 @@ def test_redis_that_hangs_ends_the_streams_and_heals(server, service, start, sho
     page = process.page()
     page.take()
     server.signal(signal.SIGSTOP)
-    page.ends("unavailable", seconds=4)
+    page.ends("unavailable")
     with pytest.raises(StoreUnavailable):
-        process.page()
+        process.open()
     page.stream.close()
     server.signal(signal.SIGCONT)
     service(heartbeat, "t2", 43)
@@ -1070,8 +1123,14 @@ def proxy(server):
     proxy.close()
 
 
+@pytest.fixture
+def lasting_streams(short_timeouts, monkeypatch):
+    """Faults are noticed quickly, and no stream ends for the time that a busy machine takes to mend them."""
+    monkeypatch.setattr(timings, "MAX_UNCONFIRMED_SECONDS", TIMEOUT_SECONDS)
+
+
 def test_half_open_subscription_is_found_and_the_streams_catch_up(
-    server, service, proxy, start, short_timeouts
+    server, service, proxy, start, lasting_streams
 ):
     process = start(connect(f"redis://127.0.0.1:{proxy.port}"))
     page = process.page()
@@ -1087,7 +1146,7 @@ def test_half_open_subscription_is_found_and_the_streams_catch_up(
 
 @pytest.mark.parametrize("after_bytes", [1, 40, 200])
 def test_subscription_that_is_cut_in_the_middle_of_a_message_catches_up(
-    server, service, proxy, start, short_timeouts, after_bytes
+    server, service, proxy, start, lasting_streams, after_bytes
 ):
     process = start(connect(f"redis://127.0.0.1:{proxy.port}"))
     page = process.page()

@@ -264,7 +264,8 @@ class StreamsMachine(RuleBasedStateMachine):
 def _short_timeouts(monkeypatch):
     monkeypatch.setattr(timings, "MAX_SWEEP_INTERVAL_SECONDS", 0.3)
     monkeypatch.setattr(timings, "VERSION_CHECK_DELAY_SECONDS", 0.02)
-    monkeypatch.setattr(timings, "OPEN_TIMEOUT_SECONDS", 10.0)
+    monkeypatch.setattr(timings, "OPEN_TIMEOUT_SECONDS", 20.0)  # on a busy machine
+    monkeypatch.setattr(timings, "MAX_UNCONFIRMED_SECONDS", 20.0)
     monkeypatch.setattr(stream_module, "MAX_PENDING_EVENTS", 6)
     monkeypatch.setattr(topic_module, "MAX_EVENTS_PER_PUBLISH", 4)
 
