@@ -13,6 +13,7 @@ from flask import Blueprint, Response, request
 
 from ..identity.caller import Caller
 from ..metrics import STREAMS
+from ..presence import json_codec
 from ..presence.codec import encode_user_id
 from ..presence.conflicts import ConflictState
 from ..presence.greenlets import runs_greenlets
@@ -227,8 +228,15 @@ def _snapshot_data(event: Event, total: int) -> str:
 
 def _viewer_json(entry: ViewerEntry) -> str:
     if entry.viewer_json is None:
-        entry.viewer_json = _encode(entry.viewer)
+        entry.viewer_json = _encode_quickly(entry.viewer)
     return entry.viewer_json
+
+
+def _encode_quickly(value: Any) -> str:
+    try:
+        return json_codec.dumps(value).decode()
+    except UnicodeEncodeError:  # a lone surrogate
+        return _encode(value)
 
 
 def _message(kind: str, event_id: str | None, data: str) -> bytes:

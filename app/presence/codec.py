@@ -15,6 +15,7 @@ from . import json_codec
 from .conflicts import Claim, ConflictState, Save, Waiting, overlap
 from .errors import InvalidPresence
 from .field_check import Holders
+from .greenlets import Turn
 from .limits import MAX_USER_ID_LENGTH
 from .timeline import Entry, Kind
 from .validation import USER_ID_RULE, is_user_id
@@ -22,6 +23,7 @@ from .viewers import MODES, AgentId, PackedViewerEntry, Person, Tab, User, UserI
 
 # Of an arrival, the seconds after the record was opened; see lua/lib/viewer_entries.lua.
 PLACES_PER_SECOND = 10_000
+VIEWERS_AT_A_TIME = 200  # in a list; after so many, others may have their turn
 MAX_TIME_MS = 253_402_300_799_999  # the last that ISO 8601 has four digits for
 
 _DEFAULTS: tuple[Any, ...] = (0, "", {})  # of what a state leaves out: flags, active field, extras
@@ -174,6 +176,16 @@ def decode_viewer_page(
 
 
 def _viewers(entries: list[tuple[str, PackedViewerEntry]], opened_ms: int) -> list[Viewer]:
+    turn = Turn()
+    viewers: list[Viewer] = []
+    for first in range(0, len(entries), VIEWERS_AT_A_TIME):
+        if first:
+            turn.pause_if_over()
+        viewers += _some_viewers(entries[first : first + VIEWERS_AT_A_TIME], opened_ms)
+    return viewers
+
+
+def _some_viewers(entries: list[tuple[str, PackedViewerEntry]], opened_ms: int) -> list[Viewer]:
     # As one document, the ids take a third of the time that they take one by one.
     user_ids = json.loads(f"[{','.join([user for user, _ in entries])}]")
     return [

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..codec import decode_conflict_state, decode_tab, decode_viewer_page, encode_user_id
+from ..greenlets import Turn
 from ..limits import DEFAULT_LIMIT, DEFAULT_TABS_LIMIT, MAX_REPLY_BYTES, MAX_TABS_BYTES, NO_LIMIT, Quota
 from ..results import TabsPage, ViewerList
 from ..validation import check_arrival, check_limit, check_tab_cursor
@@ -71,12 +72,13 @@ class ListCalls(ServiceBase):
             arguments = self._list_arguments(without_user, None, limit, None)
             calls.append((keys, (*arguments, 0, max_bytes)))
         replies = self._scripts.run_many(self._redis, "viewers", calls)
-        return [
-            _decode_viewer_list(
-                self._run("viewers", *call) if reply[0] == "SWEEP_FIRST" else reply, without_user, limit, 0
-            )
-            for call, reply in zip(calls, replies, strict=True)
-        ]
+        lists, turn = [], Turn()
+        for call, reply in zip(calls, replies, strict=True):
+            if reply[0] == "SWEEP_FIRST":
+                reply = self._run("viewers", *call)
+            lists.append(_decode_viewer_list(reply, without_user, limit, 0))
+            turn.pause_if_over()
+        return lists
 
     def _list_arguments(
         self, without_user: UserId | None, known_version: str | None, limit: int, quota: Quota | None

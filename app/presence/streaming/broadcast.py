@@ -1,4 +1,4 @@
-"""The streams of one process: opening and closing them, and the two threads that feed them.
+"""The streams of one process: opening and closing them, and the threads that feed them.
 
 The package's docstring (`__init__.py`) has the overview, the threads and the locks.
 """
@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from ..errors import StoreUnavailable
+from ..greenlets import PAUSE_SECONDS, Turn
 from ..records import Record
 from ..scripts import Scripts
 from . import timings
@@ -21,8 +22,9 @@ from .publisher import Publisher
 from .refresh import Refresher
 from .scheduler import Scheduler
 from .stream import Stream, StreamEnded
-from .subscription import Subscription
+from .subscription import Message, Subscription
 from .topic import Topic
+from .wakeups import Wakeups
 from .watch import WatchCommand
 
 log = logging.getLogger("presence.broadcast")
@@ -60,6 +62,7 @@ class Broadcast:
         self._subscription = Subscription(redis, scripts, self._topics, lock, observe=observe)
         self._scheduler = Scheduler(lock)
         self._publisher = Publisher(lock)
+        self._wakeups = Wakeups(lock)
         self._outage = Outage(
             self._topics,
             self._scheduler,
@@ -102,7 +105,13 @@ class Broadcast:
         """
         deadline = time.monotonic() + timings.OPEN_TIMEOUT_SECONDS
         stream = Stream(
-            user, limit, seen_version, lock=self._lock, on_close=self._forget, observe=self._observe
+            user,
+            limit,
+            seen_version,
+            lock=self._lock,
+            wakeups=self._wakeups,
+            on_close=self._forget,
+            observe=self._observe,
         )
         with self._lock:
             if owner:
@@ -127,7 +136,12 @@ class Broadcast:
         """Start the threads. Not before the first stream, since a process may fork until then."""
         if not self._is_started:
             self._is_started = True
-            for run, name in ((self._run_receiver, "receiver"), (self._run_scheduler, "scheduler")):
+            runs = {
+                "receiver": self._run_receiver,
+                "scheduler": self._run_scheduler,
+                "wakeups": self._wakeups.run,
+            }
+            for name, run in runs.items():
                 threading.Thread(target=run, name=f"presence-{name}", daemon=True).start()
 
     def _add(self, stream: Stream, records: Iterable[Record]) -> list[str]:
@@ -166,9 +180,10 @@ class Broadcast:
             return {"streams": len(self._streams), "records": len(self._topics)}
 
     def close(self) -> None:
-        """End every stream and both threads."""
+        """End every stream and all threads."""
         self._closed.set()
         self._end_all("draining")
+        self._wakeups.close()
         self._scheduler.wake()
         self._subscription.wake_receiver()
 
@@ -198,8 +213,10 @@ class Broadcast:
     def _receive_until_lost(self) -> None:
         with self._subscription.connected():
             self._scheduler.wake()  # for the first probe
+            turn = Turn()
             while not self._closed.is_set():
-                message = self._subscription.receive(self._publisher.seconds_to_wait())
+                turn.pause_if_over()  # messages that came together are read without a wait
+                message = self._receive(turn)
                 if message:
                     self._messages.handle(message)
                 self._publisher.publish_due(time.monotonic())
@@ -207,6 +224,13 @@ class Broadcast:
                     self._outage.end_unconfirmed_streams()
                 if self.is_draining():
                     self._end_all("draining")
+
+    def _receive(self, turn: Turn) -> Message | None:
+        started = time.monotonic()
+        message = self._subscription.receive(self._publisher.seconds_to_wait())
+        if time.monotonic() - started > PAUSE_SECONDS:
+            turn.restart()
+        return message
 
     def _run_scheduler(self) -> None:
         """The second thread: reads and sweeps records."""

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -83,6 +84,23 @@ class Event:
             self.size_bytes += len(json.dumps(self.data))
         if self.entries:
             self.size_bytes += sum([entry.size_bytes for _, entry in self.entries])
+
+
+class EventBatch:
+    """Events of a record that its streams are sent together, each with the number of viewers after it."""
+
+    __slots__ = ("events", "size_bytes")
+
+    def __init__(self, events: Sequence[tuple[Event, int]]) -> None:
+        self.events = tuple(events)
+        self.size_bytes = sum([event.size_bytes for event, _ in events])
+
+    def seen_by(self, user: str, is_viewer: bool) -> Iterator[tuple[Event, int]]:
+        """The same, where this user is not counted; `is_viewer` is whether they were one before."""
+        for event, total in self.events:
+            if event.user == user and event.kind in ("join", "leave"):
+                is_viewer = event.kind == "join"
+            yield event, total - is_viewer
 
 
 def announcement_event(record: Record, message: dict[str, Any]) -> Event:

@@ -9,7 +9,8 @@ from typing import Protocol
 
 from ..errors import PresenceError
 from ..versions import EMPTY_VERSION
-from .events import Event, ViewerEntry
+from .events import Event, EventBatch, ViewerEntry
+from .wakeups import Wakeups
 
 # A reader that falls behind further gets snapshots instead.
 MAX_PENDING_EVENTS = 100
@@ -39,6 +40,8 @@ class SnapshotSource(Protocol):
 
     def snapshot_for(self, user: str | None, limit: int) -> Event: ...
 
+    def estimate_snapshot_bytes(self, limit: int) -> int: ...
+
 
 class Stream:
     """The events of some records for one reader. Read it with `take`, and `close` it afterwards.
@@ -56,9 +59,11 @@ class Stream:
         "_on_close",
         "_pending",
         "_pending_bytes",
+        "_pending_count",
         "_seen_version",
         "_topics",
         "_wake",
+        "_wakeups",
         "limit",
         "user",
     )
@@ -70,10 +75,12 @@ class Stream:
         seen_version: str | None,
         *,
         lock: threading.RLock,
+        wakeups: Wakeups,
         on_close: Callable[["Stream"], None],
         observe: Callable[[str], None],
     ) -> None:
         self._lock = lock
+        self._wakeups = wakeups
         self._on_close = on_close
         self._observe = observe
         self.user = user
@@ -82,8 +89,8 @@ class Stream:
         self._seen_version = seen_version if seen_version != EMPTY_VERSION else None
         self._topics: list[SnapshotSource] = []
         self._needs_snapshot: dict[SnapshotSource, None] = {}  # a set that keeps its order
-        self._pending: deque[tuple[Event, int]] = deque()
-        self._pending_bytes = 0
+        self._pending: deque[tuple[EventBatch, bool]] = deque()  # and whether the user was a viewer before
+        self._pending_bytes = self._pending_count = 0
         self._wake: SimpleQueue[None] = SimpleQueue()
         self._is_woken = False
         self._ended: str | None = None
@@ -103,12 +110,14 @@ class Stream:
             self._is_woken = False
             if self._ended:
                 raise StreamEnded(self._ended)
-            events = list(self._pending)
-            self._pending.clear()
-            size_bytes, self._pending_bytes = self._pending_bytes, 0
+            events: list[tuple[Event, int]] = []
+            for batch, is_viewer in self._pending:
+                events += batch.events if self.user is None else batch.seen_by(self.user, is_viewer)
+            size_bytes = self._pending_bytes
+            self._clear_pending()
             for topic in [topic for topic in self._needs_snapshot if topic.is_confirmed]:
                 if size_bytes > MAX_PENDING_BYTES:
-                    self.wake()
+                    self.wake(topic)
                     break
                 del self._needs_snapshot[topic]
                 if topic.published_version != self._seen_version:
@@ -131,7 +140,8 @@ class Stream:
                 if self._ended:
                     raise StreamEnded(self._ended)
         with self._lock:
-            self.wake()  # `take` has snapshots to return
+            self._is_woken = True  # `take` has snapshots to return
+        self.resume()
         return True
 
     def close(self) -> None:
@@ -148,29 +158,53 @@ class Stream:
         """How many viewers these are without the stream's own user."""
         return len(entries) - (self.user in entries)
 
-    def push(self, event: Event, topic: SnapshotSource, total: int) -> None:
-        """Queue an event, unless a snapshot will contain it anyway."""
+    def push(self, batch: EventBatch, topic: SnapshotSource, *, is_viewer: bool) -> None:
+        """Queue events, unless a snapshot will contain them anyway.
+
+        `is_viewer`: whether the stream's user was a viewer before the first of them.
+        """
         if topic in self._needs_snapshot:
             return
-        self._pending.append((event, total))
-        self._pending_bytes += event.size_bytes
-        if len(self._pending) > MAX_PENDING_EVENTS or self._pending_bytes > MAX_PENDING_BYTES:
-            self._pending.clear()
-            self._pending_bytes = 0
+        self._pending.append((batch, is_viewer))
+        self._pending_bytes += batch.size_bytes
+        self._pending_count += len(batch.events)
+        if self._pending_count > MAX_PENDING_EVENTS or self._pending_bytes > MAX_PENDING_BYTES:
+            self._clear_pending()
             self._needs_snapshot.update(dict.fromkeys(self._topics))
             self._observe("slow_reader")
-        self.wake()
+        if not self._is_woken:
+            self.wake(topic)
+
+    def _clear_pending(self) -> None:
+        self._pending.clear()
+        self._pending_bytes = self._pending_count = 0
 
     def push_snapshot(self, topic: SnapshotSource) -> None:
         """Let the next `take` return a snapshot, which is made only then."""
         self._needs_snapshot[topic] = None
-        self.wake()
+        self.wake(topic)
 
     def end(self, reason: str) -> None:
         self._ended = self._ended or reason
-        self.wake()
+        self.wake(None)
 
-    def wake(self) -> None:
+    def wake(self, topic: SnapshotSource | None) -> None:
+        """Let the reader take what there is of the topic, when it is its turn; None: of no certain one."""
         if not self._is_woken:
             self._is_woken = True
-            self._wake.put(None)
+            self._wakeups.add(self, topic)
+
+    def estimate_bytes(self) -> int:
+        """About what the next `take` returns."""
+        size_bytes = self._pending_bytes
+        for topic in self._needs_snapshot:
+            if size_bytes > MAX_PENDING_BYTES:
+                break
+            size_bytes += topic.estimate_snapshot_bytes(self.limit)
+        return size_bytes
+
+    # Not this one.
+
+    def resume(self) -> None:
+        """Let the reader go on, now."""
+        self._wake.put(None)
