@@ -155,7 +155,7 @@ def _chunks(stream: Stream, ends_at: float, forbidden: list[str], client: Any) -
             if time.monotonic() < comment_at:
                 continue
         chunk = b"".join([_encode_event(event, total, stream) for event, total in events]) or b":\n\n"
-        events.clear()
+        del events  # a reader waits for long
         comment_at = time.monotonic() + COMMENT_INTERVAL_SECONDS
         yield chunk
         if len(chunk) > MAX_BUFFERED_CHUNK_BYTES:

@@ -114,6 +114,8 @@ class Broadcast:
             observe=self._observe,
         )
         with self._lock:
+            if self._closed.is_set():
+                raise StoreUnavailable("broadcast: draining")
             if owner:
                 self._admission.add(stream, owner)
             self._start()

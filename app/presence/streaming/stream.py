@@ -4,13 +4,12 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from queue import Empty, SimpleQueue
 from typing import Protocol
 
 from ..errors import PresenceError
 from ..versions import EMPTY_VERSION
 from .events import Event, EventBatch, ViewerEntry
-from .wakeups import Wakeups
+from .wakeups import NO_DEADLINE, Wakeups
 
 # A reader that falls behind further gets snapshots instead.
 MAX_PENDING_EVENTS = 100
@@ -52,6 +51,7 @@ class Stream:
 
     __slots__ = (
         "_ended",
+        "_has_snapshots",
         "_is_woken",
         "_lock",
         "_needs_snapshot",
@@ -64,8 +64,10 @@ class Stream:
         "_topics",
         "_wake",
         "_wakeups",
+        "alarm_at",
         "limit",
         "user",
+        "wait_until",
     )
 
     def __init__(
@@ -91,8 +93,11 @@ class Stream:
         self._needs_snapshot: dict[SnapshotSource, None] = {}  # a set that keeps its order
         self._pending: deque[tuple[EventBatch, bool]] = deque()  # and whether the user was a viewer before
         self._pending_bytes = self._pending_count = 0
-        self._wake: SimpleQueue[None] = SimpleQueue()
-        self._is_woken = False
+        self._wake = threading.Lock()  # released by `resume`, and acquired by the reader who waits for it
+        self._wake.acquire()
+        self._has_snapshots = False  # of a stream that has just been confirmed
+        self._is_woken = False  # or will be, as soon as it is its turn
+        self.wait_until = self.alarm_at = NO_DEADLINE  # of Wakeups alone
         self._ended: str | None = None
 
     def take(self, timeout_seconds: float) -> list[tuple[Event, int]]:
@@ -102,12 +107,11 @@ class Stream:
         timeout. Snapshots beyond MAX_PENDING_BYTES come with the next call, at
         once. Raises StreamEnded.
         """
-        try:
-            self._wake.get(timeout=timeout_seconds)
-        except Empty:
+        if self._has_snapshots:
+            self._has_snapshots = False
+        elif not self._wait(timeout_seconds):
             return []
         with self._lock:
-            self._is_woken = False
             if self._ended:
                 raise StreamEnded(self._ended)
             events: list[tuple[Event, int]] = []
@@ -131,17 +135,23 @@ class Stream:
     def wait_until_confirmed(self, deadline: float) -> bool:
         """Whether every record was read before `deadline`, on the monotonic clock. Raises StreamEnded."""
         while not all(topic.is_confirmed for topic in self._topics):
-            try:
-                self._wake.get(timeout=max(0.0, deadline - time.monotonic()))
-            except Empty:
+            if not self._wait(deadline - time.monotonic()):
+                return False
+            if self._ended:
+                raise StreamEnded(self._ended)
+        self._has_snapshots = True
+        return True
+
+    def _wait(self, seconds: float) -> bool:
+        """Wait until the reader is woken, or has waited for so long. False if there was no time to wait."""
+        if not self._wake.acquire(blocking=False):
+            if seconds <= 0:
                 return False
             with self._lock:
-                self._is_woken = False
-                if self._ended:
-                    raise StreamEnded(self._ended)
-        with self._lock:
-            self._is_woken = True  # `take` has snapshots to return
-        self.resume()
+                self._wakeups.set_alarm(self, time.monotonic() + seconds)
+            self._wake.acquire()
+        # Without the lock: whoever wakes the reader before this has queued its events already.
+        self._is_woken, self.wait_until = False, NO_DEADLINE
         return True
 
     def close(self) -> None:
@@ -203,8 +213,8 @@ class Stream:
             size_bytes += topic.estimate_snapshot_bytes(self.limit)
         return size_bytes
 
-    # Not this one.
+    # Called without the lock as well.
 
     def resume(self) -> None:
-        """Let the reader go on, now."""
-        self._wake.put(None)
+        """Let the reader go on, now; once for each time that it was woken."""
+        self._wake.release()
