@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -87,20 +87,22 @@ class Event:
 
 
 class EventBatch:
-    """Events of a record that its streams are sent together, each with the number of viewers after it."""
+    """Events of a record that streams are sent together, each with the number of viewers after it."""
 
     __slots__ = ("events", "size_bytes")
 
-    def __init__(self, events: Sequence[tuple[Event, int]]) -> None:
+    def __init__(self, events: Iterable[tuple[Event, int]]) -> None:
         self.events = tuple(events)
-        self.size_bytes = sum([event.size_bytes for event, _ in events])
+        self.size_bytes = sum([event.size_bytes for event, _ in self.events])
 
-    def seen_by(self, user: str, is_viewer: bool) -> Iterator[tuple[Event, int]]:
-        """The same, where this user is not counted; `is_viewer` is whether they were one before."""
+    def without(self, user: str | None, *, was_viewer: bool) -> "EventBatch":
+        """The same, with this user left out of the numbers; whether they were a viewer before."""
+        counted, events = was_viewer, []
         for event, total in self.events:
             if event.user == user and event.kind in ("join", "leave"):
-                is_viewer = event.kind == "join"
-            yield event, total - is_viewer
+                counted = event.kind == "join"
+            events.append((event, total - counted))
+        return EventBatch(events)
 
 
 def announcement_event(record: Record, message: dict[str, Any]) -> Event:

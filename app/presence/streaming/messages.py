@@ -107,4 +107,4 @@ def _announce(topic: Topic, message: dict[str, Any]) -> None:
     batch = EventBatch([(event, 0)])  # it states no number of viewers
     for stream in topic.streams:
         if stream.user is None or stream.user != event.user:
-            stream.push(batch, topic, is_viewer=False)
+            stream.push(batch, topic)

@@ -172,10 +172,8 @@ class Topic:
             event.version = self.replica.version if is_last else self.published_version
             total += {"join": 1, "leave": -1}.get(event.kind, 0)
             counted.append((event, total))
-        if events:
-            batch = EventBatch(counted)
-            for stream in self.streams:
-                stream.push(batch, self, is_viewer=stream.user in self.published_entries)
+        if counted:
+            self._push(EventBatch(counted))
         for event in events:
             if event.kind == "leave" and event.user is not None:
                 self.published_entries.pop(event.user)
@@ -184,6 +182,18 @@ class Topic:
         self._mark_as_published()
         for stream in cut_streams:
             stream.push_snapshot(self)
+
+    def _push(self, batch: EventBatch) -> None:
+        """Let all streams have these events. What the streams share is made once: there may be thousands."""
+        viewers = self.published_entries
+        moving = {event.user for event, _ in batch.events if event.kind in ("join", "leave")}
+        for_viewers = batch.without(None, was_viewer=True)
+        for stream in self.streams:
+            user = stream.user
+            if user in moving:
+                stream.push(batch.without(user, was_viewer=user in viewers), self)
+            else:
+                stream.push(for_viewers if user in viewers else batch, self)
 
     def _mark_as_published(self) -> None:
         self.replica.clear_unpublished_changes()
