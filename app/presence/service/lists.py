@@ -12,7 +12,7 @@ from ..versions import new_nonce
 from ..viewers import Tab, UserId, Viewer
 from .base import ServiceBase, keys_with_quota, quota_arguments, version_argument
 
-RECORDS_AT_A_TIME = 20  # in a round trip: meanwhile Redis does nothing else
+RECORDS_AT_A_TIME = 10  # in a round trip: meanwhile Redis does nothing else
 
 
 class ListCalls(ServiceBase):

@@ -190,7 +190,8 @@ class Stream:
     def push_snapshot(self, topic: SnapshotSource) -> None:
         """Let the next `take` return a snapshot, which is made only then."""
         self._needs_snapshot[topic] = None
-        self.wake(topic)
+        if not self._is_woken:
+            self.wake(topic)
 
     def end(self, reason: str) -> None:
         self._ended = self._ended or reason

@@ -159,10 +159,11 @@ class Topic:
         is_in_grace_period = self.replica.grace_ends_at is not None
         has_leaves = bool(events) and events[0].kind == "leave"
         # After a leave, viewers beyond the limit move up into what such a stream shows.
+        entries = self.published_entries
         cut_streams = [
             stream
             for stream in self.streams
-            if has_leaves and stream.count_others(self.published_entries) > stream.limit
+            if has_leaves and len(entries) - (stream.user in entries) > stream.limit
         ]
         total, counted = len(self.published_entries), []
         for event in events:
