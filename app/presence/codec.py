@@ -23,7 +23,7 @@ from .viewers import MODES, AgentId, PackedViewerEntry, Person, Tab, User, UserI
 
 # Of an arrival, the seconds after the record was opened; see lua/lib/viewer_entries.lua.
 PLACES_PER_SECOND = 10_000
-VIEWERS_AT_A_TIME = 200  # in a list; after so many, others may have their turn
+ROWS_AT_A_TIME = 200  # of a list that are decoded before others may have their turn
 MAX_TIME_MS = 253_402_300_799_999  # the last that ISO 8601 has four digits for
 
 _DEFAULTS: tuple[Any, ...] = (0, "", {})  # of what a state leaves out: flags, active field, extras
@@ -178,10 +178,10 @@ def decode_viewer_page(
 def _viewers(entries: list[tuple[str, PackedViewerEntry]], opened_ms: int) -> list[Viewer]:
     turn = Turn()
     viewers: list[Viewer] = []
-    for first in range(0, len(entries), VIEWERS_AT_A_TIME):
+    for first in range(0, len(entries), ROWS_AT_A_TIME):
         if first:
             turn.pause_if_over()
-        viewers += _some_viewers(entries[first : first + VIEWERS_AT_A_TIME], opened_ms)
+        viewers += _some_viewers(entries[first : first + ROWS_AT_A_TIME], opened_ms)
     return viewers
 
 
@@ -354,7 +354,10 @@ def decode_entries(
     since: dict[str, str] = {}
     shown: dict[str, _ShownFields] = {}
     size = 0
+    turn = Turn()
     for place, (entry_id, text) in enumerate(zip(pairs[::2], pairs[1::2], strict=True)):
+        if place % ROWS_AT_A_TIME == ROWS_AT_A_TIME - 1:
+            turn.pause_if_over()
         kind, *rest = json.loads(text)
         at = iso_time(int(entry_id.partition("-")[0]))
         entry: dict[str, Any] = {"id": entry_id, "at": at, "kind": "update" if kind == "changed" else kind}
