@@ -10,7 +10,6 @@ from urllib.parse import urlencode, urlsplit
 from record_presence.api.paths import API_PREFIX
 from record_presence.presence.service import RecordPresenceService
 from record_presence.settings import read_settings
-from tests.gunicorn_server import ROOT
 from tests.load.arrivals import Arrivals, Seen
 from tests.load.clients import Clients, path_of, register
 from tests.load.crowd import RECORD_TYPE, Crowd, OpenTab, User
@@ -18,16 +17,17 @@ from tests.load.figures import Rounds, Table, at_most
 from tests.load.latency import Latency
 from tests.load.parts import Effort
 from tests.load.parts.http import ENVIRONMENT
+from tests.load.probes import PROBES, longest_hold_ms
 from tests.load.progress import steps
 from tests.load.readers import MARK, Readers
 from tests.load.servers import PROCESSES, Service
 from tests.redis_server import RedisServer
 
-PROBES = ROOT / "tests" / "load" / "probes"
 BEATS_A_SECOND = 200.0
 LARGEST_LIST = 1_000  # the highest `limit`
 BATCH = 100  # records in one call
 OPENS_A_SECOND = 100.0
+WARMING = 20  # opens before: the first ones of a process load what all need
 WATCHED = 50  # viewers of the record that these open
 PAUSE_SECONDS = 0.4  # between two changes: a crowded record tells three a second
 JOINERS = 20  # at once: more than are told one by one
@@ -35,7 +35,7 @@ JOINERS = 20  # at once: more than are told one by one
 
 def run(effort: Effort) -> list[Table]:
     bench = _Bench(effort)
-    return [bench.holds_table(), bench.opening_table(), bench.reconnect_table()]
+    return [bench.holds_table(), *bench.opening_tables()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,10 +117,10 @@ class _Bench:
             beats = [self._clients.beat(tab) for tab in watching[:1000]]
 
             def while_(*actions: Callable[[], float]) -> _Busy:
-                caller.longest_hold_ms()
+                longest_hold_ms(caller.connection)
                 beaters.start(beats, BEATS_A_SECOND)
                 last_ms = tuple(action() for action in actions)
-                return _Busy(beaters.stop(), caller.longest_hold_ms(), last_ms)
+                return _Busy(beaters.stop(), longest_hold_ms(caller.connection), last_ms)
 
             def nothing() -> float:
                 time.sleep(self._effort.seconds)
@@ -171,68 +171,54 @@ class _Bench:
                 ),
             }
 
-    def opening_table(self) -> Table:
-        def measure() -> Latency:
-            crowd = Crowd(seed=22)
-            room = crowd.room(2 * WATCHED)
-            with ExitStack() as stack:
-                redis, service = self._start(stack, WEB_CONCURRENCY=str(PROCESSES))
-                with redis.client() as client:
-                    register(client, self._settings, room)
-                users = [crowd.user() for _ in range(max(10, round(OPENS_A_SECOND * self._effort.seconds)))]
-                readers = stack.enter_context(closing(Readers(service.url)))
-                warm = [self._clients.stream(crowd.user(), [room[0].record_id]) for _ in range(20)]
-                readers.open(warm)
-                return readers.arrive(
-                    [self._clients.stream(user, [room[0].record_id]) for user in users], OPENS_A_SECOND
-                )
-
-        rounds = [measure() for _ in steps(range(self._effort.rounds), lambda turn: f"opens, {turn + 1}")]
-        table = Table(
+    def opening_tables(self) -> list[Table]:
+        turns = steps(range(1, self._effort.rounds + 1), lambda turn: f"opens and reconnects, {turn}")
+        waited, seconds = zip(*(self._measure_opening() for _ in turns), strict=True)
+        opening = Table(
             "Opening a stream",
             ("viewers of the record", "p50, ms", "p99, ms", "goal", "longest, ms"),
             f"From when a stream was due to be opened until its snapshot is here, {OPENS_A_SECOND:g} opens a "
             f"second at random times; {PROCESSES} gevent processes, each stream of a user whose token no "
             "process has seen, on a connection of its own.",
         )
-        p99 = Rounds(tuple(waited.percentile_ms(99) for waited in rounds))
-        table.add(
+        p99 = Rounds(tuple(one.percentile_ms(99) for one in waited))
+        opening.add(
             str(WATCHED),
-            Rounds(tuple(waited.percentile_ms(50) for waited in rounds)),
+            Rounds(tuple(one.percentile_ms(50) for one in waited)),
             p99,
             at_most(10, p99, " ms"),
-            Rounds(tuple(waited.longest_ms for waited in rounds)),
+            Rounds(tuple(one.longest_ms for one in waited)),
         )
-        return table
-
-    def reconnect_table(self) -> Table:
-        def measure() -> float:
-            tabs = Crowd(seed=23).room(2 * self._streams)[::2]
-            with ExitStack() as stack:
-                redis, service = self._start(stack, WEB_CONCURRENCY=str(PROCESSES))
-                with redis.client() as client:
-                    register(client, self._settings, tabs)
-                requests = [self._clients.stream(tab.user, [tab.record_id]) for tab in tabs]
-                before = Readers(service.url)
-                with closing(before):
-                    before.open(requests)
-                readers = stack.enter_context(closing(Readers(service.url)))
-                started = time.monotonic()
-                readers.open(requests)
-                return time.monotonic() - started
-
-        rounds = [
-            measure() for _ in steps(range(self._effort.rounds), lambda turn: f"reconnects, {turn + 1}")
-        ]
-        seconds = Rounds(tuple(rounds))
-        table = Table(
+        again = Table(
             "All streams reconnect",
             ("streams", "all have their snapshot after, s", "goal"),
             f"They were open on {PROCESSES} gevent processes, are cut off, and come back as fast as they are "
             "served; all of one record, and the readers share the machine.",
         )
-        table.add(f"{self._streams:,}", seconds, at_most(3, seconds, " s"))
-        return table
+        again.add(f"{self._streams:,}", Rounds(seconds), at_most(3, Rounds(seconds), " s"))
+        return [opening, again]
+
+    def _measure_opening(self) -> tuple[Latency, float]:
+        """How long opens at a rate took, and the seconds until all streams of a crowd were open again."""
+        crowd = Crowd(seed=22)
+        room, tabs = crowd.room(2 * WATCHED), crowd.room(2 * self._streams)[::2]
+        with ExitStack() as stack:
+            redis, service = self._start(stack, WEB_CONCURRENCY=str(PROCESSES))
+            with redis.client() as client:
+                register(client, self._settings, [*room, *tabs])
+            count = max(10, round(OPENS_A_SECOND * self._effort.seconds))
+            requests = [
+                self._clients.stream(crowd.user(), [room[0].record_id]) for _ in range(count + WARMING)
+            ]
+            all_tabs = [self._clients.stream(tab.user, [tab.record_id]) for tab in tabs]
+            with closing(Readers(service.url)) as readers:
+                readers.open(requests[:WARMING])
+                waited = readers.arrive(requests[WARMING:], OPENS_A_SECOND)
+                readers.open(all_tabs)
+            with closing(Readers(service.url)) as readers:
+                started = time.monotonic()
+                readers.open(all_tabs)
+                return waited, time.monotonic() - started
 
 
 class _Caller:
@@ -252,11 +238,6 @@ class _Caller:
         if answer.status != 200:
             raise RuntimeError(f"{path[:100]}: {answer.status} {content[:200]!r}")
         return (time.monotonic() - started) * 1000
-
-    def longest_hold_ms(self) -> float:
-        """Since this was last asked."""
-        self.connection.request("GET", "/presence/longest-hold")
-        return float(self.connection.getresponse().read()) * 1000
 
     def close(self) -> None:
         self.connection.close()
