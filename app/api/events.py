@@ -140,21 +140,23 @@ class _Body:
 
 
 def _chunks(stream: Stream, ends_at: float, forbidden: list[str], client: Any) -> Iterator[bytes]:
-    # Sent at once, so that the reader sees that the stream is open.
-    yield _retry() + (_message("forbidden", None, _encode({"records": forbidden})) if forbidden else b"")
+    # Sent at once, so that the reader sees that the stream is open, and with what there is already.
+    head = _retry() + (_message("forbidden", None, _encode({"records": forbidden})) if forbidden else b"")
     check_seconds, comment_at = FIRST_CHECK_SECONDS, time.monotonic() + COMMENT_INTERVAL_SECONDS
     while (now := time.monotonic()) < ends_at:
         try:
-            events = stream.take(max(0.0, min(check_seconds, comment_at - now, ends_at - now)))
+            seconds = 0.0 if head else min(check_seconds, comment_at - now, ends_at - now)
+            events = stream.take(max(0.0, seconds))
         except StreamEnded:
             break
-        if not events:
+        if not events and not head:
             if _has_hung_up(client):
                 return
             check_seconds = min(2 * check_seconds, COMMENT_INTERVAL_SECONDS)
             if time.monotonic() < comment_at:
                 continue
-        chunk = b"".join([_encode_event(event, total, stream) for event, total in events]) or b":\n\n"
+        chunk = head + b"".join([_encode_event(event, total, stream) for event, total in events]) or b":\n\n"
+        head = b""
         del events  # a reader waits for long
         comment_at = time.monotonic() + COMMENT_INTERVAL_SECONDS
         yield chunk
@@ -163,7 +165,7 @@ def _chunks(stream: Stream, ends_at: float, forbidden: list[str], client: Any) -
             # as much memory as the rest of a stream. The server does not send an empty chunk.
             chunk = b""
             yield chunk
-    yield _retry()
+    yield head + _retry()
 
 
 def _has_hung_up(client: Any) -> bool:
