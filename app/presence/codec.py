@@ -201,17 +201,21 @@ def decode_viewer_entries(pairs: list[str]) -> list[tuple[str, PackedViewerEntry
     return entries
 
 
-def decode_holders(text: str, pairs: list[str]) -> dict[str, Holders]:
-    """By field, who has it unsaved; of what `find` of lua/lib/unsaved_fields.lua returns.
+def decode_holders(names: Sequence[str], text: str, pairs: list[str]) -> dict[str, Holders]:
+    """By field, who has it unsaved; of what `append` of lua/lib/unsaved_fields.lua returns for these names.
 
     `since` of these viewers says nothing.
     """
+    if not text:
+        return {}
     entries = list(zip(pairs[::2], map(json_codec.loads, pairs[1::2]), strict=True))
     viewers = [decode_viewer(user, entry, 0) for user, entry in entries]
     holders = {}
-    for name, (total, *places) in json.loads(text or "{}").items():
-        by_arrival = sorted(places, key=lambda place: entries[place - 1][1][1])
-        holders[name] = Holders(total, [viewers[place - 1] for place in by_arrival])
+    for name, numbers in zip(names, text.split(","), strict=True):
+        if numbers:
+            total, *places = map(int, numbers.split())
+            by_arrival = sorted(places, key=lambda place: entries[place - 1][1][1])
+            holders[name] = Holders(total, [viewers[place - 1] for place in by_arrival])
     return holders
 
 

@@ -305,9 +305,10 @@ local function write_record(record, tab_count, events, previous_version)
   end
   write_meta(record, tab_count)
   if #events > 0 then
-    viewer_list.update_index(record.viewers, record.order, events)
+    viewer_list.update_index(record.viewers, record.order, tab_count, events)
   end
-  if record.version ~= previous_version and viewer_list.may_have_index(tab_count) then
+  local may_have_index = record.version ~= previous_version and viewer_list.may_have_index(tab_count)
+  if may_have_index and redis.call("EXISTS", record.unsaved) == 1 then
     local unsaved_index = require("lib.unsaved_index")
     unsaved_index.update(record, previous_version)
   end

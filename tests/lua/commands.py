@@ -82,6 +82,13 @@ def state_of(
 
 
 def call(redis: Any, name: str, record: Record, **values: Any) -> list[Any]:
+    """Run a command as `call_once` does, again and again until all is swept and indexed for it."""
+    while (reply := call_once(redis, name, record, **values)) in (["SWEEP_FIRST"], ["INDEX_FIRST"]):
+        pass
+    return reply
+
+
+def call_once(redis: Any, name: str, record: Record, **values: Any) -> list[Any]:
     """Run a command; keys and arguments find their places by the names in its header.
 
     A key that the header has and the record has not comes from `values` too.
@@ -102,12 +109,9 @@ def call(redis: Any, name: str, record: Record, **values: Any) -> list[Any]:
         "profile": "",
     }
     named = {**usual, **dict(keys), **values}
-    reply = ["SWEEP_FIRST"]
-    while reply == ["SWEEP_FIRST"]:  # each time sweeps more
-        reply = scripts.run(
-            redis, name, [named[key] for key in script.keys], [named[argument] for argument in script.args]
-        )
-    return reply
+    return scripts.run(
+        redis, name, [named[key] for key in script.keys], [named[argument] for argument in script.args]
+    )
 
 
 def heartbeat(
@@ -220,15 +224,17 @@ def check(
     user: int | str | None = None,
     record: Record = RECORD,
     timeline_ms: int = 0,
+    once: bool = False,
 ) -> dict[str, list[Any]]:
     """By field, the ids of those who have it unsaved, first arrival first, after how many they are."""
     asker = "" if user is None else encode_user_id(user)
     values = {"fields": json.dumps(fields or ["title"]), "tab_id": tab_id, "user": asker}
     more = {"lease_ms": LEASE_MS, "nonce": NONCE, "timeline_ms": timeline_ms}
-    status, *reply = call(redis, "check", record, **values, **more)
+    run = call_once if once else call
+    status, *reply = run(redis, "check", record, **values, **more)
     if status != "OK":
         return {status: []}
-    holders = decode_holders(reply[4], reply[5:])
+    holders = decode_holders(fields or ["title"], reply[4], reply[5:])
     return {name: [held.total, *(viewer["id"] for viewer in held.viewers)] for name, held in holders.items()}
 
 

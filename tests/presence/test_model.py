@@ -76,6 +76,7 @@ WIDE_FIELD = "\U0001f600" * 128  # 512 bytes
 FIELDS = [None, "title", "body", HOSTILE_FIELD, WIDE_FIELD]
 UNSAVED = [(), ("title",), ("title", "body"), ("a/b", "body", "title"), ("#", HOSTILE_FIELD, WIDE_FIELD)]
 CLAIMED = ["title", HOSTILE_FIELD, "*"]
+CHECKED = ["*", "title", "body", "a/b", "#", HOSTILE_FIELD, WIDE_FIELD]
 VERSIONS = [3, 9, 10, 11]  # of saves, told in any order and more than once
 SENT_AT = [None, 5, 7]  # of goodbyes, by the tab's own clock
 CALL_US = 10  # between two calls that arrive
@@ -347,6 +348,27 @@ class RecordModel:
     def lose_conflicts(self):
         self.saves, self.claims, self.waiting = {}, {}, []
 
+    def unsaved_of_others(self, names, tab_id=None, user=None):
+        """By field, the users who have it unsaved, first arrival first, "*" being any field.
+
+        Not counted is what the tab has, and without one, all that the user has; what the
+        user's other tabs have is.
+        """
+        holders = {}
+        for holder in self.arrivals:
+            has = {
+                name
+                for other, tab in self.tabs.items()
+                if encode_user_id(tab.user) == encode_user_id(holder) and other != tab_id
+                for name in tab.unsaved
+            }
+            if tab_id is None and user is not None and encode_user_id(holder) == encode_user_id(user):
+                continue
+            for name in names:
+                if name in has or (name == "*" and has):
+                    holders.setdefault(name, []).append(holder)
+        return holders
+
     def viewers(self):
         return [self.viewer(user) for user in self.arrivals]
 
@@ -414,8 +436,11 @@ def by_user(viewers):
 
 @cache
 def small_crowds():
-    """The scripts, but that two viewers are a crowd: so histories of three people reach its index."""
-    return scripts_with(MAX_UNINDEXED_VIEWERS=1)
+    """The scripts, but that two viewers are a crowd: so histories of three people reach its indexes.
+
+    That of unsaved fields is made viewer by viewer.
+    """
+    return scripts_with(MAX_UNINDEXED_VIEWERS=1, MAX_SMALL_VIEWERS=0, MAX_OTHER_FIELDS=0, MAX_BUILT_BYTES=1)
 
 
 @cache
@@ -457,6 +482,7 @@ class PresenceMachine(RuleBasedStateMachine):
         super().__init__()
         redis.flushall()
         self.redis = redis
+        self.scripts = scripts
         self.are_crowds_small = scripts is small_crowds()
         self.are_sweeps_small = scripts is small_sweeps()
         self.service = RecordPresenceService(
@@ -683,6 +709,8 @@ class PresenceMachine(RuleBasedStateMachine):
         self.check_commit(saved=told, is_replaced=is_replaced)
         assert result.reason == (reason if self.model.tabs else "nobody_there")
         assert result.is_announced == (result.reason is None)
+        touched = self.model.unsaved_of_others(set(fields), tab_id, user) if result.is_announced else {}
+        self.check_holders(result.touched, touched)
 
     @rule(
         tab_id=st.sampled_from(TABS),
@@ -848,6 +876,44 @@ class PresenceMachine(RuleBasedStateMachine):
         self.check_conflicts(answer.conflicts)
         assert self.service.list_viewers("flow", 12, known_version=answer.version).viewers is None
 
+    @rule(
+        names=st.lists(st.sampled_from(CHECKED), min_size=1, max_size=4, unique=True),
+        tab_id=st.sampled_from([None, *TABS]),
+        base_version=st.sampled_from([None, 3, 9]),
+    )
+    def check_fields(self, names, tab_id, base_version):
+        found = self.service.check_fields("flow", 12, names, base_version=base_version, tab_id=tab_id)
+        self.check_commit(sweeps_all=True)
+        assert found.version == self.model.version
+        own_tab_id = tab_id if tab_id and self.model.is_live(tab_id) else ""
+        self.check_holders(found.contested, self.model.unsaved_of_others(names, own_tab_id))
+        saves = (
+            [] if base_version is None else [row for at, row in self.model.saves.items() if at > base_version]
+        )
+        stale = {
+            name: int(row[0])
+            for row in sorted(saves, key=lambda row: int(row[0]))
+            for name in names
+            if (not row[3] or row[3] != tab_id) and (name in row[4:] or name == "*")
+        }
+        assert {name: save["lock_version"] for name, save in found.stale.items()} == stale
+        claimed = {
+            name
+            for name in names
+            for claimed, claim in self.model.claims.items()
+            if claim.tab_id != tab_id and is_overlap(claimed, name)
+        }
+        assert set(found.claimed) == claimed
+        assert found.clear == [name for name in names if name not in {*claimed, *stale, *found.contested}]
+
+    def check_holders(self, shown, expected):
+        """By field, viewers as an answer names them, against users."""
+        ids = {name: [encode_user_id(viewer["id"]) for viewer in viewers] for name, viewers in shown.items()}
+        users = {name: [encode_user_id(user) for user in users] for name, users in expected.items()}
+        if not self.model.ordered:
+            ids, users = ({name: set(row) for name, row in each.items()} for each in (ids, users))
+        assert ids == users
+
     @rule()
     def read_tabs(self):
         tabs = self.service.get_presence("flow", 12)
@@ -1006,7 +1072,10 @@ class PresenceMachine(RuleBasedStateMachine):
         assert (model.version == "0") == (not viewers)
         self.check_stored()
         if self.are_crowds_small and not self.has_stray_field:
-            self.service.list_viewers("flow", 12)  # makes the index, for the next step to keep
+            # Makes the indexes, that of unsaved fields as far as the next viewer, for the next step to keep.
+            self.service.list_viewers("flow", 12)
+            check = ("[]", "", "", LEASE_MS, "n", 0)
+            self.scripts.run(self.redis, "check", RECORD.keys, check)
 
     def unswept(self, is_complete, may_be_complete):
         """The tabs whose leases are over and that are still there. Where they are too many, one is swept.
