@@ -42,7 +42,9 @@ PARTS = {
     "streams": Part("streams", "memory and delay of open streams, and what they take from heartbeats"),
     "fair": Part("fair", "how long heartbeats wait while their process is busy, and opening streams"),
     "timeline": Part("timeline", "heartbeats with the timeline on over off, and bytes an entry"),
-    "cluster": Part("cluster", "CPU a change takes of all nodes of a Cluster, by their number"),
+    "cluster": Part(
+        "cluster", "CPU a change takes of all nodes of a Cluster, by their number", by_name_only=True
+    ),
     "million": Part("million", "a million open tabs in one Redis, and their end", by_name_only=True),
     "start": Part("start", "the second `make run`, and the memory of a process"),
     "profile": Part("profile", "where the time of a heartbeat goes, from socket to socket"),
@@ -103,7 +105,9 @@ def _parser() -> argparse.ArgumentParser:
         epilog="parts:\n" + "\n".join(f"  {name:<10}{part.help}" for name, part in PARTS.items()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("parts", nargs="*", metavar="part", help="see below (default: all but million)")
+    parser.add_argument(
+        "parts", nargs="*", metavar="part", help="see below (default: all but million and cluster)"
+    )
     for option in fields(Effort):
         parser.add_argument(
             f"--{option.name}",
