@@ -15,6 +15,7 @@ from . import json_codec
 from .conflicts import Claim, ConflictState, Save, Waiting, overlap
 from .errors import InvalidPresence
 from .field_check import Holders
+from .greenlets import Turn
 from .limits import MAX_USER_ID_LENGTH
 from .timeline import Entry, Kind
 from .validation import USER_ID_RULE, is_user_id
@@ -22,6 +23,7 @@ from .viewers import MODES, AgentId, PackedViewerEntry, Person, Tab, User, UserI
 
 # Of an arrival, the seconds after the record was opened; see lua/lib/viewer_entries.lua.
 PLACES_PER_SECOND = 10_000
+ROWS_AT_A_TIME = 200  # of a list that are decoded before others may have their turn
 MAX_TIME_MS = 253_402_300_799_999  # the last that ISO 8601 has four digits for
 
 _DEFAULTS: tuple[Any, ...] = (0, "", {})  # of what a state leaves out: flags, active field, extras
@@ -174,6 +176,16 @@ def decode_viewer_page(
 
 
 def _viewers(entries: list[tuple[str, PackedViewerEntry]], opened_ms: int) -> list[Viewer]:
+    turn = Turn()
+    viewers: list[Viewer] = []
+    for first in range(0, len(entries), ROWS_AT_A_TIME):
+        if first:
+            turn.pause_if_over()
+        viewers += _some_viewers(entries[first : first + ROWS_AT_A_TIME], opened_ms)
+    return viewers
+
+
+def _some_viewers(entries: list[tuple[str, PackedViewerEntry]], opened_ms: int) -> list[Viewer]:
     # As one document, the ids take a third of the time that they take one by one.
     user_ids = json.loads(f"[{','.join([user for user, _ in entries])}]")
     return [
@@ -352,7 +364,10 @@ def decode_entries(
     since: dict[str, str] = {}
     shown: dict[str, _ShownFields] = {}
     size = 0
+    turn = Turn()
     for place, (entry_id, text) in enumerate(zip(pairs[::2], pairs[1::2], strict=True)):
+        if place % ROWS_AT_A_TIME == ROWS_AT_A_TIME - 1:
+            turn.pause_if_over()
         kind, *rest = json.loads(text)
         at = iso_time(int(entry_id.partition("-")[0]))
         entry: dict[str, Any] = {"id": entry_id, "at": at, "kind": "update" if kind == "changed" else kind}

@@ -40,6 +40,7 @@ PARTS = {
     "http": Part("http", "throughput and latency over HTTP, beside routes that do nothing"),
     "rate": Part("rate", "latency at a given rate of arrivals, all percentiles"),
     "streams": Part("streams", "memory and delay of open streams, and what they take from heartbeats"),
+    "fair": Part("fair", "how long heartbeats wait while their process is busy, and opening streams"),
     "timeline": Part("timeline", "heartbeats with the timeline on over off, and bytes an entry"),
     "cluster": Part("cluster", "CPU a change takes of all nodes of a Cluster, by their number"),
     "million": Part("million", "a million open tabs in one Redis, and their end", by_name_only=True),

@@ -7,6 +7,7 @@ a topic exists, the record's Redis channel is subscribed.
 | Module | Reason to change it |
 |---|---|
 | `broadcast.py` | opening and closing streams; the threads |
+| `wakeups.py` | whose turn it is to read, and who has waited long enough |
 | `admission.py` | how many streams a process, a tenant and a user may have open |
 | `stream.py` | the queue of one reader |
 | `topic.py` | what the streams of a record are sent |
@@ -27,7 +28,8 @@ a topic exists, the record's Redis channel is subscribed.
 
 A change travels from `Subscription.receive` to `MessageHandler.handle` and
 `Replica.apply`, waits in the `Publisher`, and is pushed to each `Stream` by
-`Topic.publish`; a request reads it with `Stream.take`.
+`Topic.publish`, at once for all of them; `Wakeups` wakes their readers a few at a
+time, and each reads it with `Stream.take`.
 
 **On a Cluster** a process has the subscription by SUBSCRIBE, at any node, for what is
 published by PUBLISH; and one by SSUBSCRIBE at each node with records of its streams, for
@@ -44,8 +46,10 @@ asks Redis: it reads a record that is new or has missed a message, and sweeps on
 whose next lease ends, so that an expired tab is announced even if nobody sends a
 heartbeat any more. It also sweeps every record from time to time, because a
 message that was forged, or lost without a trace (on the bus of a Cluster), shows
-only in the version. Besides these, each reader waits in `Stream.take`, in its own
-thread.
+only in the version. The third wakes readers, those of each record in turn, and
+pauses after every few of them: a change that thousands read would otherwise keep
+the process from all heartbeats until the last of them has it. Besides these, each
+reader waits in `Stream.take`, in its own thread.
 
 **Locks.** There are two:
 

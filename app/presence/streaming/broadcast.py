@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 from ..errors import StoreUnavailable
+from ..greenlets import PAUSE_SECONDS, Turn
 from ..records import Record
 from ..scripts import Scripts
 from ..scripts.transport import is_cluster
@@ -25,9 +26,10 @@ from .scheduler import Scheduler
 from .shard_subscription import ShardSubscription
 from .shards import Shards
 from .stream import Stream, StreamEnded
-from .subscription import Subscription
+from .subscription import Message, Subscription
 from .sync_state import SHARDED_PUBSUB
 from .topic import Topic
+from .wakeups import Wakeups
 from .watch import WatchCommand
 
 log = logging.getLogger("presence.broadcast")
@@ -67,6 +69,7 @@ class Broadcast:
         self._subscription = Subscription(redis, scripts, self._topics, lock, observe=observe)
         self._scheduler = Scheduler(lock)
         self._publisher = Publisher(lock)
+        self._wakeups = Wakeups(lock)
         self._known_replicas = known_replicas = KnownReplicas(
             lease_ms / 1000 if recovery_grace_seconds else 0.0
         )
@@ -123,9 +126,17 @@ class Broadcast:
         """
         deadline = time.monotonic() + timings.OPEN_TIMEOUT_SECONDS
         stream = Stream(
-            user, limit, seen_version, lock=self._lock, on_close=self._forget, observe=self._observe
+            user,
+            limit,
+            seen_version,
+            lock=self._lock,
+            wakeups=self._wakeups,
+            on_close=self._forget,
+            observe=self._observe,
         )
         with self._lock:
+            if self._closed.is_set():
+                raise StoreUnavailable("broadcast: draining")
             if owner:
                 self._admission.add(stream, owner)
             self._start()
@@ -150,8 +161,9 @@ class Broadcast:
             self._is_started = True
             receiver = threading.Thread(target=self._run_receiver, args=(self._feed,), daemon=True)
             scheduler = threading.Thread(target=self._run_scheduler, daemon=True)
-            for thread, name in ((receiver, "presence-receiver"), (scheduler, "presence-scheduler")):
-                thread.name = name
+            wakeups = threading.Thread(target=self._run_wakeups, daemon=True)
+            for thread, name in ((receiver, "receiver"), (scheduler, "scheduler"), (wakeups, "wakeups")):
+                thread.name = f"presence-{name}"
                 thread.start()
 
     def _add(self, stream: Stream, records: Iterable[Record]) -> list[str]:
@@ -201,9 +213,10 @@ class Broadcast:
             return {"streams": len(self._streams), "records": len(self._topics)}
 
     def close(self) -> None:
-        """End every stream and both threads."""
+        """End every stream and all threads."""
         self._closed.set()
         self._end_all("draining")
+        self._wakeups.close()
         self._scheduler.wake()
         for feed in self._feeds:
             feed.subscription.wake_receiver()
@@ -250,8 +263,10 @@ class Broadcast:
         """Returns when the process is closed, or the feed has had no topic for a while."""
         with feed.subscription.connected():
             self._scheduler.wake()  # for the first probe
+            turn = Turn()
             while not self._closed.is_set():
-                message = feed.subscription.receive(self._publisher.seconds_to_wait())
+                turn.pause_if_over()  # messages that came together are read without a wait
+                message = self._receive(feed, turn)
                 if message:
                     feed.is_refused = False
                     feed.messages.handle(message)
@@ -262,6 +277,21 @@ class Broadcast:
                     self._end_all("draining")
                 if self._shards and not feed.topics and feed is not self._feed and self._shards.ends(feed):
                     return
+
+    def _receive(self, feed: Feed, turn: Turn) -> Message | None:
+        started = time.monotonic()
+        message = feed.subscription.receive(self._publisher.seconds_to_wait())
+        if time.monotonic() - started > PAUSE_SECONDS:
+            turn.restart()
+        return message
+
+    def _run_wakeups(self) -> None:
+        """The third thread: wakes readers."""
+        while not self._closed.is_set():
+            try:
+                self._wakeups.run()
+            except Exception:
+                log.exception("a reader could not be woken")
 
     def _run_scheduler(self) -> None:
         """The second thread: reads and sweeps records."""

@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from .events import announcement_event
+from .events import EventBatch, announcement_event
 from .outage import Outage
 from .publisher import Publisher
 from .scheduler import Scheduler
@@ -118,6 +118,7 @@ class MessageHandler:
 def _announce(topic: Topic, message: dict[str, Any]) -> None:
     """Pass an announcement on to all streams but those of the user who sent it."""
     event = announcement_event(topic.record, message)
+    batch = EventBatch([(event, 0)])  # it states no number of viewers
     for stream in topic.streams:
         if stream.user is None or stream.user != event.user:
-            stream.push(event, topic, 0)
+            stream.push(batch, topic)
