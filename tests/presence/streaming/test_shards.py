@@ -121,6 +121,7 @@ def test_changes_reach_every_process_and_no_node_but_their_own(cluster, start):
 
 
 @needs_sharding
+@pytest.mark.measured  # a process that can't answer for seconds reads its records again
 def test_processes_that_publish_in_different_ways_hear_each_other(cluster, start):
     """As during a deployment in two steps: of a release that does not know SPUBLISH, and of this one."""
     record = RECORDS[0]
