@@ -113,7 +113,7 @@ bench-compare: $(VENV)/dev.stamp bench-packages ## Two commits in turns, and whi
 	@[ -n "$(A)" ] || { echo "Which commits? make bench-compare A=HEAD~1 B=HEAD; . is the files as they lie here" >&2; exit 1; }
 	$(BIN)/python -m tests.load.compare $(A) $(B)
 
-faults: $(VENV)/dev.stamp fault-packages ## Twenty-two faults while people come and go, 15 minutes (FAULTS="restart stop")
+faults: $(VENV)/dev.stamp fault-packages ## Twenty-three faults while people come and go, 15 minutes (FAULTS="restart stop")
 	$(BIN)/python -m tests.faults.matrix $(FAULTS)
 
 soak: $(VENV)/dev.stamp fault-packages ## Ten minutes of people who come and go, and what is left of them (MINUTES=1)

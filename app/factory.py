@@ -121,7 +121,11 @@ def make_extension(settings: Settings, redis: Any, *, is_debugging: bool) -> Pre
 
     Raises SettingError, and ScriptInvalid for a Lua file that breaks the rules."""
     redis = connect(settings.redis_url) if redis is None else redis
-    scripts = Scripts(reload=is_debugging, observe=observe_script)
+    scripts = Scripts(
+        reload=is_debugging,
+        observe=observe_script,
+        may_publish_sharded=settings.sharded_pubsub == "auto",
+    )
     one_slot = not isinstance(redis, LazyCluster)
     return PresenceExtension(
         settings=settings,
@@ -136,6 +140,7 @@ def make_extension(settings: Settings, redis: Any, *, is_debugging: bool) -> Pre
             timeline_ms=round(settings.timeline_seconds * 1000),
             recovery_grace_seconds=settings.recovery_grace_seconds,
             observe=count_broadcast_event,
+            has_sharded_pubsub=settings.sharded_pubsub != "no",
         ),
         throttle=Throttle(redis, scripts, settings.rate_limit, one_slot=one_slot),
         signal_throttle=Throttle(

@@ -36,6 +36,7 @@ JWT_FAMILIES = (
     {"ES256", "ES256K", "ES384", "ES512"},
     {"EdDSA"},
 )
+SHARDED_PUBSUB = ("auto", "listen", "no")
 MAX_RATE_LIMIT_CALLS = 1_000_000_000
 MAX_RATE_LIMIT_WINDOW_SECONDS = 31 * 86_400
 SPARE_CONNECTIONS = 2_000  # of a process, besides its streams
@@ -307,6 +308,11 @@ class Settings:
         True,
         fields.Boolean(),
         "Whether it is noted which records are open, for operators; one more command when a user comes.",
+    )
+    sharded_pubsub: str = _setting(
+        "auto",
+        fields.String(validate=validate.OneOf(SHARDED_PUBSUB)),
+        "On a Cluster: auto publishes by SPUBLISH where it can, listen only listens for it, no does neither.",
     )
     jwt_key: str = _setting(
         "",

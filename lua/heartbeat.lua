@@ -27,11 +27,12 @@
 --            has_joined 1: the user was no viewer before, as far as is known
 --          | {"OK", version, timeline_bytes, has_joined, total, opened_ms, remembered_since_ms,
 --            saves, claims, waiting, user, entry, ...}; of a list that is cut, for a tab with unsaved
---            fields, then "", holders, user, entry, ... as lib.unsaved_fields.find returns them
+--            fields, then "", holders, user, entry, ... as lib.unsaved_fields appends them
 --          | {"TRIMMED", version, left_out, and as after OK's version}, left_out as in lib.viewer_budget
 --          | {"TAB_TAKEN"} | {"TOO_MANY_TABS"} | {"NO_ROOM"} | {"THROTTLED", retry_after_ms}
 --          | {"TAB_LEFT"}, the tab has said goodbye since: nothing was changed
 --          | {"SWEEP_FIRST"}, see roster.sweep_and_repair: to be called again
+--          | {"INDEX_FIRST"}, see unsaved_fields.prepare: the same
 -- Writes   tabs, seen, viewers, order, timeline, unsaved, calls
 -- Cost     O(log tabs) when nothing changed, with four calls to Redis; O(limit) more for a list
 local tabs, seen, viewers, order, timeline = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
@@ -156,11 +157,12 @@ if known_version ~= "" and known_version ~= version then
     if dirty_fields then
       -- Who has the same unsaved need not be on this page either.
       local unsaved_fields = require("lib.unsaved_fields")
-      local holders, rows = unsaved_fields.find(viewers, unsaved, version, dirty_fields, { user = user })
-      reply[#reply + 1], reply[#reply + 2] = "", holders
-      for _, item in ipairs(rows) do
-        reply[#reply + 1] = item
+      if not unsaved_fields.prepare(viewers, order, unsaved, version) then
+        return { "INDEX_FIRST" }
       end
+      local own = { user = user }
+      reply[#reply + 1] = ""
+      unsaved_fields.append(reply, viewers, order, unsaved, version, dirty_fields, own)
     end
   end
 end

@@ -13,10 +13,11 @@
 -- ARGV[5]  told_by      string  host, whose word wins, or viewer
 --
 -- Returns  {"OK", holders, user, entry, ...}, also when the same call was carried out before:
---            whose unsaved fields the save touched, as lib.unsaved_fields.find returns them
+--            whose unsaved fields the save touched, as lib.unsaved_fields appends them
 --          | {"ABSENT"} when nobody has the record open | {"TAB_TAKEN"}
 --          | {"NOT_EDITING"} of a viewer without a live tab in mode edit
 --          | {"KNOWN"} | {"FORGOTTEN"} | {"TOO_FAR"}, see lib.conflicts
+--          | {"INDEX_FIRST"}, see unsaved_fields.prepare: nothing is saved yet
 -- Writes   tabs, seen, viewers, order, timeline, unsaved
 -- Cost     O(saves remembered + last entries of the timeline), at most 50 of each; and
 --          O(fields + who has them unsaved) as in check.lua
@@ -39,6 +40,9 @@ if is_live and state.user ~= user then
 end
 if told_by ~= "host" and not (is_live and state.is_editing) then
   return { "NOT_EDITING" }
+end
+if not unsaved_fields.prepare(viewers, order, unsaved, record.version) then
+  return { "INDEX_FIRST" }
 end
 save[5] = string.format("%d", record.now_ms)
 local add_save = told_by == "host" and conflicts.add_save_of_host or conflicts.add_save_of_viewer
@@ -80,9 +84,6 @@ local names = {}
 for i = 6, #save do
   names[#names + 1] = save[i]
 end
-local holders, rows = unsaved_fields.find(viewers, unsaved, record.version, names, own)
-local reply = { "OK", holders }
-for _, item in ipairs(rows) do
-  reply[#reply + 1] = item
-end
+local reply = { "OK" }
+unsaved_fields.append(reply, viewers, order, unsaved, record.version, names, own)
 return reply

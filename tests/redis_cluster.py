@@ -89,23 +89,23 @@ class _Processes:
 
 
 class RedisCluster(_Processes):
-    """Three primaries; `url` names all of them. A dead one leaves the others serving.
+    """Three `primaries`, or more; `url` names all of them. A dead one leaves the others serving.
 
     With `replicas`, each has one, which takes its place: `replicas` of a primary's port.
     """
 
-    def __init__(self, *, replicas: bool = False) -> None:
+    def __init__(self, *, replicas: bool = False, primaries: int = 3) -> None:
         super().__init__()
         self.replicas: dict[int, int] = {}
-        self.ports = [self._start_node() for _ in range(3)]
+        self.ports = [self._start_node() for _ in range(primaries)]
         for index, port in enumerate(self.ports):
-            slots = range(SLOTS * index // 3, SLOTS * (index + 1) // 3)
+            slots = range(SLOTS * index // primaries, SLOTS * (index + 1) // primaries)
             # One by one: ADDSLOTSRANGE came with Redis 7.
             self.client(port).execute_command("CLUSTER", "ADDSLOTS", *slots)
             self.client(port).execute_command("CLUSTER", "SET-CONFIG-EPOCH", index + 1)
         for port in self.ports[1:]:
             self.client(port).execute_command("CLUSTER", "MEET", "127.0.0.1", self.ports[0])
-        self.until(lambda: all(self._knows_all(port) for port in self.ports))
+        self.until(lambda: all(self._knows_all(port, primaries) for port in self.ports))
         if replicas:
             self._add_replicas()
         self.url = "redis+cluster://" + ",".join(f"127.0.0.1:{port}" for port in self.ports)
@@ -153,7 +153,7 @@ class RedisCluster(_Processes):
         """A node's name in the Cluster."""
         return self.client(port).execute_command("CLUSTER MYID")
 
-    def _knows_all(self, port: int, count: int = 3) -> bool:
+    def _knows_all(self, port: int, count: int) -> bool:
         info = self.client(port).execute_command("CLUSTER INFO")
         return (info["cluster_state"], info["cluster_known_nodes"], info["cluster_slots_ok"]) == (
             "ok",
@@ -179,7 +179,9 @@ class RedisCluster(_Processes):
     def port_of(self, key: str) -> int:
         """The primary that holds a key."""
         slot = self.client(self.ports[0]).execute_command("CLUSTER", "KEYSLOT", key)
-        return next(port for index, port in enumerate(self.ports) if slot <= SLOTS * (index + 1) // 3 - 1)
+        return next(
+            port for index, port in enumerate(self.ports) if slot < SLOTS * (index + 1) // len(self.ports)
+        )
 
     def restart(self, port: int) -> None:
         """Start a killed primary again; its slots and its peers are in its own file."""

@@ -11,7 +11,13 @@ from flask import request, session
 
 from ..identity.caller import Caller, Forbidden, Unauthenticated, UnknownKey
 from ..identity.failed_authentication_limit import client_address
-from ..identity.kept_bytes import ENTRY_COPIES, OPEN_INDEX_BYTES, KeptBytesLimit, TenantMemory
+from ..identity.kept_bytes import (
+    ENTRY_COPIES,
+    OPEN_INDEX_BYTES,
+    KeptBytesLimit,
+    TenantMemory,
+    bytes_of_unsaved,
+)
 from ..identity.session import caller_of
 from ..identity.throttle import Throttle
 from ..presence.errors import InvalidPresence, StoreUnavailable, TooManyCalls
@@ -211,7 +217,9 @@ class RecordCall(Call):
             **state,
         )
         profile_bytes = len(caller.profile.text) if caller.profile else 0
-        memory.count_tab(caller.tenant, field_bytes + profile_bytes)
+        unsaved = len(state.get("dirty_fields", ()))
+        index_bytes = bytes_of_unsaved(caller, unsaved, field_bytes) if unsaved else 0
+        memory.count_tab(caller.tenant, field_bytes + profile_bytes, index_bytes)
         if result.has_joined and self._extension.settings.open_index:
             memory.add(caller.tenant, OPEN_INDEX_BYTES)
         if result.timeline_bytes:

@@ -13,6 +13,7 @@ from flask import Blueprint, Response, request
 
 from ..identity.caller import Caller
 from ..metrics import STREAMS
+from ..presence import json_codec
 from ..presence.codec import encode_user_id
 from ..presence.conflicts import ConflictState
 from ..presence.greenlets import runs_greenlets
@@ -139,22 +140,24 @@ class _Body:
 
 
 def _chunks(stream: Stream, ends_at: float, forbidden: list[str], client: Any) -> Iterator[bytes]:
-    # Sent at once, so that the reader sees that the stream is open.
-    yield _retry() + (_message("forbidden", None, _encode({"records": forbidden})) if forbidden else b"")
+    # Sent at once, so that the reader sees that the stream is open, and with what there is already.
+    head = _retry() + (_message("forbidden", None, _encode({"records": forbidden})) if forbidden else b"")
     check_seconds, comment_at = FIRST_CHECK_SECONDS, time.monotonic() + COMMENT_INTERVAL_SECONDS
     while (now := time.monotonic()) < ends_at:
         try:
-            events = stream.take(max(0.0, min(check_seconds, comment_at - now, ends_at - now)))
+            seconds = 0.0 if head else min(check_seconds, comment_at - now, ends_at - now)
+            events = stream.take(max(0.0, seconds))
         except StreamEnded:
             break
-        if not events:
+        if not events and not head:
             if _has_hung_up(client):
                 return
             check_seconds = min(2 * check_seconds, COMMENT_INTERVAL_SECONDS)
             if time.monotonic() < comment_at:
                 continue
-        chunk = b"".join([_encode_event(event, total, stream) for event, total in events]) or b":\n\n"
-        events.clear()
+        chunk = head + b"".join([_encode_event(event, total, stream) for event, total in events]) or b":\n\n"
+        head = b""
+        del events  # a reader waits for long
         comment_at = time.monotonic() + COMMENT_INTERVAL_SECONDS
         yield chunk
         if len(chunk) > MAX_BUFFERED_CHUNK_BYTES:
@@ -162,7 +165,7 @@ def _chunks(stream: Stream, ends_at: float, forbidden: list[str], client: Any) -
             # as much memory as the rest of a stream. The server does not send an empty chunk.
             chunk = b""
             yield chunk
-    yield _retry()
+    yield head + _retry()
 
 
 def _has_hung_up(client: Any) -> bool:
@@ -227,8 +230,15 @@ def _snapshot_data(event: Event, total: int) -> str:
 
 def _viewer_json(entry: ViewerEntry) -> str:
     if entry.viewer_json is None:
-        entry.viewer_json = _encode(entry.viewer)
+        entry.viewer_json = _encode_quickly(entry.viewer)
     return entry.viewer_json
+
+
+def _encode_quickly(value: Any) -> str:
+    try:
+        return json_codec.dumps(value).decode()
+    except UnicodeEncodeError:  # a lone surrogate
+        return _encode(value)
 
 
 def _message(kind: str, event_id: str | None, data: str) -> bytes:

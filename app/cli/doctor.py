@@ -14,9 +14,12 @@ import click
 from ..api.extension import EXTENSION_NAME
 from ..identity.jwks_client import fetch_signing_keys
 from ..presence.errors import PresenceError, ScriptInvalid
+from ..presence.scripts.redis_errors import FAILURES
+from ..presence.scripts.sharded_publishing import find_refusing_node
+from ..presence.scripts.transport import is_cluster
 from ..redis_client.urls import split_redis_url
 from ..server.cpus import available_cpus
-from ..settings import INSTANCE_DIRECTORY, SettingError, Settings, documented, read_settings
+from ..settings import INSTANCE_DIRECTORY, SettingError, Settings, documented, read_settings, variable
 
 if TYPE_CHECKING:
     from ..api.extension import PresenceExtension
@@ -197,6 +200,8 @@ def _redis(settings: Settings, extension: "PresenceExtension") -> Iterator[Findi
     yield Finding(OK if is_supported else WRONG, "Redis", f"{where}: {name} {version}{needs}")
     yield _try("Redis scripts", "a script that writes has run", extension.check_redis)
     yield _eviction(extension)
+    if is_cluster(extension.redis):
+        yield _pubsub(settings, extension)
 
 
 def _server_version(server: dict[str, Any]) -> tuple[str, str]:
@@ -214,6 +219,24 @@ def _eviction(extension: "PresenceExtension") -> Finding:
         return Finding(OK, "Redis eviction", "noeviction")
     text = f"maxmemory-policy is {policy}: a full Redis makes users disappear from lists; set noeviction"
     return Finding(NOTE, "Redis eviction", text)
+
+
+def _pubsub(settings: Settings, extension: "PresenceExtension") -> Finding:
+    """How changes are published on a Cluster."""
+    if settings.sharded_pubsub != "auto":
+        text = f"PUBLISH, which goes to every node: {variable('sharded_pubsub')} is {settings.sharded_pubsub}"
+        return Finding(NOTE, "Redis pub/sub", text)
+    try:
+        refusing = find_refusing_node(extension.redis)
+    except FAILURES as error:
+        return Finding(NOTE, "Redis pub/sub", f"can't find out how changes are published: {error}")
+    if refusing is None:
+        return Finding(OK, "Redis pub/sub", "sharded: a change stays with the nodes of its record")
+    text = (
+        f"PUBLISH, which goes to every node: {refusing} refuses SSUBSCRIBE or SPUBLISH (before Redis 7,"
+        " behind some proxies, or without the rights)"
+    )
+    return Finding(NOTE, "Redis pub/sub", text)
 
 
 def _try(subject: str, text_if_ok: str, attempt: Callable[[], None]) -> Finding:

@@ -24,6 +24,9 @@ SAVE_OVERHEAD_BYTES = 600  # of a save or a claim with its entries in the timeli
 SAVE_COPIES, CLAIM_COPIES = 2, 3
 TAB_BYTES = 2_000  # of a tab without fields and of its record, as Redis stores it
 FIELD_COPIES = 4  # of the names of its fields: in the tab, in its user's entry, and in a timeline
+# Of an unsaved field in the index of a record with many viewers, besides its name and its user's id.
+UNSAVED_INDEX_BYTES = 150
+ALLOCATED = 1.25  # what Redis's allocator takes for a text, at most, by what the text has
 
 OPEN_INDEX_BYTES = 500  # of a user and a record in the indexes of open records, which last for days
 
@@ -38,6 +41,12 @@ def bytes_of_save(caller: Caller, field_bytes: int) -> int:
 def bytes_of_claim(caller: Caller, field_bytes: int) -> int:
     """What a claim leaves behind, with its end."""
     return SAVE_OVERHEAD_BYTES + CLAIM_COPIES * (field_bytes + _identity_bytes(caller))
+
+
+def bytes_of_unsaved(caller: Caller, fields: int, field_bytes: int) -> int:
+    """What the index of unsaved fields takes for so many, whose names have so many bytes together."""
+    id_bytes = len(f"{caller.user_id}".encode("utf-8", "replace"))
+    return fields * UNSAVED_INDEX_BYTES + int((field_bytes + fields * id_bytes) * ALLOCATED)
 
 
 def _identity_bytes(caller: Caller) -> int:
@@ -116,15 +125,20 @@ class TenantMemory:
         self._beaten: dict[str, int] = {}  # tenant -> bytes, since the window began
         self._beaten_before: dict[str, int] = {}  # in the window before
 
-    def count_tab(self, tenant: str, field_bytes: int) -> None:
-        """Count a heartbeat of a tab whose fields have names of so many bytes together."""
+    def count_tab(self, tenant: str, field_bytes: int, index_bytes: int = 0) -> None:
+        """Count a heartbeat of a tab whose fields have names of so many bytes together.
+
+        `index_bytes`: what they take up once more in an index, if the record has one; that is not known
+        here, and so always counted.
+        """
         now = time.monotonic()
         if now >= self._window_ends_at:
             is_next = now < self._window_ends_at + self._lease_seconds
             self._beaten_before = self._beaten if is_next else {}
             self._beaten = {}
             self._window_ends_at = now + self._lease_seconds
-        self._beaten[tenant] = self._beaten.get(tenant, 0) + TAB_BYTES + FIELD_COPIES * field_bytes
+        tab_bytes = TAB_BYTES + FIELD_COPIES * field_bytes + index_bytes
+        self._beaten[tenant] = self._beaten.get(tenant, 0) + tab_bytes
 
     def add(self, tenant: str, kept_bytes: int) -> None:
         """Count what was added to timelines and saves."""

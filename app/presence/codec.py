@@ -15,6 +15,7 @@ from . import json_codec
 from .conflicts import Claim, ConflictState, Save, Waiting, overlap
 from .errors import InvalidPresence
 from .field_check import Holders
+from .greenlets import Turn
 from .limits import MAX_USER_ID_LENGTH
 from .timeline import Entry, Kind
 from .validation import USER_ID_RULE, is_user_id
@@ -22,6 +23,7 @@ from .viewers import MODES, AgentId, PackedViewerEntry, Person, Tab, User, UserI
 
 # Of an arrival, the seconds after the record was opened; see lua/lib/viewer_entries.lua.
 PLACES_PER_SECOND = 10_000
+ROWS_AT_A_TIME = 200  # of a list that are decoded before others may have their turn
 MAX_TIME_MS = 253_402_300_799_999  # the last that ISO 8601 has four digits for
 
 _DEFAULTS: tuple[Any, ...] = (0, "", {})  # of what a state leaves out: flags, active field, extras
@@ -174,6 +176,16 @@ def decode_viewer_page(
 
 
 def _viewers(entries: list[tuple[str, PackedViewerEntry]], opened_ms: int) -> list[Viewer]:
+    turn = Turn()
+    viewers: list[Viewer] = []
+    for first in range(0, len(entries), ROWS_AT_A_TIME):
+        if first:
+            turn.pause_if_over()
+        viewers += _some_viewers(entries[first : first + ROWS_AT_A_TIME], opened_ms)
+    return viewers
+
+
+def _some_viewers(entries: list[tuple[str, PackedViewerEntry]], opened_ms: int) -> list[Viewer]:
     # As one document, the ids take a third of the time that they take one by one.
     user_ids = json.loads(f"[{','.join([user for user, _ in entries])}]")
     return [
@@ -189,17 +201,21 @@ def decode_viewer_entries(pairs: list[str]) -> list[tuple[str, PackedViewerEntry
     return entries
 
 
-def decode_holders(text: str, pairs: list[str]) -> dict[str, Holders]:
-    """By field, who has it unsaved; of what `find` of lua/lib/unsaved_fields.lua returns.
+def decode_holders(names: Sequence[str], text: str, pairs: list[str]) -> dict[str, Holders]:
+    """By field, who has it unsaved; of what `append` of lua/lib/unsaved_fields.lua returns for these names.
 
     `since` of these viewers says nothing.
     """
+    if not text:
+        return {}
     entries = list(zip(pairs[::2], map(json_codec.loads, pairs[1::2]), strict=True))
     viewers = [decode_viewer(user, entry, 0) for user, entry in entries]
     holders = {}
-    for name, (total, *places) in json.loads(text or "{}").items():
-        by_arrival = sorted(places, key=lambda place: entries[place - 1][1][1])
-        holders[name] = Holders(total, [viewers[place - 1] for place in by_arrival])
+    for name, numbers in zip(names, text.split(","), strict=True):
+        if numbers:
+            total, *places = map(int, numbers.split())
+            by_arrival = sorted(places, key=lambda place: entries[place - 1][1][1])
+            holders[name] = Holders(total, [viewers[place - 1] for place in by_arrival])
     return holders
 
 
@@ -292,10 +308,13 @@ def decode_save(row: list[str]) -> Save:
 
 
 def decode_claims(rows: Iterable[list[str]], waiting_rows: Iterable[list[str]] = ()) -> dict[str, Claim]:
-    """Claims by field, the oldest first; whoever waits stands at the claim that is in their way."""
+    """Claims by field, the oldest first; whoever waits stands at the claim that is in their way.
+
+    Rows of those who wait, as lua/lib/claims.lua has them.
+    """
     claims = dict(map(decode_claim, rows))
     for row in waiting_rows:
-        wanted, tab_id, user, name, since_ms, *_ = _strings(row)
+        wanted, tab_id, user, name, since_ms, _, holder_tab_id, passes_at_ms, *_ = _strings(row)
         for field_name, claim in claims.items():
             if claim["tab_id"] != tab_id and overlap(field_name, wanted):
                 waiting: Waiting = {
@@ -306,6 +325,9 @@ def decode_claims(rows: Iterable[list[str]], waiting_rows: Iterable[list[str]] =
                 if wanted != field_name:
                     waiting["field"] = wanted
                 claim.setdefault("waiting", []).append(waiting)
+                if passes_at_ms and holder_tab_id == claim["tab_id"]:
+                    passes_at = iso_time(int(passes_at_ms))
+                    claim["passes_at"] = min(passes_at, claim.get("passes_at", passes_at))
                 break
     return claims
 
@@ -342,7 +364,10 @@ def decode_entries(
     since: dict[str, str] = {}
     shown: dict[str, _ShownFields] = {}
     size = 0
+    turn = Turn()
     for place, (entry_id, text) in enumerate(zip(pairs[::2], pairs[1::2], strict=True)):
+        if place % ROWS_AT_A_TIME == ROWS_AT_A_TIME - 1:
+            turn.pause_if_over()
         kind, *rest = json.loads(text)
         at = iso_time(int(entry_id.partition("-")[0]))
         entry: dict[str, Any] = {"id": entry_id, "at": at, "kind": "update" if kind == "changed" else kind}

@@ -34,6 +34,7 @@ class Claim(TypedDict):
     taken_from: NotRequired[User]
     passed_from: NotRequired[User]  # who had it while this one waited
     waiting: NotRequired[list[Waiting]]  # in their order; left out when empty
+    passes_at: NotRequired[str]  # ISO 8601, UTC; while somebody waits and its user is away
     field: NotRequired[str]  # in answers, where that is not the field that was asked for
 
 

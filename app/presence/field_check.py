@@ -99,6 +99,7 @@ def field_check(
 def _shown_claim(claimed_field: str, claim: Claim, asked: str) -> Claim:
     shown: Claim = {**claim}
     shown.pop("waiting", None)
+    shown.pop("passes_at", None)
     if claimed_field != asked:
         shown["field"] = claimed_field
     return shown

@@ -46,7 +46,7 @@ MAX_OPEN_RECORDS_OF_TYPE = 100_000  # in a tenant's index of open records
 MAX_OPEN_RECORDS_OF_USER = 2_000  # in a user's
 MAX_UNNOTED_RECORDS = 1_000  # of a tenant, that a process remembers while Redis does not take them
 MAX_OPEN_PAGE = 100  # records in one page
-MAX_SWEEP_SECONDS = 3.0  # that a call waits until all leases that are over have been swept
+MAX_PREPARE_SECONDS = 3.0  # that a call waits until leases that are over are swept, or an index is made
 MAX_SECONDS = 366 * 86_400  # of a lease, and of how long a timeline is kept
 
 

@@ -44,6 +44,8 @@ ClaimRefusal = Literal["not_editing", "too_many", "taken_recently"]
 class SaveResult:
     """Whether the viewers were told of the save, by this call or by the same one before; if not, why.
 
+    True in a condition exactly if they were.
+
     `touched` are those who have unsaved changes in the saved fields, by field, in other tabs than the one
     that saved; in `more`, how many of a field are not named. Of a save without a tab, nothing of its user
     counts. Known only of a save that was announced.
@@ -53,6 +55,9 @@ class SaveResult:
     reason: SaveRefusal | None = None
     touched: dict[str, list[Contender]] = field(default_factory=dict)
     more: dict[str, int] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return self.is_announced
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,10 @@ class LazyCluster:
             raise ValueError("a Cluster has no database but 0")
         self._cluster: redis.RedisCluster | None = None
 
+    def get_node_from_key(self, key: str, *options: Any, **more: Any) -> Any:
+        """Here, so that whoever asks whether this is a Cluster's client does not connect."""
+        return self.__getattr__("get_node_from_key")(key, *options, **more)
+
     def __getattr__(self, name: str) -> Any:
         if self._cluster is None:
             nodes = [ClusterNode(*address) for address in self._addresses]  # type: ignore[no-untyped-call]

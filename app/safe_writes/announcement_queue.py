@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..presence.errors import PresenceError, StoreUnavailable, TabOwnedByAnotherUser
+from ..presence.results import SaveResult
 from ..presence.service import RecordPresenceService
 from ..presence.viewers import UserId
 
@@ -25,7 +26,7 @@ log = logging.getLogger("presence.versioned")
 
 @dataclass(frozen=True, slots=True)
 class Announcement:
-    """One call of `record_saved`, which may be repeated any number of times."""
+    """One call of `announce_save`, which may be repeated any number of times."""
 
     service: RecordPresenceService
     record_type: str
@@ -36,16 +37,16 @@ class Announcement:
     user_name: str
     tab_id: str | None
 
-    def send(self) -> bool:
-        """False if nobody has the record open. Raises PresenceError."""
+    def send(self) -> SaveResult:
+        """Tell the viewers, and learn whose unsaved fields it touched. Raises PresenceError."""
         save = (
             *(self.record_type, self.record_id, self.lock_version, self.fields),
             *(self.user_id, self.user_name),
         )
         try:
-            return self.service.record_saved(*save, self.tab_id)
+            return self.service.announce_save(*save, self.tab_id, told_by="host")
         except TabOwnedByAnotherUser:  # whose page must not take it for its own save
-            return self.service.record_saved(*save)
+            return self.service.announce_save(*save, None, told_by="host")
 
     def is_of_same_record(self, other: "Announcement") -> bool:
         is_same_tenant = self.service is other.service
@@ -84,19 +85,19 @@ class AnnouncementQueue:
         with self._lock:
             return any(announcement.is_of_same_record(waiting) for waiting, _ in self._saves)
 
-    def announce(self, announcement: Announcement) -> bool:
-        """Tell the viewers now, or keep it for later if Redis is unavailable; False if nobody has heard of it
-        yet. Never raises PresenceError, since the save is done."""
+    def announce(self, announcement: Announcement) -> SaveResult:
+        """Tell the viewers now, or keep it for later if Redis is unavailable. Never raises PresenceError,
+        since the save is done: then, and while it waits, the result is false and has no reason."""
         if self.holds_record_of(announcement):
             self.add(announcement)
-            return False
+            return SaveResult(False)
         try:
             return announcement.send()
         except PresenceError as error:
             log.warning("a save was not announced", extra=announcement.for_log(error=str(error)))
             if isinstance(error, StoreUnavailable):
                 self.add(announcement)
-            return False
+            return SaveResult(False)
 
     def add(self, announcement: Announcement) -> None:
         """Keep an announcement for later, without waiting. If the queue is full, it is dropped and logged."""

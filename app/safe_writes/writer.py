@@ -8,6 +8,7 @@ from typing import Any, Literal
 from ..presence.conflicts import Claim
 from ..presence.errors import PresenceError
 from ..presence.field_check import Contender, FieldCheck, StaleField
+from ..presence.results import SaveResult
 from ..presence.service import RecordPresenceService
 from ..presence.viewers import UserId
 from .announcement_queue import Announcement, AnnouncementQueue
@@ -52,14 +53,15 @@ class Writer:
         save = (self.record_type, self.record_id, lock_version, fields)
         return Announcement(self.service, *save, self.user_id, self.user_name, self.tab_id)
 
-    def announce(self, saved: Saved) -> bool:
-        """Tell the viewers of a save; False if nobody has heard of it yet. Never raises PresenceError.
+    def announce(self, saved: Saved) -> SaveResult:
+        """Tell the viewers of a save, and learn whose unsaved fields it touched: `touched` of the result.
 
+        False in a condition if nobody has heard of it yet. Never raises PresenceError.
         If Redis is unavailable, this process tries again for five minutes, as long as it runs. In a Flask
         application use `record_presence.versioned.announce`.
         """
         if not saved.fields:
-            return False
+            return SaveResult(False)
         return announcements.announce(self.announcement(saved.lock_version, saved.fields))
 
 

@@ -46,7 +46,10 @@ accesslog = "-" if _logs_access else None
 loglevel = "warning"
 control_socket_disable = True
 
-GC_THRESHOLD = 10_000  # objects; the interpreter's default is 700
+# The garbage collector's three generations. Nobody is answered while it scans, a million objects in 0.3 s:
+# few objects at a time, and hardly ever all of them, because what outlives a request is a stream, which
+# leaves no cycles behind.
+GC_THRESHOLDS = (2_000, 5, 1_000)
 
 # Every stream needs a file descriptor, and the usual limit is 1,024.
 _soft_limit, _hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -158,8 +161,7 @@ def post_worker_init(worker: Any) -> None:
     """Keep the garbage collector out of the way; let the streams of a stopping worker end.
 
     Scanning everything that is loaded takes the collector 50 ms or more, during which nobody is
-    answered, and it finds nothing. A change sent to thousands of streams makes thousands of objects
-    at once, and no garbage: with the default threshold the collector takes a fifth of that time.
+    answered, and it finds nothing.
     """
     extensions = getattr(worker.wsgi, "extensions", {})
     if presence := extensions.get("record_presence"):
@@ -168,7 +170,7 @@ def post_worker_init(worker: Any) -> None:
         _prepare(worker.wsgi)
     gc.collect()
     gc.freeze()
-    gc.set_threshold(GC_THRESHOLD, *gc.get_threshold()[1:])
+    gc.set_threshold(*GC_THRESHOLDS)
     timeouts.accept_one_by_one()
     # Ctrl-C reaches the workers as well as the master, which then sends them SIGQUIT.
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -17,7 +17,9 @@ from limits import parse
 from ..api.extension import EXTENSION_NAME, PresenceExtension
 from ..factory import make_extension
 from ..identity.bearer import signing_key, symmetric_algorithm
-from ..presence.limits import MAX_TIMELINE_ENTRIES
+from ..presence.conflicts import Claim
+from ..presence.limits import DEFAULT_CLAIM_IDLE_SECONDS, MAX_TIMELINE_ENTRIES
+from ..presence.results import SaveResult
 from ..presence.service import RecordPresenceService
 from ..presence.timeline import Entry
 from ..presence.viewers import UserId, Viewer
@@ -57,28 +59,47 @@ class FakePerson:
         self._field = field
         self._beat()
 
-    def claim(self, field: str, *, take_over: bool = False) -> bool:
-        """Whether they have the field now. Nobody can claim one without editing."""
-        presence = self._service.presence
-        result = presence.claim_field(*self._record, self.tab_id, self.user_id, field, take_over=take_over)
+    def claim(self, field: str, *, take_over: bool = False, wait: bool = False) -> bool:
+        """Whether they have the field now. Nobody can claim one without editing.
+
+        With `wait`, they have it as soon as whoever has it lets it go, leaves, or is away for too long.
+        """
+        result = self._service.presence.claim_field(
+            *self._record, self.tab_id, self.user_id, field, take_over=take_over, wait=wait
+        )
         return result.is_granted
 
     def release(self, field: str) -> None:
-        """They no longer work on this field."""
+        """They no longer work on this field, or wait for it. The first who waits has it then."""
         self._service.presence.release_field(*self._record, self.tab_id, self.user_id, field)
 
-    def save(self, lock_version: int, *fields: str) -> None:
-        """They save a version, in which these fields have changed; nothing of theirs is unsaved any more."""
+    def decline(self, field: str) -> int:
+        """They send away those who wait for a field of theirs; how many these were."""
         presence = self._service.presence
-        presence.record_saved(*self._record, lock_version, fields, self.user_id, self.name, self.tab_id)
+        return presence.decline_waiting(*self._record, self.tab_id, self.user_id, field).declined
+
+    def look_away(self) -> None:
+        """They stay and are away, until they do something again."""
+        self._beat(active=False)
+
+    def save(self, lock_version: int, *fields: str) -> SaveResult:
+        """They save a version, in which these fields have changed; nothing of theirs is unsaved any more.
+
+        `touched` of the result: who has unsaved changes in the same fields.
+        """
+        presence = self._service.presence
+        result = presence.announce_save(
+            *self._record, lock_version, fields, self.user_id, self.name, self.tab_id, told_by="host"
+        )
         self._unsaved = ()
         self._beat()
+        return result
 
     def leave(self) -> None:
         """They close the tab."""
         self._service.presence.remove_presence(*self._record, self.tab_id, self.user_id)
 
-    def _beat(self) -> None:
+    def _beat(self, *, active: bool = True) -> None:
         self._service.presence.update_presence(
             *self._record,
             self.tab_id,
@@ -88,6 +109,7 @@ class FakePerson:
             bool(self._unsaved),
             active_field=self._field,
             dirty_fields=self._unsaved,
+            active=active,
         )
 
 
@@ -99,20 +121,35 @@ class FakeService:
     RecordPresenceService of the tenant.
     """
 
-    def __init__(self, app: Flask | None = None, *, tenant: str = "1") -> None:
-        """Raises SettingError without the extra `embedded`, and ValueError for an application without us."""
+    def __init__(
+        self,
+        app: Flask | None = None,
+        *,
+        tenant: str = "1",
+        claim_idle_seconds: float = DEFAULT_CLAIM_IDLE_SECONDS,
+    ) -> None:
+        """`claim_idle_seconds`: how long somebody may be away who has a field that others wait for.
+
+        Raises SettingError without the extra `embedded`, and ValueError for an application without us."""
         self.tenant = tenant
         self.redis = connect(None)
         self._app = app
         self._tabs = 0
         self._replaced: PresenceExtension | None = None
         if app is None:
-            self.presence = RecordPresenceService(self.redis, tenant, timeline_seconds=TIMELINE_SECONDS)
+            self.presence = RecordPresenceService(
+                self.redis,
+                tenant,
+                timeline_seconds=TIMELINE_SECONDS,
+                claim_idle_seconds=claim_idle_seconds,
+            )
             return
         if EXTENSION_NAME not in app.extensions:
             raise ValueError("init_app was not called on this application.")
         self._replaced = app.extensions[EXTENSION_NAME]
-        self._extension = _in_memory(self._replaced, self.redis, is_debugging=app.debug)
+        self._extension = _in_memory(
+            self._replaced, self.redis, is_debugging=app.debug, claim_idle_seconds=claim_idle_seconds
+        )
         app.extensions[EXTENSION_NAME] = self._extension
         self.presence = self._extension.service(tenant)
 
@@ -143,6 +180,11 @@ class FakeService:
     def names(self, record: str) -> list[str]:
         """The names of those."""
         return [viewer["name"] for viewer in self.viewers(record)]
+
+    def claims(self, record: str) -> dict[str, Claim]:
+        """Who has which field, and who waits for it (`waiting`)."""
+        conflicts = self.presence.list_viewers(*record_parts(record)).conflicts
+        return conflicts.claims if conflicts else {}
 
     def saves(self, record: str) -> list[Entry]:
         """What viewers were told of saves, also by the host's own code: `lock_version`, `fields`, `user`."""
@@ -181,13 +223,16 @@ def record_parts(record: str) -> tuple[str, str]:
     return record_type, record_id
 
 
-def _in_memory(replaced: PresenceExtension, redis: Any, *, is_debugging: bool) -> PresenceExtension:
+def _in_memory(
+    replaced: PresenceExtension, redis: Any, *, is_debugging: bool, claim_idle_seconds: float
+) -> PresenceExtension:
     settings = replace(
         replaced.settings,
         redis_url=None,
         rate_limit=NO_RATE_LIMIT,
         signal_rate_limit=NO_RATE_LIMIT,
         timeline_seconds=TIMELINE_SECONDS,
+        claim_idle_seconds=claim_idle_seconds,
     )
     extension = make_extension(settings, redis, is_debugging=is_debugging)
     extension.load_identity = replaced.load_identity

@@ -11,6 +11,7 @@ except ModuleNotFoundError as error:
     message = "record_presence.versioned needs SQLAlchemy: pip install 'record-presence[versioned]'"
     raise ModuleNotFoundError(message, name="sqlalchemy") from None
 
+from ..presence.results import SaveResult
 from ..safe_writes.connection import presence_service
 from ..safe_writes.refusals import (
     FieldsClaimed,
@@ -34,6 +35,7 @@ __all__ = [
     "RecordChanged",
     "RecordDeleted",
     "SaveCheck",
+    "SaveResult",
     "Saved",
     "Versioned",
     "Writer",

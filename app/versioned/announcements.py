@@ -4,6 +4,7 @@ from flask import current_app
 
 from ..api.extension import current_extension
 from ..identity.caller import Caller
+from ..presence.results import SaveResult
 from ..safe_writes.announcement_queue import AnnouncementQueue
 from ..safe_writes.refusals import Saved
 from ..safe_writes.writer import Writer
@@ -19,15 +20,15 @@ def writer_of(caller: Caller, record_type: str, record_id: str | int, *, tab_id:
 
 def announce(
     caller: Caller, record_type: str, record_id: str | int, saved: Saved, *, tab_id: str | None = None
-) -> bool:
-    """Announce a save to the record's viewers, on the caller's behalf; False if nobody has heard of it yet.
+) -> SaveResult:
+    """Announce a save to the record's viewers, on the caller's behalf, and say whom it hit: `touched`.
 
-    Needs an application that has the service. Never raises, since the save is
-    done: if Redis is unavailable, this costs the time of one call at most, and the
-    process tries again for five minutes, as long as it runs.
+    The result is false in a condition if nobody has heard of it yet. Needs an application that has the
+    service. Never raises, since the save is done: if Redis is unavailable, this costs the time of one
+    call at most, and the process tries again for five minutes, as long as it runs.
     """
     if not saved.fields:
-        return False
+        return SaveResult(False)
     writer = writer_of(caller, record_type, record_id, tab_id=tab_id)
     return _queue().announce(writer.announcement(saved.lock_version, saved.fields))
 

@@ -458,7 +458,7 @@ local function pass(record, row)
 end
 
 -- Note since when the holder of the claim is away. Returns whether it has been for too long,
--- and whether what was noted has changed.
+-- whether what was noted has changed, and whether that is the time.
 local function check_holder(record, row, claim)
   local noted_tab, noted_at = row[7], row[8]
   if claim[2] ~= row[7] then
@@ -471,7 +471,7 @@ local function check_holder(record, row, claim)
     row[8] = string.format("%d", passes_at_ms)
   end
   local is_due = row[8] ~= "" and tonumber(row[8]) <= record.now_ms
-  return is_due, row[7] ~= noted_tab or row[8] ~= noted_at
+  return is_due, row[7] ~= noted_tab or row[8] ~= noted_at, row[8] ~= noted_at
 end
 
 -- End what the holder has of what the row waits for.
@@ -493,7 +493,7 @@ end
 -- tabs. Writes nothing where nothing is to be done.
 function claims.settle(record)
   conflicts.load(record)
-  local rows, is_note_changed = {}, false
+  local rows, is_note_changed, is_time_changed = {}, false, false
   for _, row in ipairs(record.waiting) do
     if still_waits(record, row) then
       rows[#rows + 1] = row
@@ -511,8 +511,8 @@ function claims.settle(record)
       pass(record, row)
       places = places_by_field(record.claims)
     else
-      local is_due, is_noted = check_holder(record, row, claim)
-      is_note_changed = is_note_changed or is_noted
+      local is_due, is_noted, is_timed = check_holder(record, row, claim)
+      is_note_changed, is_time_changed = is_note_changed or is_noted, is_time_changed or is_timed
       place = place + 1
       if is_due then
         end_claims_in_way(record, row, claim[2])
@@ -525,7 +525,7 @@ function claims.settle(record)
     set_waiting(record, rows)
   elseif is_note_changed then
     begin_with_removal(record)
-    record.is_modified, record.must_tell_next_expiry = true, true
+    record.is_modified, record.are_claims_changed = true, record.are_claims_changed or is_time_changed
     if record.meta then
       write_waiting(record)
     end

@@ -110,7 +110,7 @@ function roster.open(keys, default_lease_ms, timeline_ms, now_us)
     must_tell_next_expiry = false, -- something may end earlier than streams know
     has_joined = false, -- put_tab's user was no viewer before, or nobody knows; set by commit
     has_queue = waiting_text and true or false, -- somebody waits for a claim; set by lib.claims, too
-    are_claims_changed = false, -- or those who wait; set by lib.claims
+    are_claims_changed = false, -- or those who wait, or for how long; set by lib.claims
 
     -- What this call has changed.
     changes = {}, -- user -> change, see lib.viewer_entries
@@ -305,9 +305,10 @@ local function write_record(record, tab_count, events, previous_version)
   end
   write_meta(record, tab_count)
   if #events > 0 then
-    viewer_list.update_index(record.viewers, record.order, events)
+    viewer_list.update_index(record.viewers, record.order, tab_count, events)
   end
-  if record.version ~= previous_version and viewer_list.may_have_index(tab_count) then
+  local may_have_index = record.version ~= previous_version and viewer_list.may_have_index(tab_count)
+  if may_have_index and redis.call("EXISTS", record.unsaved) == 1 then
     local unsaved_index = require("lib.unsaved_index")
     unsaved_index.update(record, previous_version)
   end

@@ -1,7 +1,6 @@
 -- lib.unsaved_fields - Who has unsaved changes in a field, however many viewers there are.
 --
 -- Of few viewers, all entries are looked at; of many, an index says it, see lib.unsaved_index.
-local batches = require("lib.batches")
 local unsaved_index = require("lib.unsaved_index")
 local viewer_list = require("lib.viewer_list")
 
@@ -13,16 +12,11 @@ local MAX_BRIEF_BYTES = 512 -- of an entry that is returned as it is
 local MAX_READ_AT_ONCE = 400 -- members of the index; more than a user may have (lib.viewer_budget)
 local AFTER_MARK = "\11" -- behind all that have unsaved_index.MARK
 
--- Whether an entry (JSON text) has any, without decoding it: only their list ends it so.
-local function has_dirty_names(entry)
-  return string.sub(entry, -2) == "]]"
-end
-
 -- Call `visit(name, user)` for each field that any user has unsaved.
 local function each_of_all(viewers, visit)
   local stored = redis.call("HGETALL", viewers)
   for i = 1, #stored, 2 do
-    if viewer_list.is_user(stored[i]) and has_dirty_names(stored[i + 1]) then
+    if viewer_list.is_user(stored[i]) and unsaved_index.has_dirty_names(stored[i + 1]) then
       for name in pairs(unsaved_index.dirty_names(cjson.decode(stored[i + 1]))) do
         visit(name, stored[i])
       end
@@ -30,21 +24,16 @@ local function each_of_all(viewers, visit)
   end
 end
 
-local function rebuild(viewers, unsaved, version)
-  local members = { 0, unsaved_index.MARK .. version }
-  each_of_all(viewers, function(name, user)
-    members[#members + 1], members[#members + 2] = 0, name .. unsaved_index.MARK .. user
-  end)
-  redis.call("DEL", unsaved)
-  batches.each(members, function(_, ...)
-    redis.call("ZADD", unsaved, ...)
-  end)
-  redis.call("PEXPIRE", unsaved, redis.call("PTTL", viewers))
-end
-
-local function visit_members(members, visit)
-  for _, member in ipairs(members) do
-    visit(string.match(member, "^([^\n]*)\n(.*)$"))
+-- Call `visit(name, user)` for those members of the index whose fields are `wanted`; nil: for all.
+local function visit_members(members, wanted, visit)
+  local find, sub = string.find, string.sub
+  for i = 1, #members do
+    local member = members[i]
+    local at = find(member, unsaved_index.MARK, 1, true)
+    local name = sub(member, 1, at - 1)
+    if not wanted or wanted[name] then
+      visit(name, sub(member, at + 1))
+    end
   end
 end
 
@@ -56,7 +45,7 @@ local function each_indexed(unsaved, wanted, visit, visit_any, set_total)
   if is_short or wanted[ALL_FIELDS] then
     -- Of all fields, these are enough to tell whether anybody has one: nobody alone has as many.
     local members = redis.call("ZRANGE", unsaved, 1, MAX_READ_AT_ONCE)
-    visit_members(members, is_short and visit or visit_any)
+    visit_members(members, not wanted[ALL_FIELDS] and wanted or nil, is_short and visit or visit_any)
   end
   if is_short then
     return
@@ -64,7 +53,7 @@ local function each_indexed(unsaved, wanted, visit, visit_any, set_total)
   for name in pairs(wanted) do
     local first, last = "[" .. name .. unsaved_index.MARK, "(" .. name .. AFTER_MARK
     local members = redis.call("ZRANGEBYLEX", unsaved, first, last, "LIMIT", 0, MAX_NAMED_VIEWERS)
-    visit_members(members, visit)
+    visit_members(members, wanted, visit)
     if #members == MAX_NAMED_VIEWERS then
       set_total(name, redis.call("ZLEXCOUNT", unsaved, first, last))
     end
@@ -96,63 +85,84 @@ local function brief(entry)
   return cjson.encode(first)
 end
 
--- The first holders of each field, and the others as far as there is room: JSON object, name ->
--- [how many there are, place, ...], "" for none; and at those places user, entry, user, entry, ...
-local function name_holders(viewers, names, holders, totals)
-  local users, places, named = {}, {}, {}
-  for _, name in ipairs(names) do
-    local of_name = holders[name]
-    if of_name then
-      local user = of_name[1]
-      if not places[user] then
-        users[#users + 1] = user
-        places[user] = #users
-      end
-      named[name] = { totals[name] or #of_name, places[user] }
+-- Append the first holders of each field, and the others as far as there is room, in the form
+-- of `unsaved_fields.append`. `holders` are a user or a list of users by name; `totals` are
+-- the counts of those names of which not all are listed.
+local function append_holders(reply, viewers, names, holders, totals)
+  local users, places, texts = {}, {}, {}
+  local function place_of(user)
+    local place = places[user]
+    if not place then
+      place = #users + 1
+      users[place], places[user] = user, place
+    end
+    return place
+  end
+  for i, name in ipairs(names) do
+    local held = holders[name]
+    if not held then
+      texts[i] = ""
+    elseif type(held) == "string" then
+      texts[i] = "1 " .. place_of(held)
+    else
+      texts[i] = { totals[name] or #held, place_of(held[1]) }
     end
   end
   if #users == 0 then
-    return "", {}
+    reply[#reply + 1] = ""
+    return
   end
-  for name, row in pairs(named) do
-    for i = 2, #holders[name] do
-      local user = holders[name][i]
-      if not places[user] and #users < MAX_NAMED_VIEWERS then
-        users[#users + 1] = user
-        places[user] = #users
+  for i, name in ipairs(names) do
+    if type(texts[i]) == "table" then
+      local held, row = holders[name], texts[i]
+      for k = 2, #held do
+        if places[held[k]] or #users < MAX_NAMED_VIEWERS then
+          row[#row + 1] = place_of(held[k])
+        end
       end
-      row[#row + 1] = places[user]
+      texts[i] = table.concat(row, " ")
     end
   end
-  local rows = {}
-  batches.each(users, function(first, ...)
-    for i, entry in ipairs(redis.call("HMGET", viewers, ...)) do
-      rows[#rows + 1], rows[#rows + 2] = users[first + i - 1], brief(entry)
-    end
-  end)
-  return cjson.encode(named), rows
+  reply[#reply + 1] = table.concat(texts, ",")
+  local last = #reply
+  local entries = redis.call("HMGET", viewers, unpack(users))
+  for i = 1, #users do
+    reply[last + 1], reply[last + 2] = users[i], brief(entries[i])
+    last = last + 2
+  end
 end
 
--- Who has unsaved changes in these fields, "*" being all of them, at this version of the
--- record. `own` is the asker: a `user` (JSON text of the id; "" for none), and the `fields`
--- that their tab has unsaved, name -> true, which are not held against them; without
--- `fields`, nothing of that user is.
+-- See to it that `append` costs little. Returns whether it does: otherwise only a part of the
+-- index has been made, and a script that has not yet changed anything returns INDEX_FIRST, so
+-- that others have their turn before it is called again.
+function unsaved_fields.prepare(viewers, order, unsaved, version)
+  return viewer_list.is_small(viewers) or unsaved_index.build(viewers, order, unsaved, version)
+end
+
+-- Append to `reply` who has unsaved changes in these fields, "*" being all of them, at this
+-- version of the record. `own` is the asker: a `user` (JSON text of the id; "" for none), and
+-- the `fields` that their tab has unsaved, name -> true, which are not held against them;
+-- without `fields`, nothing of that user is.
 --
--- Returns the holders as `name_holders` does. Which fields have any is exact; of a field with
+-- Appended are "" where nobody has any; otherwise for each of `names`, with commas in between,
+-- how many have it and the places of those that are named, "2 1 7", or nothing for none; and of
+-- these places user, entry, user, entry, ... Which fields have any is exact; of a field with
 -- very many, not all are named. Costs O(names + holders), at most some hundred of them; of
--- few viewers O(viewers), and once where there is no index.
-function unsaved_fields.find(viewers, unsaved, version, names, own)
+-- few viewers O(viewers); without `prepare`, of many as well.
+function unsaved_fields.append(reply, viewers, order, unsaved, version, names, own)
   local wanted, holders, totals, holds_any = {}, {}, {}, {}
   for _, name in ipairs(names) do
     wanted[name] = true
   end
   local is_any_wanted = wanted[ALL_FIELDS]
   local function add(name, user)
-    local users = holders[name]
-    if users then
-      users[#users + 1] = user
+    local held = holders[name]
+    if not held then
+      holders[name] = user -- no list: nearly all fields have one
+    elseif type(held) == "table" then
+      held[#held + 1] = user
     else
-      holders[name] = { user }
+      holders[name] = { held, user }
     end
   end
   local function visit_any(name, user)
@@ -169,18 +179,19 @@ function unsaved_fields.find(viewers, unsaved, version, names, own)
       visit_any(name, user)
     end
   end
-  if not viewer_list.needs_index(viewers) then
+  if viewer_list.is_small(viewers) then
     each_of_all(viewers, visit)
-    return name_holders(viewers, names, holders, totals)
+    append_holders(reply, viewers, names, holders, totals)
+    return
   end
-  if redis.call("ZRANGE", unsaved, 0, 0)[1] ~= unsaved_index.MARK .. version then
-    rebuild(viewers, unsaved, version)
-  end
+  repeat
+    local is_complete = unsaved_index.build(viewers, order, unsaved, version)
+  until is_complete
   each_indexed(unsaved, wanted, visit, visit_any, function(name, total)
     local is_own = own.user ~= "" and redis.call("ZSCORE", unsaved, name .. unsaved_index.MARK .. own.user)
     totals[name] = is_own and not is_held(viewers, own, name) and total - 1 or total
   end)
-  return name_holders(viewers, names, holders, totals)
+  append_holders(reply, viewers, names, holders, totals)
 end
 
 return unsaved_fields

@@ -1,14 +1,20 @@
 -- lib.viewer_list - List a record's viewers, through an index where they are many.
 --
--- The index is the sorted set `order`: user -> arrival. It is made when a long list
--- is first asked for, kept up to date from then on, and removed when few are left.
--- It can always be made again from the viewers hash.
+-- The index is the sorted set `order`: user -> arrival. It is made when there are many, kept
+-- up to date from then on, and removed when few are left. It can always be made again from
+-- the viewers hash, which takes long where there are very many: this is left for a record
+-- that was repaired, or filled by an earlier release.
+local batches = require("lib.batches")
+
 local viewer_list = {}
 
 local MAX_READ_ENTRIES = 128 -- at once: an entry may have 20 KB, and most of them fit into no reply
+local MAX_READ_AFTER = 32 -- the same, where some few full ones are enough
 local ENTRY_OVERHEAD_BYTES = 100 -- that an HTTP answer adds to an entry
 
 local MAX_UNINDEXED_VIEWERS = 128 -- a longer list is read through the index
+local MAX_SMALL_VIEWERS = 16 -- whose entries are decoded without an index: some ms if they are full
+local MAX_OTHER_FIELDS = 5 -- of a viewers hash, which start with "#"
 local MIN_INDEXED_VIEWERS = MAX_UNINDEXED_VIEWERS / 2 -- with fewer there is none
 
 -- The other fields of a viewers hash start with "#".
@@ -56,19 +62,31 @@ function viewer_list.arrivals(viewers)
 end
 
 local function rebuild_index(viewers, order)
-  redis.call("DEL", order)
+  local members = {}
   for user, arrival in pairs(viewer_list.arrivals(viewers)) do
-    redis.call("ZADD", order, arrival, user)
+    members[#members + 1], members[#members + 2] = arrival, user
   end
+  redis.call("DEL", order)
+  batches.each(members, function(_, ...)
+    redis.call("ZADD", order, ...)
+  end)
   redis.call("PEXPIRE", order, redis.call("PTTL", viewers))
 end
 
--- Bring an existing index up to date with `events`, see lib.viewer_entries.
-function viewer_list.update_index(viewers, order, events)
-  if redis.call("EXISTS", order) == 0 then
+-- Bring the index up to date with `events`, see lib.viewer_entries, or make it.
+function viewer_list.update_index(viewers, order, tab_count, events)
+  local is_there = redis.call("EXISTS", order) == 1
+  if not is_there and tab_count <= MAX_UNINDEXED_VIEWERS then
     return
   end
-  if redis.call("HLEN", viewers) <= MIN_INDEXED_VIEWERS then
+  local count = redis.call("HLEN", viewers)
+  if not is_there then
+    if count > MAX_UNINDEXED_VIEWERS then
+      rebuild_index(viewers, order)
+    end
+    return
+  end
+  if count <= MIN_INDEXED_VIEWERS then
     redis.call("DEL", order)
     return
   end
@@ -81,14 +99,15 @@ function viewer_list.update_index(viewers, order, events)
   end
 end
 
--- Whether a record of so many tabs may have an index.
+-- Whether a record of so many tabs may have this index, or that of unsaved fields.
 function viewer_list.may_have_index(tab_count)
-  return tab_count > MIN_INDEXED_VIEWERS
+  return tab_count > MAX_SMALL_VIEWERS
 end
 
--- Whether a record has so many viewers that not all of them are looked at.
-function viewer_list.needs_index(viewers)
-  return redis.call("HLEN", viewers) > MAX_UNINDEXED_VIEWERS
+-- Whether a record has so few viewers that all of them can be looked at each time. Otherwise
+-- it has so many tabs that it may have an index.
+function viewer_list.is_small(viewers)
+  return redis.call("HLEN", viewers) <= MAX_SMALL_VIEWERS + MAX_OTHER_FIELDS
 end
 
 local function size_of(user, entry)
@@ -189,6 +208,42 @@ function viewer_list.append(viewers, order, page, reply)
   end
   rebuild_index(viewers, order)
   return select(2, append_indexed(viewers, order, page, reply))
+end
+
+local function by_arrival(a, b)
+  return a.arrival < b.arrival
+end
+
+-- The next viewers of a record of many who arrived after this place, first arrival first:
+-- rows of user, entry (JSON text) and arrival. None: there are no more.
+function viewer_list.read_after(viewers, order, after)
+  local rows = {}
+  if redis.call("HLEN", viewers) <= MAX_UNINDEXED_VIEWERS then
+    local stored = redis.call("HGETALL", viewers)
+    for i = 1, #stored, 2 do
+      local arrival = viewer_list.is_user(stored[i]) and arrival_of(stored[i + 1])
+      if arrival and arrival > after then
+        rows[#rows + 1] = { user = stored[i], entry = stored[i + 1], arrival = arrival }
+      end
+    end
+    table.sort(rows, by_arrival)
+    return rows
+  end
+  local first = string.format("(%.0f", after)
+  for _ = 1, 2 do
+    local found = redis.call("ZRANGEBYSCORE", order, first, "+inf", "LIMIT", 0, MAX_READ_AFTER)
+    local is_right = #found > 0 or redis.call("EXISTS", order) == 1
+    for i, entry in ipairs(#found > 0 and redis.call("HMGET", viewers, unpack(found)) or {}) do
+      is_right = is_right and entry
+      rows[i] = entry and { user = found[i], entry = entry, arrival = arrival_of(entry) }
+    end
+    if is_right then
+      return rows
+    end
+    rows = {}
+    rebuild_index(viewers, order)
+  end
+  return rows
 end
 
 local AGENT_PREFIX = '"agent\\u0020' -- of the JSON text of an agent's id; app/presence/codec.py has the same

@@ -8,6 +8,7 @@ import pytest
 from limits import parse
 
 from record_presence import create_app
+from record_presence.presence.limits import DEFAULT_CLAIM_IDLE_SECONDS
 from record_presence.presence.records import Record
 from record_presence.redis_client.client import connect
 from tests.api.client import SETTINGS, Person, contents, data_of, failure_of
@@ -901,6 +902,20 @@ def test_who_waits_is_shown_and_has_the_field_next(alice, bob):
     held = told(bob, "t2", mode="edit")["claims"]["name"]
     assert (held["tab_id"], held["passed_from"], "waiting" in held) == ("t2", ALICE, False)
     assert [entry.get("passed_from") for entry in entries(bob) if entry["kind"] == "claimed"] == [None, ALICE]
+
+
+@pytest.mark.usefixtures("both_there")
+def test_who_waits_for_somebody_away_reads_when_the_field_passes_on(alice, bob):
+    alice.claim(tab_id="t1", field="name")
+    alice.call("DELETE", "flow/12/unregister", json={"tab_id": "t1b"})
+    bob.claim(tab_id="t2", field="name", wait=True)
+    assert "passes_at" not in told(bob, "t2", mode="edit")["claims"]["name"]
+    told(alice, "t1", mode="edit", active=False)
+    passes_at = told(bob, "t2", mode="edit")["claims"]["name"]["passes_at"]
+
+    left_seconds = (datetime.fromisoformat(passes_at) - datetime.now(UTC)).total_seconds()
+    assert DEFAULT_CLAIM_IDLE_SECONDS - 10 < left_seconds <= DEFAULT_CLAIM_IDLE_SECONDS
+    assert "passes_at" not in told(alice, "t1", mode="edit")["claims"]["name"]
 
 
 @pytest.mark.usefixtures("both_there")

@@ -18,6 +18,8 @@ from record_presence.presence.service import RecordPresenceService
 from record_presence.server import wsgi
 from tests.api.client import SETTINGS, token
 from tests.gunicorn_server import OURS
+from tests.redis_binary import is_before_redis_7, redis_binary
+from tests.redis_cluster import RedisCluster
 from tests.waiting import START_SECONDS, wait_until
 
 SECRET = "a secret of the tests, and long enough for production"
@@ -195,6 +197,20 @@ def test_doctor_finds_nothing_wrong_with_a_redis_that_works(call, redis_url, rea
     assert found["Redis eviction"] == [("ok", "noeviction")]
     assert found["processes"] == [("ok", "3")]
     assert found["demo"] == [("ok", "off")]
+
+
+def test_doctor_says_how_changes_are_published_on_a_cluster(call):
+    cluster = RedisCluster()
+    try:
+        [(status, text)] = report(call("doctor", REDIS_URL=cluster.url))["Redis pub/sub"]
+        is_sharded = not is_before_redis_7(redis_binary())
+        assert (status, text.split()[0]) == (("ok", "sharded:") if is_sharded else ("note", "PUBLISH,"))
+        for port in cluster.ports:
+            cluster.client(port).execute_command("ACL", "SETUSER", "default", "-@pubsub", "+publish")
+        [(status, text)] = report(call("doctor", REDIS_URL=cluster.url))["Redis pub/sub"]
+        assert (status, text.split()[0]) == ("note", "PUBLISH,")
+    finally:
+        cluster.close()
 
 
 def test_doctor_tells_what_is_set_and_no_value_of_it(call, redis_url):

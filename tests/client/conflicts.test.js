@@ -445,22 +445,25 @@ describe('a field that somebody waits for', () => {
 
   test('is waited for, and no longer; what was known of the queue stays', async () => {
     const { presence, tab } = await startTold();
-    service.claims.title = claimOf(bobs, 'b', { waiting: [waitingBob] });
+    const passes_at = '2026-11-28T14:02:11.000+00:00';
+    service.claims.title = claimOf(bobs, 'b', { waiting: [waitingBob], passes_at });
     await stream('claims', { claims: service.claims });
+    delete service.claims.title.passes_at; // an answer has none
     service.claimsVersion = '1000000-asked';
     expect(await presence.claim('title', { wait: true })).toMatchObject({ claimed: false, place: 1 });
     expect(service.calls.at(-1).body).toMatchObject({ field: 'title', wait: true });
-    expect(see(presence).claims.title.waiting).toEqual([waitingBob]);
-    const asked = { title: claimOf(bobs, 'b', { waiting: [waitingBob, { user: me, tab_id: tab, since: 't' }] }) };
+    expect(see(presence).claims.title).toMatchObject({ waiting: [waitingBob], passes_at });
+    const waiting = [waitingBob, { user: me, tab_id: tab, since: 't' }];
+    const asked = { title: claimOf(bobs, 'b', { waiting, passes_at }) };
     await stream('claims', { claims: asked, version: '1000000-asked' });
     service.claimsVersion = '1000001-not';
     await presence.release('title');
-    expect(see(presence).claims).toEqual({ title: claimOf(bobs, 'b', { waiting: [waitingBob] }) });
+    expect(see(presence).claims).toEqual({ title: claimOf(bobs, 'b', { waiting: [waitingBob], passes_at }) });
   });
 
   test('is kept by who has it: those who wait are sent away', async () => {
     const { presence, tab } = await startTold();
-    await stream('claims', { claims: { title: claimOf(me, tab, { waiting: [waitingBob] }) } });
+    await stream('claims', { claims: { title: claimOf(me, tab, { waiting: [waitingBob], passes_at: 't' }) } });
     service.claimsVersion = '1000000-not-yet';
     expect(await presence.decline('title')).toBe(1);
     expect(see(presence).claims).toEqual({ title: claimOf(me, tab) });

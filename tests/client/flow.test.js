@@ -156,21 +156,19 @@ describe('a field that somebody waits for', () => {
     expect(textOf(['steps'])).toBe('Bob has Name now.');
   });
 
-  test('counts down once its holder is away, and starts anew after they were there', () => {
+  test('counts down to the moment that the service names, also by a clock that is wrong', () => {
     vi.useFakeTimers();
     const onTick = vi.fn();
     const timeLeft = handOver.createPassing(onTick);
-    const of = (isAway) => timeLeft('name', claimOf(bob, 'b'), { isAway, label: 'in' });
-    expect(of(false)).toBe('');
-    expect(of(true)).toBe('in 2:00.');
+    const inSeconds = (seconds) => ({ passes_at: new Date(Date.now() + seconds * 1000).toISOString() });
+    expect(timeLeft(claimOf(bob, 'b'), 'in')).toBe('');
+    const [claim, anHourAhead, anHourBehind] = [90, 3690, -3510].map(inSeconds);
+    const left = () => [claim, anHourAhead, anHourBehind].map((each) => timeLeft(each, 'in'));
+    expect(left()).toEqual(['in 1:30.', 'in 2:00.', 'in 2:00.']);
     vi.advanceTimersByTime(61_000);
     expect(onTick).toHaveBeenCalledTimes(1);
-    expect([of(true), of(false), of(true)]).toEqual(['in 0:59.', '', 'in 2:00.']);
-    window.dispatchEvent(new Event('keydown'));
-    expect(of(null)).toBe(''); // their own page
-    vi.advanceTimersByTime(310_000);
-    expect(of(null)).toBe('in 1:50.');
-    window.dispatchEvent(new Event('keydown'));
-    expect(of(null)).toBe('');
+    expect(left()).toEqual(['in 0:29.', 'in 0:59.', 'in 0:59.']);
+    vi.advanceTimersByTime(120_000);
+    expect(left()).toEqual(['in 0:00.', 'in 0:00.', 'in 0:00.']);
   });
 });

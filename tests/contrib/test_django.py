@@ -284,10 +284,15 @@ def test_viewers_are_told_on_commit_and_not_of_what_was_rolled_back(presence, al
         transaction.set_rollback(True)
     assert (saves(presence), order().title) == ([], "Sale")
 
+    told = []
+    alice("title")
     with transaction.atomic():
-        save_version(order(), 1, {"title": "Big sale"}, bob)
-        assert saves(presence) == []
+        save_version(order(), 1, {"title": "Big sale"}, bob, on_announced=told.append)
+        assert (saves(presence), told) == ([], [])
     assert saves(presence) == [(2, ["title"], "Bob")]
+    [result] = told
+    assert result
+    assert [viewer["name"] for viewer in result.touched["title"]] == ["Alice"]
 
 
 def test_claimed_and_contested_fields_refuse_where_the_host_wants_it(presence, alice, bob):

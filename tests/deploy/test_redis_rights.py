@@ -3,6 +3,7 @@
 import hashlib
 import logging
 import re
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,9 +15,11 @@ from record_presence import create_app
 from record_presence.redis_client.client import connect
 from tests.api.client import SETTINGS
 from tests.gunicorn_server import ROOT, GunicornServer
+from tests.redis_binary import is_before_redis_7, redis_binary
 from tests.redis_cluster import RedisCluster
 from tests.redis_server import RedisServer
 from tests.security.routes import CASES, Visitor
+from tests.waiting import wait_until
 
 FILE = ROOT / "app/deploy/redis-users.acl"
 PASSWORD = "the service's own, p@ss:word/in?Redis"
@@ -26,6 +29,11 @@ BESIDE_SCRIPTS = {
     *("auth", "hello", "ping", "select", "asking", "command", "cluster|slots"),
     *("eval", "evalsha", "publish", "subscribe", "unsubscribe"),
 }
+DEPLOY = ROOT / "app/deploy/README.md"
+CLUSTER_RIGHTS = "+spublish +ssubscribe +sunsubscribe"
+needs_sharded_pubsub = pytest.mark.skipif(
+    is_before_redis_7(redis_binary()), reason="this server has no sharded pub/sub"
+)
 
 
 def sha256(text):
@@ -117,18 +125,38 @@ def test_server_with_streams_works_with_these_rights(guarded, operator):
     assert operator.execute_command("ACL", "LOG") == []
 
 
-def test_cluster_works_with_these_rights(make_app):
+def answers_on_a_cluster(make_app, *more_rules):
+    """Of all calls; whether it publishes by SPUBLISH in the end; and what was denied."""
     cluster = RedisCluster()
     try:
         for port in cluster.ports:
-            cluster.client(port).execute_command("ACL", "SETUSER", "record-presence", *rules())
-        url = cluster.url.replace("://", f"://{IN_URL}@")
-        answers = statuses(make_app(connect(url)))
+            cluster.client(port).execute_command("ACL", "SETUSER", "record-presence", *rules(), *more_rules)
+        app = make_app(connect(cluster.url.replace("://", f"://{IN_URL}@")))
+        statuses(app)  # it finds out after its first call
+        wait_until(lambda: "presence-explorer" not in {thread.name for thread in threading.enumerate()})
+        answers = set(statuses(app).values())
         denied = [cluster.client(port).execute_command("ACL", "LOG") for port in cluster.ports]
+        return answers, app.extensions["presence"].scripts.publishes_sharded, denied
     finally:
         cluster.close()
 
-    assert set(answers.values()) <= {200, 403}
+
+def test_cluster_works_with_these_rights(make_app):
+    answers, _, denied = answers_on_a_cluster(make_app)
+
+    assert answers <= {200, 403}
+    # Found out by trying.
+    assert {entry["object"] for of_node in denied for entry in of_node} <= {"ssubscribe"}
+
+
+@needs_sharded_pubsub
+def test_cluster_with_the_rights_to_sharded_pubsub_uses_it_and_asks_for_no_others(make_app):
+    assert CLUSTER_RIGHTS in DEPLOY.read_text()
+
+    answers, publishes_sharded, denied = answers_on_a_cluster(make_app, *CLUSTER_RIGHTS.split())
+
+    assert answers <= {200, 403}
+    assert publishes_sharded
     assert denied == [[], [], []]
 
 

@@ -32,12 +32,13 @@ class Server:
             self.port = probe.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = Path(self._directory.name, "gunicorn.log")
+        self.database_url = f"sqlite:///{self._directory.name}/flows.sqlite3"
         self._wsgi = wsgi
         self._environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("PRESENCE_")},
             "REDIS_URL": f"unix://{redis.socket}",
             "SECRET_KEY": SECRET,
-            "DATABASE_URL": f"sqlite:///{self._directory.name}/flows.sqlite3",
+            "DATABASE_URL": self.database_url,
             "PORT": str(self.port),
             "PRESENCE_DEMO": "yes",
             "WEB_CONCURRENCY": "2",

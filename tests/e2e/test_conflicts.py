@@ -5,12 +5,20 @@ Heartbeats are a minute apart here: what is seen was pushed, or asked for when i
 
 import itertools
 import json
+import re
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import pytest
+from sqlalchemy import Engine, create_engine
+from sqlalchemy.orm import Session
 
+from record_presence.demo.flows import Flow
+from record_presence.demo.people import TENANT
+from record_presence.presence.service import RecordPresenceService
+from record_presence.versioned import SaveCheck, SaveResult, Writer, check_before_save, save_version
 from tests.e2e.axe import violations
 from tests.e2e.people import EDITORS, Page, plain
 from tests.e2e.server import Server
@@ -33,7 +41,7 @@ def own_server(own_redis: RedisServer) -> Iterator[Server]:
         own_redis,
         PRESENCE_HEARTBEAT_SECONDS="60",
         PRESENCE_TTL_SECONDS="180",
-        PRESENCE_CLAIM_IDLE_SECONDS="1",
+        PRESENCE_CLAIM_IDLE_SECONDS="3",  # to be seen while it is counted down
     )
     yield server
     server.close()
@@ -92,6 +100,31 @@ class Editor(Page):
 
     def news(self) -> str:
         return self.tab.locator(".news").inner_text().strip()
+
+    def let_time_pass_by_command(self) -> None:
+        """Load the page anew, with a clock that `pass_time` can set on."""
+        self.tab.clock.install()
+        self.tab.reload()
+        self.tab.locator(".claim-button").first.wait_for()
+
+    def pass_time(self, minutes: int) -> None:
+        """In this page, and nowhere else; nothing is done in it meanwhile."""
+        self.tab.clock.fast_forward(minutes * 60_000)
+
+    def remember_news(self) -> None:
+        """From now on, for `news_so_far`: what is on the screen for a moment only."""
+        self.tab.evaluate(
+            """() => {
+                const news = document.querySelector('.news');
+                const note = () => { window.newsSoFar += '\\n' + news.innerText; };
+                window.newsSoFar = '';
+                const all = { subtree: true, childList: true, characterData: true };
+                new MutationObserver(note).observe(news, all);
+            }"""
+        )
+
+    def news_so_far(self) -> str:
+        return self.tab.evaluate("window.newsSoFar")
 
     def claim(self, field: str) -> Any:
         return self.tab.locator(f".field:has(#{field}) .claim-button")
@@ -461,6 +494,115 @@ def test_field_of_who_looks_away_passes_on_and_who_comes_back_reads_it(edit):
         alice.news, "Bob Tanaka has Name now. What you wrote there is still here, unsaved.", "Ask for it back"
     )
     becomes(partial(alice.value, "name"), "Of Alice")
+
+
+@pytest.fixture
+def job(own_redis: RedisServer, own_server: Server, flow_id: int) -> Iterator["Job"]:
+    engine = create_engine(own_server.database_url)
+    with own_redis.client() as redis:
+        presence = RecordPresenceService(redis, TENANT, ttl_seconds=180, timeline_seconds=600)
+        yield Job(engine, Writer(presence, "flow", flow_id, "nightly-job", "Nightly job"))
+    engine.dispose()
+
+
+@dataclass
+class Job:
+    """Pauses a flow, and leaves a word in its name and its steps, unless somebody is on them."""
+
+    engine: Engine
+    writer: Writer
+
+    def look(self) -> SaveCheck:
+        with Session(self.engine) as db:
+            return self._check(db.get_one(Flow, self.writer.record_id))
+
+    def run(self) -> tuple[SaveResult, dict[str, list[str]]]:
+        """What was told of the save, and who is on the fields that are left."""
+        with Session(self.engine) as db:
+            flow = db.get_one(Flow, self.writer.record_id)
+            check, options = self._check(flow), {"by": self.writer.user_name, "writer": self.writer}
+            policies = {"claims": "refuse", "contested": "refuse"}
+            saved = save_version(db, flow, flow.lock_version, check.clear, **options, **policies)
+        return self.writer.announce(saved), {name: held.names for name, held in check.held.items()}
+
+    def _check(self, flow: Flow) -> SaveCheck:
+        values = {"status": "paused", "name": f"{flow.name} job1", "steps": f"{flow.steps}\njob2"}
+        return check_before_save(self.writer, values, base_version=flow.lock_version)
+
+
+def test_two_people_and_a_job_want_the_same_fields_and_no_word_is_lost(edit, flow_id, own_server, job):
+    with own_server.as_user(4, "Dmitri Volkov") as dmitri:
+        texts = {"description": "One line\nAnother line\nA last line", "steps": "First\nSecond"}
+        dmitri.save(flow_id, name="Launch", status="active", **texts)
+    alice, bob = edit("alice"), edit("bob", "react")
+    alice.let_time_pass_by_command()
+
+    # Bob asks for what Alice has.
+    alice.claim("name").click()
+    alice.change("name", "Launch alice1")
+    alice.change("description", "One line, alice2\nAnother line\nA last line")
+    bob.change("description", "One line\nAnother line\nA last line, bob1")
+    says(bob.tab.locator(".field:has(#name) .claim").inner_text, "Alice Moreau is on it")
+    bob.claim("name").click()
+    says(bob.news, "You asked Alice Moreau for Name. You are next.")
+    says(alice.news, "Bob Tanaka asks for Name.")
+
+    # She is away from her desk, while both screens count down.
+    alice.remember_news()
+    bob.remember_news()
+    alice.pass_time(minutes=6)
+    says(bob.news, "Name is yours now. Alice Moreau had it before.")
+    assert "Alice Moreau is away. It passes on in 0:0" in plain(bob.news_so_far())
+    says(alice.news_so_far, "You seem to be away. It passes on in 0:0")
+    bob.change("name", "Launch bob2")
+    bob.change("steps", "First\nSecond\nbob3")
+
+    # She is back, and reads who has it now, and that nothing of hers is gone.
+    alice.tab.mouse.move(10, 10)
+    says(
+        alice.news, "Bob Tanaka has Name now. What you wrote there is still here, unsaved.", "Ask for it back"
+    )
+    assert (alice.value("name"), "alice2" in alice.value("description")) == ("Launch alice1", True)
+    says(alice.tab.locator(".field:has(#name) .claim").inner_text, "Bob Tanaka is on it")
+
+    # The job writes what nobody is on.
+    wait_until(lambda: sorted(job.look().held), lambda held: held == ["name", "steps"])
+    announced, left = job.run()
+    assert (bool(announced), announced.touched) == (True, {})
+    assert left == {"name": ["Bob Tanaka", "Alice Moreau"], "steps": ["Bob Tanaka"]}
+    for editor in (alice, bob):
+        says(editor.news, "Nightly job saved version", "(Status)", "Your unsaved changes are kept.")
+
+    # Bob saves, and Alice puts both together.
+    bob.save()
+    bob.wait_for_saved()
+    says(alice.conflict, "1 of your 2 unsaved fields changed: Name.")
+    alice.press("Compare field by field")
+    dialog = alice.tab.get_by_role("dialog")
+    dialog.get_by_role("radio", name="Both, yours first").check()
+    alice.press("Use these")
+    dialog.wait_for(state="detached")
+    alice.press("Ask for it back")
+    says(bob.news, "Alice Moreau asks for Name.")
+    bob.press("Hand over")
+    wait_until(lambda: alice.claim("name").get_attribute("aria-pressed") == "true")
+    alice.save()
+    alice.wait_for_saved()
+    alice.claim("name").click()
+
+    # With everybody done, the job has its turn.
+    wait_until(lambda: job.look().held, lambda held: held == {})
+    assert job.run()[1] == {}
+    typed = {"name": {"alice1", "bob2", "job1"}, "description": {"alice2", "bob1"}, "steps": {"bob3", "job2"}}
+    with Session(job.engine) as db:
+        stored = db.get_one(Flow, flow_id).as_data()
+    assert {field: words - set(re.findall(r"\w+", stored[field])) for field, words in typed.items()} == {
+        field: set() for field in typed
+    }
+    assert stored["status"] == "paused"
+    for editor in (alice, bob):
+        for field in typed:
+            wait_until(partial(editor.value, field), lambda text, field=field: text == stored[field])
 
 
 @pytest.fixture

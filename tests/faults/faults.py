@@ -161,6 +161,7 @@ class Fault:
     `cuts`: connections end with their process.
     `stream_lag_seconds`: how late an event may be.
     `ghost_leases`: how many leases a ghost may last, where `why` says why it is more than one.
+    `hands_over`: fields are handed over all the time as well.
     """
 
     name: str
@@ -173,6 +174,7 @@ class Fault:
     stream_lag_seconds: float = 1.0  # on a machine that is busy
     ghost_leases: int = 1
     why: str = ""
+    hands_over: bool = False
     is_short: bool = True  # stands in the short form; else a test of its own, elsewhere, shows the most of it
 
 
@@ -323,6 +325,16 @@ FAULTS = [
     ),
     Fault(
         "failover", "Sentinel: planned failover", Sentinel, fail_over, loses=True, undoes=True, is_short=False
+    ),
+    Fault(
+        "handover",
+        "Sentinel: planned failover while fields are handed over",
+        Sentinel,
+        fail_over,
+        loses=True,
+        undoes=True,
+        hands_over=True,
+        is_short=False,
     ),
     Fault(
         "address",

@@ -14,11 +14,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from tests.faults.faults import FAULTS, Fault, Stage
+from tests.faults.hand_over import IDLE_SECONDS, HandOvers
 from tests.faults.judge import Judge, Span, Tab, Verdict
 from tests.faults.people import People
 from tests.gunicorn_server import GunicornServer
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
+FIELDS = 6  # that are handed over, where a fault says so
 UNDONE_SECONDS = 1.0  # before the fault; a replica is less behind
 
 
@@ -66,6 +68,7 @@ class Outcome:
     scale: Scale
     verdict: Verdict
     over_at: float
+    turns: tuple[float, ...] = ()  # seconds, of fields that were handed over after the fault
 
     @property
     def right_after_seconds(self) -> float:
@@ -114,6 +117,7 @@ async def play(fault: Fault, scale: Scale) -> Outcome:
             WEB_CONCURRENCY="2",
             PRESENCE_TTL_SECONDS=str(scale.lease_seconds),
             PRESENCE_HEARTBEAT_SECONDS=str(scale.heartbeat_seconds),
+            PRESENCE_CLAIM_IDLE_SECONDS=str(IDLE_SECONDS),
             PRESENCE_RATE_LIMIT="1000000/minute",
             PRESENCE_ACCESS_LOG="no",
         )
@@ -125,9 +129,10 @@ async def play(fault: Fault, scale: Scale) -> Outcome:
 
 
 async def _play_on(fault: Fault, scale: Scale, backend: object, gunicorn: GunicornServer) -> Outcome:
+    port = int(gunicorn.url.rpartition(":")[2])
     judge = Judge(fault.stream_lag_seconds + scale.busy_seconds, scale.refusal_seconds)
     people = People(
-        int(gunicorn.url.rpartition(":")[2]),
+        port,
         judge,
         scale.heartbeat_seconds,
         tabs=scale.tabs,
@@ -135,12 +140,14 @@ async def _play_on(fault: Fault, scale: Scale, backend: object, gunicorn: Gunico
         comings_a_second=scale.comings_a_second,
         streams=scale.streams,
     )
+    hand_overs = HandOvers(port, [f"field{number}" for number in range(FIELDS)] if fault.hands_over else [])
     loop = asyncio.get_running_loop()
 
     def crowd_in(count: int) -> None:
         asyncio.run_coroutine_threadsafe(people.crowd_in(count), loop).result()
 
     try:
+        hand_overs.start()
         await people.arrive()
         judge.verdict = Verdict()
         if fault.undoes:
@@ -152,9 +159,12 @@ async def _play_on(fault: Fault, scale: Scale, backend: object, gunicorn: Gunico
     finally:
         verdict, judge.verdict = judge.verdict, Verdict()
         await people.leave()
+        verdict.broken_promises += await hand_overs.stop()
+    turn_seconds = scale.lease_seconds + scale.ghost_seconds
+    verdict.broken_promises += hand_overs.misses(judge.undone_since, over_at, turn_seconds)
     if not gunicorn.is_running:
         verdict.broken_promises.append(f"gunicorn has ended: {gunicorn.logs()[-3:]}")
-    return Outcome(fault, scale, verdict, over_at)
+    return Outcome(fault, scale, verdict, over_at, tuple(hand_overs.lengths(over_at)))
 
 
 HEADER = (
@@ -182,7 +192,9 @@ def row(outcome: Outcome) -> list[str]:
         spans(verdict.ghosts),
         spans(verdict.lingering),
         "; ".join(outcome.misses())
-        or "met" + (f", ghosts excepted: {why}" if (why := outcome.fault.why) else ""),
+        or "met"
+        + (f", ghosts excepted: {why}" if (why := outcome.fault.why) else "")
+        + (f"; {len(turns)} turns, {max(turns):.1f} s at most" if (turns := outcome.turns) else ""),
     ]
 
 

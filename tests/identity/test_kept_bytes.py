@@ -1,5 +1,6 @@
 """What one user can make Redis keep, and what one tenant can: tried from outside, over HTTP."""
 
+import json
 import time
 
 import pytest
@@ -7,9 +8,11 @@ from limits import parse
 
 from record_presence import create_app
 from record_presence.api.calls import FIELD_BYTES_PER_CALL
+from record_presence.api.extension import EXTENSION_NAME
 from record_presence.identity import kept_bytes
 from record_presence.identity.caller import Caller
 from record_presence.identity.kept_bytes import (
+    FIELD_COPIES,
     MAX_BURST_BYTES,
     MAX_BYTES_PER_DAY,
     TAB_BYTES,
@@ -296,6 +299,22 @@ def test_tenant_has_room_again_a_lease_after_its_tabs_are_gone(monkeypatch):
     monkeypatch.setattr(kept_bytes.time, "monotonic", lambda: now + 181)
     memory.count_tab("2", 0)
     assert not memory.is_full("1")
+
+
+@pytest.mark.parametrize(("user_id", "width"), [(42, 10), (LONGEST_ID, 60)], ids=["short", "long"])
+def test_tenant_is_counted_what_the_index_of_unsaved_fields_takes(app, real_redis, user_id, width):
+    names = field_names(100, width, filler="x")
+    real_redis.zadd("unsaved", {f"{name}\n{json.dumps(user_id, ensure_ascii=False)}": 0 for name in names})
+    taken = real_redis.memory_usage("unsaved", samples=0)
+    memory = TenantMemory(TAB_BYTES + FIELD_COPIES * 100 * width + taken, 90, 0)
+    app.extensions[EXTENSION_NAME].tenant_memory = memory
+
+    data_of(Person(app, user_id, "Alice").heartbeat(dirty=True))
+    assert not memory.is_full("1")
+    memory = TenantMemory(TAB_BYTES + FIELD_COPIES * 100 * width + taken, 90, 0)
+    app.extensions[EXTENSION_NAME].tenant_memory = memory
+    data_of(Person(app, user_id, "Alice").heartbeat(dirty=True, dirty_fields=names))
+    assert memory.is_full("1")
 
 
 def test_default_of_a_tenant_is_more_than_a_process_can_serve():

@@ -6,6 +6,7 @@ has to know of the other. A is `16cb060`, for instance, and B `HEAD`, or `.` for
 
 import argparse
 import http.client
+import os
 import re
 import sys
 import time
@@ -26,6 +27,7 @@ from tests.load.figures import Rounds, Table, short
 from tests.load.generator import CONNECTIONS, Generator
 from tests.load.machine import facts
 from tests.load.parts.http import ENVIRONMENT
+from tests.load.probes import PROBES, longest_hold_ms
 from tests.load.progress import say, show, steps
 from tests.load.readers import MARK, Readers
 from tests.load.rounds import in_turns
@@ -159,12 +161,17 @@ class _Side:
         }
         # Streams have a service of their own, and take nothing from the other figures.
         self._streams = (
-            _Streams(stack, self._serve(stack, tree), self._clients, crowd, streams) if streams else None
+            _Streams(stack, self._serve(stack, tree, "holds:app"), self._clients, crowd, streams)
+            if streams
+            else None
         )
 
-    def _serve(self, stack: ExitStack, tree: Tree) -> Service:
+    def _serve(self, stack: ExitStack, tree: Tree, application: str = "wsgi:app") -> Service:
         settings = {**SETTINGS, "REDIS_URL": f"unix://{self._redis.socket}", **tree.environment}
-        service = Service(directory=tree.directory, python=tree.python, config=tree.config, **settings)
+        settings["PYTHONPATH"] = os.pathsep.join([str(PROBES), settings.get("PYTHONPATH", "")])
+        service = Service(
+            application, directory=tree.directory, python=tree.python, config=tree.config, **settings
+        )
         return stack.enter_context(closing(service))
 
     @staticmethod
@@ -221,6 +228,7 @@ class _Streams:
         self._arrivals = stack.enter_context(closing(Arrivals(service.url)))
 
     def measure(self, beats: Sequence[bytes]) -> dict[Figure, float]:
+        longest_hold_ms(self._caller)
         self._arrivals.start(beats, BACKGROUND_A_SECOND)
         last_ms = []
         for _ in range(CHANGES):
@@ -234,6 +242,7 @@ class _Streams:
         return {
             Figure(f"{told}: the last has it, ms"): median(last_ms),
             Figure(f"{told}: beats meanwhile, p99, ms"): self._arrivals.stop().latency.percentile_ms(99),
+            Figure(f"{told}: longest hold, ms of CPU"): longest_hold_ms(self._caller),
         }
 
 

@@ -1,5 +1,6 @@
 """Readers of event streams by the thousand, in a process of their own."""
 
+import random
 import socket
 import time
 from collections.abc import Sequence
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tests.load.child import RECEIVED, Child, Process, main
+from tests.load.latency import Latency
 
 MARK = "mark-"  # begins the name of a field that somebody edits, so that the event of the edit is recognized
 _OPENING = 50  # streams that may wait for their first answer
@@ -32,6 +34,11 @@ class Readers(Process):
         """
         self.send(requests, do="open")
 
+    def arrive(self, requests: Sequence[bytes], a_second: float) -> Latency:
+        """Open a stream a request, at random times; how long each waited for its first snapshot, since it
+        was due."""
+        return Latency.decode(self.send(requests, do="arrive", a_second=a_second))
+
     def arrival(self, mark: str, streams: int) -> Arrival:
         """Wait until the event with this mark has come to so many; each mark can be asked for once."""
         return Arrival(*self.ask(do="arrival", mark=mark, streams=streams))
@@ -53,12 +60,14 @@ class _Streams(Child):
     def __init__(self, address: tuple[str, int]) -> None:
         super().__init__(address)
         self._tails: dict[int, bytes] = {}  # of what has not arrived whole
-        self._waiting: set[int] = set()
+        self._waiting: dict[int, float] = {}  # since when for a first snapshot
+        self._waited: list[float] = []
         self._counts: dict[int, int] = {}
         self._totals: dict[int, int] = {}
         self._arrivals: dict[bytes, list[float]] = {}  # mark -> how often, first, last
         self.commands |= {
             "open": self.open,
+            "arrive": self.arrive,
             "arrival": self.arrival,
             "events": self.events,
             "shown": lambda: list(self._totals.values()),
@@ -67,12 +76,26 @@ class _Streams(Child):
     def open(self, requests: str) -> int:
         for request in Path(requests).read_bytes().split(b"\0"):
             self.wait_until(lambda: len(self._waiting) < _OPENING, "a first snapshot")
-            connection = self.connect()
-            self._waiting.add(connection.fileno())
-            self._counts[connection.fileno()] = self._totals[connection.fileno()] = 0
-            connection.sendall(request)
+            self._open(request, time.monotonic())
         self.wait_until(lambda: not self._waiting, "the first snapshot of all")
         return len(self.sockets)
+
+    def arrive(self, requests: str, a_second: float) -> str:
+        self._waited.clear()
+        due, chance = time.monotonic(), random.Random(1)
+        for request in Path(requests).read_bytes().split(b"\0"):
+            due += chance.expovariate(a_second)
+            while (seconds := due - time.monotonic()) > 0:
+                self.turn(seconds)
+            self._open(request, due)
+        self.wait_until(lambda: not self._waiting, "the first snapshot of all")
+        return Latency(self._waited).encode()
+
+    def _open(self, request: bytes, due: float) -> None:
+        connection = self.connect()
+        self._waiting[connection.fileno()] = due
+        self._counts[connection.fileno()] = self._totals[connection.fileno()] = 0
+        connection.sendall(request)
 
     def receive(self, number: int, connection: socket.socket) -> None:
         try:
@@ -93,7 +116,7 @@ class _Streams(Child):
             if b"event: snapshot" not in data:
                 self._tails[number] = data
                 return
-            self._waiting.discard(number)
+            self._waited.append(now - self._waiting.pop(number))
         self._counts[number] += data.count(b"event: ")
         total = data.rfind(b'"total":')
         if total >= 0:

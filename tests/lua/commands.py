@@ -1,6 +1,7 @@
 """The commands of lua/ as a test calls them, and ways to age, damage and watch a record."""
 
 import json
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -82,6 +83,13 @@ def state_of(
 
 
 def call(redis: Any, name: str, record: Record, **values: Any) -> list[Any]:
+    """Run a command as `call_once` does, again and again until all is swept and indexed for it."""
+    while (reply := call_once(redis, name, record, **values)) in (["SWEEP_FIRST"], ["INDEX_FIRST"]):
+        pass
+    return reply
+
+
+def call_once(redis: Any, name: str, record: Record, **values: Any) -> list[Any]:
     """Run a command; keys and arguments find their places by the names in its header.
 
     A key that the header has and the record has not comes from `values` too.
@@ -102,12 +110,9 @@ def call(redis: Any, name: str, record: Record, **values: Any) -> list[Any]:
         "profile": "",
     }
     named = {**usual, **dict(keys), **values}
-    reply = ["SWEEP_FIRST"]
-    while reply == ["SWEEP_FIRST"]:  # each time sweeps more
-        reply = scripts.run(
-            redis, name, [named[key] for key in script.keys], [named[argument] for argument in script.args]
-        )
-    return reply
+    return scripts.run(
+        redis, name, [named[key] for key in script.keys], [named[argument] for argument in script.args]
+    )
 
 
 def heartbeat(
@@ -220,15 +225,17 @@ def check(
     user: int | str | None = None,
     record: Record = RECORD,
     timeline_ms: int = 0,
+    once: bool = False,
 ) -> dict[str, list[Any]]:
     """By field, the ids of those who have it unsaved, first arrival first, after how many they are."""
     asker = "" if user is None else encode_user_id(user)
     values = {"fields": json.dumps(fields or ["title"]), "tab_id": tab_id, "user": asker}
     more = {"lease_ms": LEASE_MS, "nonce": NONCE, "timeline_ms": timeline_ms}
-    status, *reply = call(redis, "check", record, **values, **more)
+    run = call_once if once else call
+    status, *reply = run(redis, "check", record, **values, **more)
     if status != "OK":
         return {status: []}
-    holders = decode_holders(reply[4], reply[5:])
+    holders = decode_holders(fields or ["title"], reply[4], reply[5:])
     return {name: [held.total, *(viewer["id"] for viewer in held.viewers)] for name, held in holders.items()}
 
 
@@ -373,27 +380,32 @@ def _shift_first_expiry(redis: Any, by_ms: int, record: Record) -> None:
         redis.hset(record.viewers_key, "#", " ".join(shifted))
 
 
-def pass_time(redis: Any, by_ms: int, record: Record = RECORD) -> None:
-    """Let every lease and every key be nearer to its end, as after waiting for so long."""
+def pass_time(redis: Any, by_ms: int, record: Record = RECORD, *, latest_pass_ms: float = math.inf) -> None:
+    """Let every lease and every key be nearer to its end, as after waiting for so long.
+
+    No claim is passed on later than `latest_pass_ms` from now.
+    """
     for tab_id in redis.zrange(record.seen_key, 0, -1):
         redis.zincrby(record.seen_key, -by_ms, tab_id)
     _shift_first_expiry(redis, -by_ms, record)
-    _shift_waiting(redis, -by_ms, record)
+    _shift_waiting(redis, -by_ms, record, now_ms(redis) + latest_pass_ms)
     for key in (*record.keys, record.left_key):
         if (left_ms := redis.pttl(key)) > 0:
             redis.pexpire(key, left_ms - by_ms) if left_ms > by_ms else redis.delete(key)
 
 
-def _shift_waiting(redis: Any, by_ms: int, record: Record) -> None:
+def _shift_waiting(redis: Any, by_ms: int, record: Record, latest_ms: float) -> None:
     """Move the times at which claims are passed on."""
     if text := redis.hget(record.viewers_key, "#waiting"):
-        rows = [[*row[:7], row[7] and str(int(row[7]) + by_ms)] for row in json.loads(text)]
+        rows = [[*row[:7], row[7] and str(min(int(row[7]) + by_ms, latest_ms))] for row in json.loads(text)]
         redis.hset(record.viewers_key, "#waiting", json.dumps(rows, ensure_ascii=False))
 
 
-def set_clock_back(redis: Any, by_ms: int = 3_600_000, record: Record = RECORD) -> None:
+def set_clock_back(
+    redis: Any, by_ms: int = 3_600_000, record: Record = RECORD, *, latest_pass_ms: float = math.inf
+) -> None:
     """Leave every lease and every expiry as far ahead as a clock that was set back does."""
-    pass_time(redis, -by_ms, record)
+    pass_time(redis, -by_ms, record, latest_pass_ms=latest_pass_ms)
 
 
 def beyond_leases_ms(redis: Any, key: str, record: Record = RECORD) -> int:

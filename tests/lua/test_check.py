@@ -89,6 +89,47 @@ def test_many_who_have_the_same_field_are_counted_and_the_first_of_them_named(re
     assert 7 not in found["title"]
 
 
+FULL = [f"field {number} {'x' * 40}" for number in range(100)]  # more than 5 KB an entry
+
+
+@pytest.mark.parametrize("count", [40, 150])
+def test_index_of_much_is_made_in_parts_and_right_whatever_changes_in_between(redis, count):
+    for user in range(count):
+        heartbeat(redis, f"t{user}", user, dirty_fields=[*FULL, f"own {user}"])
+    last = count - 1
+
+    assert check(redis, FULL[0], once=True) == {"INDEX_FIRST": []}
+    leave(redis, "t0", 0)  # is in it
+    leave(redis, f"t{last}", last)  # is not
+    heartbeat(redis, "t1", 1, dirty_fields=["own 1", "late 1"])
+    heartbeat(redis, "t30", 30, dirty_fields=["own 30", "late 30"])
+    heartbeat(redis, "t0", 0, dirty_fields=["late 0"])  # comes back, as the last one
+    assert check(redis, FULL[0], once=True) == {"INDEX_FIRST": []}
+    heartbeat(redis, "t30", 30, dirty_fields=["late 30"])
+
+    names = ["own 0", "own 1", "own 2", "own 30", f"own {last}", "late 0", "late 1", "late 30"]
+    assert check(redis, *names) == {
+        "own 1": [1, 1],
+        "own 2": [1, 2],
+        "late 0": [1, 0],
+        "late 1": [1, 1],
+        "late 30": [1, 30],
+    }
+    assert check(redis, FULL[7])[FULL[7]][0] == count - 4
+    assert redis.zcard(RECORD.unsaved_key) == 1 + (count - 4) * 101 + 4
+
+
+def test_index_is_begun_anew_where_somebody_did_not_keep_a_part_of_it(redis):
+    for user in range(40):
+        heartbeat(redis, f"t{user}", user, dirty_fields=[*FULL, f"own {user}"])
+    assert check(redis, "own 3", once=True) == {"INDEX_FIRST": []}
+    (mark,) = redis.zrange(RECORD.unsaved_key, 0, 0)
+    redis.zrem(RECORD.unsaved_key, mark, "own 3\n3")
+    redis.zadd(RECORD.unsaved_key, {"\n1-gone" + mark[mark.rindex("\n") :]: 0})
+
+    assert check(redis, "own 3", "own 39") == {"own 3": [1, 3], "own 39": [1, 39]}
+
+
 def test_index_that_somebody_did_not_keep_is_made_anew(redis):
     fill(redis)
     check(redis, "title")

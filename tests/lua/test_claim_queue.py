@@ -1,6 +1,7 @@
 """claim: whoever waits for a field has it next, and nobody holds it while they are away."""
 
 import json
+from datetime import datetime
 
 import pytest
 
@@ -215,6 +216,24 @@ def test_field_of_a_holder_who_is_away_is_passed_on_by_an_unchanged_heartbeat(th
     assert waiting(redis) == {"title": ["c1"]}
     beat(redis, "a1")  # comes back
     assert conflict_state(redis).claims["title"]["passed_from"] == {"id": 42, "name": "Alice"}
+
+
+def test_everybody_is_told_when_the_field_passes_on_and_when_it_does_not_any_more(three):
+    redis = three
+    assert "passes_at" not in conflict_state(redis).claims["title"]
+    with Listener(redis) as listener:
+        let_be_away(redis, "a1")
+        [message] = listener.messages()
+    passes_at = datetime.fromisoformat(conflict_state(redis).claims["title"]["passes_at"]).timestamp() * 1000
+    seconds, microseconds = redis.time()
+    assert 0 <= seconds * 1000 + microseconds / 1000 + IDLE_MS - passes_at < 10_000
+    assert [float(row[7]) for row in message["waiting"]] == [passes_at] * 2
+
+    with Listener(redis) as listener:
+        beat(redis, "a1")
+        [message] = listener.messages()
+    assert "passes_at" not in conflict_state(redis).claims["title"]
+    assert [row[7] for row in message["waiting"]] == ["", ""]
 
 
 def test_streams_are_told_when_to_look_again(three):

@@ -79,6 +79,7 @@ WIDE_FIELD = "\U0001f600" * 128  # 512 bytes
 FIELDS = [None, "title", "body", HOSTILE_FIELD, WIDE_FIELD]
 UNSAVED = [(), ("title",), ("title", "body"), ("a/b", "body", "title"), ("#", HOSTILE_FIELD, WIDE_FIELD)]
 CLAIMED = ["title", HOSTILE_FIELD, "*"]
+CHECKED = ["*", "title", "body", "a/b", "#", HOSTILE_FIELD, WIDE_FIELD]
 VERSIONS = [3, 9, 10, 11]  # of saves, told in any order and more than once
 SENT_AT = [None, 5, 7]  # of goodbyes, by the tab's own clock
 CALL_US = 10  # between two calls that arrive
@@ -116,9 +117,14 @@ class ModelWaiting:
     name: str
     holder: str = ""
     passes_at: int | None = None
+    notes: int = 0  # how often `passes_at` has changed, which is told
 
     def shown(self):
         return [self.field, self.tab_id, self.user, self.name]
+
+    def note(self, passes_at):
+        self.notes += passes_at != self.passes_at
+        self.passes_at = passes_at
 
 
 class Budget(NamedTuple):
@@ -308,11 +314,12 @@ class RecordModel:
 
     def is_idle(self, waiting, claim):
         if waiting.holder != claim.tab_id:
-            waiting.holder, waiting.passes_at = claim.tab_id, None
+            waiting.holder = claim.tab_id
+            waiting.note(None)
         if not self.is_away(claim.user):
-            waiting.passes_at = None
+            waiting.note(None)
         elif waiting.passes_at is None or waiting.passes_at > self.now + IDLE_MS:
-            waiting.passes_at = self.now + IDLE_MS
+            waiting.note(self.now + IDLE_MS)
         return waiting.passes_at is not None and waiting.passes_at <= self.now
 
     def save(self, lock_version, row, told_by):
@@ -349,6 +356,27 @@ class RecordModel:
 
     def lose_conflicts(self):
         self.saves, self.claims, self.waiting = {}, {}, []
+
+    def unsaved_of_others(self, names, tab_id=None, user=None):
+        """By field, the users who have it unsaved, first arrival first, "*" being any field.
+
+        Not counted is what the tab has, and without one, all that the user has; what the
+        user's other tabs have is.
+        """
+        holders = {}
+        for holder in self.arrivals:
+            has = {
+                name
+                for other, tab in self.tabs.items()
+                if encode_user_id(tab.user) == encode_user_id(holder) and other != tab_id
+                for name in tab.unsaved
+            }
+            if tab_id is None and user is not None and encode_user_id(holder) == encode_user_id(user):
+                continue
+            for name in names:
+                if name in has or (name == "*" and has):
+                    holders.setdefault(name, []).append(holder)
+        return holders
 
     def viewers(self):
         return [self.viewer(user) for user in self.arrivals]
@@ -417,8 +445,11 @@ def by_user(viewers):
 
 @cache
 def small_crowds():
-    """The scripts, but that two viewers are a crowd: so histories of three people reach its index."""
-    return scripts_with(MAX_UNINDEXED_VIEWERS=1)
+    """The scripts, but that two viewers are a crowd: so histories of three people reach its indexes.
+
+    That of unsaved fields is made viewer by viewer.
+    """
+    return scripts_with(MAX_UNINDEXED_VIEWERS=1, MAX_SMALL_VIEWERS=0, MAX_OTHER_FIELDS=0, MAX_BUILT_BYTES=1)
 
 
 @cache
@@ -460,6 +491,7 @@ class PresenceMachine(RuleBasedStateMachine):
         super().__init__()
         redis.flushall()
         self.redis = redis
+        self.scripts = scripts
         self.are_crowds_small = scripts is small_crowds()
         self.are_sweeps_small = scripts is small_sweeps()
         self.service = RecordPresenceService(
@@ -468,7 +500,7 @@ class PresenceMachine(RuleBasedStateMachine):
         self.listener = Listener(redis, RECORD).__enter__()
         self.model = RecordModel(budget)
         self.shown = {}  # the viewers as a stream's client knows them
-        self.claims_shown = ([], [])
+        self.claims_shown = ([], [], [])
         self.held_at = self.step_ended_at = time.time()  # the clock by which Redis ends leases
         self.has_stray_field = False  # a field stands in the hash that has no lease
         self.called_us = CALL_US  # when the last call arrived
@@ -491,7 +523,7 @@ class PresenceMachine(RuleBasedStateMachine):
         self.check_pace()
         passed_ms = int((time.time() - self.held_at) * 1000)
         if passed_ms > 500:
-            set_clock_back(self.redis, passed_ms)
+            set_clock_back(self.redis, passed_ms, latest_pass_ms=IDLE_MS)  # or it would be noted anew
             self.held_at += passed_ms / 1000
 
     # What users do
@@ -686,6 +718,8 @@ class PresenceMachine(RuleBasedStateMachine):
         self.check_commit(saved=told, is_replaced=is_replaced)
         assert result.reason == (reason if self.model.tabs else "nobody_there")
         assert result.is_announced == (result.reason is None)
+        touched = self.model.unsaved_of_others(set(fields), tab_id, user) if result.is_announced else {}
+        self.check_holders(result.touched, touched)
 
     @rule(
         tab_id=st.sampled_from(TABS),
@@ -851,6 +885,44 @@ class PresenceMachine(RuleBasedStateMachine):
         self.check_conflicts(answer.conflicts)
         assert self.service.list_viewers("flow", 12, known_version=answer.version).viewers is None
 
+    @rule(
+        names=st.lists(st.sampled_from(CHECKED), min_size=1, max_size=4, unique=True),
+        tab_id=st.sampled_from([None, *TABS]),
+        base_version=st.sampled_from([None, 3, 9]),
+    )
+    def check_fields(self, names, tab_id, base_version):
+        found = self.service.check_fields("flow", 12, names, base_version=base_version, tab_id=tab_id)
+        self.check_commit(sweeps_all=True)
+        assert found.version == self.model.version
+        own_tab_id = tab_id if tab_id and self.model.is_live(tab_id) else ""
+        self.check_holders(found.contested, self.model.unsaved_of_others(names, own_tab_id))
+        saves = (
+            [] if base_version is None else [row for at, row in self.model.saves.items() if at > base_version]
+        )
+        stale = {
+            name: int(row[0])
+            for row in sorted(saves, key=lambda row: int(row[0]))
+            for name in names
+            if (not row[3] or row[3] != tab_id) and (name in row[4:] or name == "*")
+        }
+        assert {name: save["lock_version"] for name, save in found.stale.items()} == stale
+        claimed = {
+            name
+            for name in names
+            for claimed, claim in self.model.claims.items()
+            if claim.tab_id != tab_id and is_overlap(claimed, name)
+        }
+        assert set(found.claimed) == claimed
+        assert found.clear == [name for name in names if name not in {*claimed, *stale, *found.contested}]
+
+    def check_holders(self, shown, expected):
+        """By field, viewers as an answer names them, against users."""
+        ids = {name: [encode_user_id(viewer["id"]) for viewer in viewers] for name, viewers in shown.items()}
+        users = {name: [encode_user_id(user) for user in users] for name, users in expected.items()}
+        if not self.model.ordered:
+            ids, users = ({name: set(row) for name, row in each.items()} for each in (ids, users))
+        assert ids == users
+
     @rule()
     def read_tabs(self):
         tabs = self.service.get_presence("flow", 12)
@@ -925,7 +997,7 @@ class PresenceMachine(RuleBasedStateMachine):
             self.model.version, self.model.ordered, self.model.since = "0", False, {}
             self.model.profile_lost = {user for user in self.model.arrivals if type(user) is AgentId}
             self.model.lose_conflicts()
-            self.claims_shown = ([], [])
+            self.claims_shown = ([], [], [])
         else:
             self.model.lose_tabs()
             if lost == "tabs":
@@ -946,7 +1018,7 @@ class PresenceMachine(RuleBasedStateMachine):
         self.model.lose_tabs()
         self.model.lose_conflicts()
         self.model.version, self.model.damaged, self.model.ordered = "0", False, True
-        self.shown, self.claims_shown, self.has_stray_field = {}, ([], []), False
+        self.shown, self.claims_shown, self.has_stray_field = {}, ([], [], []), False
 
     # What must be true
 
@@ -975,7 +1047,8 @@ class PresenceMachine(RuleBasedStateMachine):
             self.adopt_names()
             self.adopt_claims(claims_before, waiting_before)
         viewers = model.entries()
-        claims_shown = (list(model.claims.items()), [waiting.shown() for waiting in model.waiting])
+        waiting_shown = [waiting.shown() for waiting in model.waiting]
+        claims_shown = (list(model.claims.items()), waiting_shown, [each.notes for each in model.waiting])
         has_news = viewers and (saved or claims_shown != self.claims_shown)
         if was_damaged:
             assert all(message["reset"] for message in messages)
@@ -1000,16 +1073,19 @@ class PresenceMachine(RuleBasedStateMachine):
                     heard_claims = list(claims_in(message["claims"]).items())
                     heard_waiting = [row[:4] for row in message.get("waiting", ())]
             if any("claims" in message for message in messages):
-                assert (heard_claims, heard_waiting) == claims_shown
+                assert (heard_claims, heard_waiting) == claims_shown[:2]
         if messages:
             model.version = messages[-1]["version"]
         assert all(message["version"] == model.version for message in heard[-1:])
-        self.shown, self.claims_shown = viewers, claims_shown if viewers else ([], [])
+        self.shown, self.claims_shown = viewers, claims_shown if viewers else ([], [], [])
         model.ended = []
         assert (model.version == "0") == (not viewers)
         self.check_stored()
         if self.are_crowds_small and not self.has_stray_field:
-            self.service.list_viewers("flow", 12)  # makes the index, for the next step to keep
+            # Makes the indexes, that of unsaved fields as far as the next viewer, for the next step to keep.
+            self.service.list_viewers("flow", 12)
+            check = ("[]", "", "", LEASE_MS, "n", 0)
+            self.scripts.run(self.redis, "check", RECORD.keys, check)
 
     def unswept(self, is_complete, may_be_complete):
         """The tabs whose leases are over and that are still there. Where they are too many, one is swept.

@@ -11,6 +11,7 @@ import pytest
 from record_presence.presence.errors import ScriptFault, ScriptInvalid, StoreUnavailable
 from record_presence.presence.scripts import Scripts, compose, find_lua_directory, syntax
 from record_presence.presence.scripts import __main__ as scripts_main
+from record_presence.presence.scripts.sharded_publishing import publish_sharded
 from record_presence.redis_client.embedded import connect_embedded
 
 GOOD = """\
@@ -640,3 +641,12 @@ def test_package_without_lua_files_says_where_it_looked(tmp_path):
         ScriptInvalid, match=rf"^no Lua scripts found in {tmp_path}/package/lua or {tmp_path}/lua"
     ):
         find_lua_directory(tmp_path / "package")
+
+
+def test_each_message_is_published_by_spublish_where_it_can_be_and_nothing_else_differs():
+    for script in Scripts():
+        sharded = publish_sharded(script)
+
+        assert not re.search(r'[("]PUBLISH"', sharded.text)
+        assert sharded.text.replace('"SPUBLISH"', '"PUBLISH"') == script.text
+        assert (sharded.sha == script.sha) == ('"PUBLISH"' not in script.text)

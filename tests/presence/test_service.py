@@ -163,7 +163,7 @@ def test_new_tab_finds_room_though_tabs_that_are_over_have_not_been_swept(servic
 
 
 def test_leases_that_end_faster_than_they_are_swept_are_no_list(service, client, monkeypatch):
-    monkeypatch.setattr("record_presence.presence.service.base.MAX_SWEEP_SECONDS", 0)
+    monkeypatch.setattr("record_presence.presence.service.base.MAX_PREPARE_SECONDS", 0)
     crowd_whose_leases_are_over(service, client, 310)
 
     with pytest.raises(StoreUnavailable):
@@ -528,6 +528,52 @@ def test_replica_is_unavailable_for_heartbeats(real_redis):
             service.update_presence("flow", 12, "t1", 42, "Alice")
     finally:
         real_redis.replicaof("NO", "ONE")
+
+
+def fill_with_unsaved_fields(service, users=40):
+    """More than one script puts into the index of unsaved fields."""
+    names = [f"field {number} {'x' * 40}" for number in range(99)]
+    for user in range(users):
+        service.update_presence(
+            "flow", 12, f"t{user}", user, f"User {user}", "edit", dirty_fields=["title", *names]
+        )
+
+
+def test_save_names_whom_it_touches_though_the_index_takes_several_scripts(client):
+    runs = []
+    scripts = Scripts(observe=lambda name, _seconds, outcome: runs.append((name, outcome)))
+    service = RecordPresenceService(client, 1, scripts=scripts)
+    fill_with_unsaved_fields(service)
+    runs.clear()
+
+    result = service.announce_save("flow", 12, 8, ["title"], 3, "User 3", "t3", told_by="viewer")
+    assert [viewer["id"] for viewer in result.touched["title"]] == [user for user in range(40) if user != 3]
+    assert ("saved", "INDEX_FIRST") in runs
+    assert ("check", "INDEX_FIRST") in runs
+    saves = service.list_viewers("flow", 12).conflicts.saves
+    assert [save["lock_version"] for save in saves] == [8]
+
+
+def test_index_that_takes_too_long_is_gone_on_with_by_the_next_call(service, monkeypatch):
+    fill_with_unsaved_fields(service)
+    with monkeypatch.context() as patch:
+        patch.setattr("record_presence.presence.service.base.MAX_PREPARE_SECONDS", 0)
+        with pytest.raises(StoreUnavailable, match="too many unsaved fields"):
+            service.check_fields("flow", 12, ["title"])
+
+    assert len(service.check_fields("flow", 12, ["title"]).contested["title"]) == 40
+
+
+def test_user_who_joins_is_known_to_have_joined_though_the_index_was_made_first(client):
+    service = RecordPresenceService(client, 1)
+    fill_with_unsaved_fields(service, 130)
+
+    joined = service.update_presence(
+        "flow", 12, "new", 999, "New", "edit", dirty_fields=["title"], base_version=1, list_viewers=True
+    )
+    assert joined.has_joined
+    assert len(joined.forecast["contested"]["title"]) == 100
+    assert service.check_fields("flow", 12, ["title"]).more == {"title": 31}
 
 
 def test_services_share_scripts_that_are_handed_in(client):

@@ -7,6 +7,7 @@ import fakeredis
 import pytest
 
 from record_presence.presence.errors import InvalidPresence, StoreFull, TabOwnedByAnotherUser
+from record_presence.presence.results import SaveResult
 from record_presence.presence.service import RecordPresenceService
 from record_presence.safe_writes.announcement_queue import Announcement, AnnouncementQueue
 from tests.waiting import wait_until
@@ -21,7 +22,10 @@ class Service:
     calls: int = 0
     is_back: threading.Event | None = None
 
-    def record_saved(self, record_type, record_id, lock_version, fields, user_id, user_name, tab_id=None):
+    def announce_save(
+        self, record_type, record_id, lock_version, fields, user_id, user_name, tab_id, *, told_by
+    ):
+        assert told_by == "host"
         self.calls += 1
         if self.is_back:
             self.is_back.wait()
@@ -31,7 +35,7 @@ class Service:
         if error:
             raise error
         self.told.append((record_type, record_id, lock_version, fields, user_id, user_name, tab_id))
-        return True
+        return SaveResult(True, touched={"name": [{"id": 43, "name": "Bob", "away": False}]})
 
 
 FULL = StoreFull("saved: OOM")
@@ -62,6 +66,17 @@ def test_save_is_told_as_it_was_once_redis_is_back(queue):
     assert queue.flush()
     assert service.told == [("flow", 12, 2, ["name"], 1, "Alice", "a1")]
     assert len(queue) == 0
+
+
+def test_answer_is_true_and_names_who_is_touched_or_false_while_the_save_waits(queue):
+    service = Service([FULL, None])
+    assert not queue.announce(save_of(service))
+    assert not queue.announce(save_of(service, 3))  # after the first
+    assert queue.flush()
+
+    told = queue.announce(save_of(service, 4))
+    assert told
+    assert told.touched == {"name": [{"id": 43, "name": "Bob", "away": False}]}
 
 
 def test_thread_tells_by_itself_and_ends_when_nothing_is_left():

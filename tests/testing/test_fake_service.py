@@ -9,6 +9,7 @@ from record_presence.presence.service import RecordPresenceService
 from record_presence.testing import FakeService
 from record_presence.versioned import Saved, announce
 from tests.api.client import PREFIX, SETTINGS, data_of, failure_of
+from tests.waiting import wait_until
 
 
 @pytest.fixture
@@ -90,6 +91,49 @@ def test_field_that_somebody_has_claimed_is_theirs_until_it_is_taken_over_or_rel
     alice.release("note")
     assert bob.claim("note")
     assert alice.claim("note", take_over=True)
+
+
+def test_field_that_somebody_waits_for_is_handed_over_or_kept(presence):
+    alice, bob = presence.join("order:7", "Alice"), presence.join("order:7", "Bob")
+    alice.edit()
+    bob.edit()
+    alice.claim("note")
+
+    assert not bob.claim("note", wait=True)
+    assert [each["user"]["name"] for each in presence.claims("order:7")["note"]["waiting"]] == ["Bob"]
+    assert alice.decline("note") == 1
+    alice.release("note")
+    assert presence.claims("order:7") == {}
+    alice.claim("note")
+    bob.claim("note", wait=True)
+    alice.release("note")
+    claim = presence.claims("order:7")["note"]
+    assert (claim["user"]["name"], claim["passed_from"]["name"]) == ("Bob", "Alice")
+
+
+def test_field_of_who_looks_away_passes_on(app):
+    with FakeService(app, claim_idle_seconds=0.05) as presence:
+        alice, bob = presence.join("order:7", "Alice"), presence.join("order:7", "Bob")
+        alice.edit()
+        bob.edit()
+        alice.claim("note")
+        bob.claim("note", wait=True)
+        alice.look_away()
+        wait_until(lambda: presence.claims("order:7")["note"]["user"]["name"] == "Bob")
+
+
+def test_save_names_those_whose_unsaved_fields_it_touched(app, presence):
+    alice, bob = presence.join("order:7", "Alice"), presence.join("order:7", "Bob")
+    alice.edit("note")
+    told = bob.save(2, "note", "title")
+    assert [viewer["name"] for viewer in told.touched["note"]] == ["Alice"]
+    with app.app_context():
+        caller = Caller("bob", "Bob", "1")
+        told = announce(caller, "order", 7, Saved(3, ["note", "title"], {}))
+        assert told
+        assert told.touched == {"note": [{"id": "alice", "name": "Alice", "away": False}]}
+        assert not announce(caller, "order", 8, Saved(3, ["note"], {}))
+        assert not announce(caller, "order", 7, Saved(3, [], {}))
 
 
 def test_call_with_the_token_of_a_user_is_theirs(app, presence):

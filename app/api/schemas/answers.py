@@ -62,6 +62,13 @@ class Claim(HeldClaim):
         fields.Nested(Waiting),
         metadata={"description": "Who waits for it, in their order; only when somebody does."},
     )
+    passes_at = fields.String(
+        metadata={
+            "format": "date-time",
+            "description": "When it passes on to who waits, unless its user comes back before; only while "
+            "somebody waits and its user is away.",
+        }
+    )
 
 
 class Save(Schema):

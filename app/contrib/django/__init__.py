@@ -11,6 +11,7 @@ except ModuleNotFoundError as error:
     message = "record_presence.contrib.django needs Django: pip install 'record-presence[django]'"
     raise ModuleNotFoundError(message, name="django") from None
 
+from ...presence.results import SaveResult
 from ...safe_writes.refusals import (
     FieldsClaimed,
     FieldsContested,
@@ -34,6 +35,7 @@ __all__ = [
     "RecordChanged",
     "RecordDeleted",
     "SaveCheck",
+    "SaveResult",
     "Saved",
     "Versioned",
     "Writer",

@@ -1,11 +1,11 @@
 """Saves that must name the version that they were made from."""
 
-from collections.abc import Mapping
-from functools import partial
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from django.db import models, router, transaction
 
+from ...presence.results import SaveResult
 from ...presence.validation import clean_name
 from ...safe_writes.refusals import RecordChanged, Saved
 from ...safe_writes.writer import Policy, Writer, ask, check_policies
@@ -22,6 +22,7 @@ def save_version(
     claims: Policy = "advise",
     contested: Policy = "advise",
     using: str | None = None,
+    on_announced: Callable[[SaveResult], None] | None = None,
 ) -> Saved:
     """Write `values` to the row, if `lock_version` is still the newest, and tell the viewers on commit.
 
@@ -33,7 +34,8 @@ def save_version(
 
     Raises RecordChanged and RecordDeleted. After any of these nothing is written, and `row` is as it
     was; after a save it holds what is stored. Within a transaction of the host's, the viewers are
-    told when that one commits, and not if it is rolled back.
+    told when that one commits, and not if it is rolled back. Then `on_announced` is called with the
+    answer, whose `touched` names the viewers with unsaved changes in the saved fields.
     """
     check_policies(writer, claims, contested)
     db = using or router.db_for_write(type(row), instance=row)
@@ -50,12 +52,18 @@ def save_version(
         _assign(stored, name, values[name])
     stored.saved_by = clean_name(writer.user_name)
     names = [column_of(type(row), name).name for name in fields]
+
+    def announce() -> None:
+        result = writer.announce(saved)
+        if on_announced is not None:
+            on_announced(result)
+
     try:
         with transaction.atomic(using=db):
             stored.save(using=db, update_fields=names)
             row.refresh_from_db(using=db)
             saved = Saved(row.lock_version, fields, row.as_data(), check)
-            transaction.on_commit(partial(writer.announce, saved), using=db, robust=True)
+            transaction.on_commit(announce, using=db, robust=True)
     except RecordChanged:  # another save came between our SELECT and our UPDATE
         raise changed(reload(row, db), dict(values)) from None
     return saved

@@ -7,7 +7,7 @@ from ..errors import ScriptInvalid
 
 STATUS_WORDS = frozenset(
     {"OK", "ABSENT", "CLAIMED", "NO_ROOM", "TAB_LEFT", "TAB_TAKEN", "THROTTLED", "TOO_MANY_TABS"}
-    | {"SWEEP_FIRST", "TRIMMED", "UNCHANGED"}
+    | {"INDEX_FIRST", "SWEEP_FIRST", "TRIMMED", "UNCHANGED"}
     | {"NOT_EDITING", "TAKEN_RECENTLY", "TOO_MANY", "WAITING"}  # of a claim
     | {"FORGOTTEN", "KNOWN", "TOO_FAR"}  # of a save
 )

@@ -27,6 +27,8 @@ _NOT_NOW = frozenset(
 _ONLY_HERE = frozenset(
     {"LOADING", "MASTERDOWN", "MISCONF", "NOAUTH", "NOPERM", "NOREPLICAS", "READONLY", "WRONGPASS"}
 )
+# Answers of a Cluster that say where to ask instead.
+_ELSEWHERE = (redis_errors.AskError, redis_errors.MovedError, redis_errors.ClusterCrossSlotError)
 _UNAVAILABLE = (
     redis_errors.ConnectionError,
     redis_errors.TimeoutError,
@@ -84,3 +86,11 @@ def is_unavailable(error: Exception) -> bool:
 def is_mended_by_reconnecting(error: Exception) -> bool:
     """Whether the same command may succeed over a new connection to the same address."""
     return error_code(error) in _ONLY_HERE
+
+
+def is_refusal(error: Exception) -> bool:
+    """Whether a command is unknown to the server (or a proxy before it), or denied to our user."""
+    if not isinstance(error, redis_errors.ResponseError) or isinstance(error, _ELSEWHERE):
+        return False
+    code = error_code(error)
+    return code == "NOPERM" or code not in _NOT_NOW

@@ -12,6 +12,7 @@ from ..errors import ScriptFault, ScriptInvalid, StoreFull, StoreUnavailable
 from .compose import Script, find_lua_directory
 from .load import load_script
 from .redis_errors import FAILURES, is_out_of_memory, is_unavailable
+from .sharded_publishing import ShardedPublishing, publish_sharded
 from .transport import execute, execute_many
 
 log = logging.getLogger("presence.scripts")
@@ -30,6 +31,10 @@ class Scripts:
     With `reload`, for development, an edited file is read again on its next call. While
     it is broken, the last good text is run, `invalid` says what is wrong, and the log
     says it once for each edit; a call raises ScriptInvalid where no text was good yet.
+
+    With `may_publish_sharded`, the commands publish by SPUBLISH once it was found out, in the
+    background after the first call, that every node of a Cluster takes it. All calls must be to
+    one Redis then.
     """
 
     def __init__(
@@ -38,14 +43,17 @@ class Scripts:
         *,
         reload: bool = False,
         observe: Callable[[str, float, str], None] | None = None,
+        may_publish_sharded: bool = False,
     ) -> None:
         directory = directory or find_lua_directory()
         self._directory = directory
         self._reload = reload
         self._observe = observe
         self.invalid: dict[str, ScriptInvalid] = {}  # by command; only with `reload`
-        self._scripts: dict[str, Script] = {}
+        self._written: dict[str, Script] = {}  # as the files say
+        self._scripts: dict[str, Script] = {}  # as they are run
         self._loaded: dict[str, dict[Path, int]] = {}
+        self._sharding = ShardedPublishing(self._choose_texts, is_wanted=may_publish_sharded)
         names = sorted(path.stem for path in directory.glob("*.lua"))
         if not names:
             raise ScriptInvalid(f"{directory}: no Lua scripts found")
@@ -53,7 +61,7 @@ class Scripts:
             if reload:
                 self._load_again(name)
             else:
-                self._scripts[name] = self._load(name)
+                self._load(name)
 
     def __iter__(self) -> Iterable[Script]:
         return iter(self._scripts.values())
@@ -65,8 +73,18 @@ class Scripts:
                 raise self.invalid[name]
         return self._scripts[name]
 
-    def _load(self, name: str) -> Script:
-        return load_script(self._directory / f"{name}.lua")
+    @property
+    def publishes_sharded(self) -> bool:
+        """Whether changes are published by SPUBLISH."""
+        return self._sharding.is_on
+
+    def _load(self, name: str) -> None:
+        script = self._written[name] = load_script(self._directory / f"{name}.lua")
+        self._scripts[name] = publish_sharded(script) if self._sharding.is_on else script
+
+    def _choose_texts(self, is_sharded: bool) -> None:
+        choose = publish_sharded if is_sharded else (lambda script: script)
+        self._scripts = {name: choose(script) for name, script in self._written.items()}
 
     def _load_again(self, name: str) -> None:
         """Read the command's file if any file was edited since it was read."""
@@ -75,7 +93,7 @@ class Scripts:
             return
         self._loaded[name] = modified
         try:
-            self._scripts[name] = self._load(name)
+            self._load(name)
             self.invalid.pop(name, None)
         except (OSError, UnicodeDecodeError, ScriptInvalid) as failure:  # an editor may be writing the file
             error = failure if isinstance(failure, ScriptInvalid) else ScriptInvalid(f"{name}: {failure}")
@@ -99,9 +117,13 @@ class Scripts:
             try:
                 raw = execute(client, "EVALSHA", script.sha, len(keys), *keys, *args)
             except redis_errors.NoScriptError:
-                raw = execute(client, "EVAL", script.text, len(keys), *keys, *args)
+                raw = self._evaluate(client, script, keys, args)
+            except redis_errors.ResponseError as error:
+                raw = self._run_unsharded(client, script, keys, args, error)
             reply = self._read(script, keys, raw)
             outcome = reply[0]
+            if started >= self._sharding.explore_at:
+                self._sharding.explore(client)
         except StoreUnavailable:
             outcome = "unavailable"
             raise
@@ -113,6 +135,23 @@ class Scripts:
             if self._observe:
                 self._observe(name, time.perf_counter() - started, outcome)
         return reply
+
+    def _evaluate(self, client: Any, script: Script, keys: Sequence[str], args: Sequence[Any]) -> Any:
+        try:
+            return execute(client, "EVAL", script.text, len(keys), *keys, *args)
+        except redis_errors.ResponseError as error:
+            return self._run_unsharded(client, script, keys, args, error)
+
+    def _run_unsharded(
+        self, client: Any, script: Script, keys: Sequence[str], args: Sequence[Any], error: Exception
+    ) -> Any:
+        """Run a command again that failed where it publishes by SPUBLISH, if that may be why."""
+        plain = self._written[script.name]
+        if plain.sha == script.sha or is_unavailable(error) or is_out_of_memory(error):
+            raise error
+        raw = execute(client, "EVAL", plain.text, len(keys), *keys, *args)
+        self._sharding.give_up(error)
+        return raw
 
     def run_many(self, client: Any, name: str, calls: Sequence[Call]) -> list[list[Any]]:
         """Run one command for many records in one round trip (in a Cluster, one per node).

@@ -17,7 +17,7 @@ from ..errors import (
 from ..limits import (
     DEFAULT_CLAIM_IDLE_SECONDS,
     DEFAULT_TTL_SECONDS,
-    MAX_SWEEP_SECONDS,
+    MAX_PREPARE_SECONDS,
     MAX_TABS_PER_USER,
     Quota,
 )
@@ -29,6 +29,12 @@ from ..versions import new_nonce
 
 # In the place of a known version: list no viewers, or list them in any case.
 LIST_NEVER, LIST_ALWAYS = "", "?"
+
+# What a script may ask for before it is called again, and why a call ends that asks for too long.
+_PREPARATIONS = {
+    "SWEEP_FIRST": "leases end faster than they can be swept",
+    "INDEX_FIRST": "there are too many unsaved fields to index them now",
+}
 
 
 class ServiceBase:
@@ -74,13 +80,8 @@ class ServiceBase:
     ) -> list[Any]:
         """The reply of a script. Raises what it refuses; `tab_id` is the tab that this may be about."""
         reply = self._scripts.run(self._redis, name, keys, arguments)
-        if reply[0] == "SWEEP_FIRST":
-            self._sweep(keys)
-            reply = self._scripts.run(self._redis, name, keys, arguments)
-            if name == "heartbeat" and len(reply) == 2:
-                reply += (0, 1)  # whether the user has joined, only the first run knew
-        if reply[0] == "SWEEP_FIRST":
-            raise StoreUnavailable(f"{name}: leases end faster than they can be swept")
+        if reply[0] in _PREPARATIONS:
+            reply = self._prepare_and_run(reply[0], name, keys, arguments)
         if reply[0] == "TAB_TAKEN":
             raise TabOwnedByAnotherUser(tab_id)
         if reply[0] == "TAB_LEFT":
@@ -94,12 +95,43 @@ class ServiceBase:
             raise TooManyTabs(MAX_TABS_PER_USER, self._lease_ms / 1000)
         return reply
 
+    def _prepare_and_run(
+        self, missing: str, name: str, keys: Sequence[str], arguments: Sequence[Any]
+    ) -> list[Any]:
+        """Run a script again, after what it has asked for. Others have their turn in between.
+
+        Raises StoreUnavailable where it asks for too long.
+        """
+        give_up_at = time.monotonic() + MAX_PREPARE_SECONDS
+        reply = [missing]
+        while reply[0] in _PREPARATIONS:
+            if time.monotonic() > give_up_at:
+                raise StoreUnavailable(f"{name}: {_PREPARATIONS[reply[0]]}")
+            if reply[0] == "SWEEP_FIRST":
+                self._sweep(keys)
+            else:
+                self._index_unsaved_fields(keys, give_up_at)
+            reply = self._scripts.run(self._redis, name, keys, arguments)
+        if name == "heartbeat":
+            _set_joined(reply)
+        return reply
+
+    def _index_unsaved_fields(self, keys: Sequence[str], give_up_at: float) -> None:
+        """Go on with the index of unsaved fields, at some ms a script, until it is complete or time is up.
+
+        What is made of it by then stays.
+        """
+        no_fields = ("[]", "", "", self._lease_ms, new_nonce(), self._timeline_ms)
+        while time.monotonic() < give_up_at:
+            if self._scripts.run(self._redis, "check", keys[:6], no_fields)[0] != "INDEX_FIRST":
+                return
+
     def _sweep(self, keys: Sequence[str]) -> None:
         """Sweep a record of which more leases are over than one script may sweep, at some ms each.
 
         Others have their turn in between. Raises StoreUnavailable where it takes too long.
         """
-        give_up_at = time.monotonic() + MAX_SWEEP_SECONDS
+        give_up_at = time.monotonic() + MAX_PREPARE_SECONDS
         next_ms = 0
         while next_ms == 0:
             if time.monotonic() > give_up_at:
@@ -113,6 +145,17 @@ class ServiceBase:
         if errors := record_errors(record_type, name):
             raise InvalidPresence(errors)
         return Record(self._tenant, record_type, str(name))
+
+
+def _set_joined(reply: list[Any]) -> None:
+    """Let a heartbeat's reply say that the user may have joined: only its first run knew."""
+    place = {"OK": 3, "TRIMMED": 4}.get(reply[0])
+    if place is None:
+        return
+    if len(reply) == 2:
+        reply += (0, 1)
+    else:
+        reply[place] = 1
 
 
 def keys_with_quota(record: Record, quota: Quota | None) -> tuple[str, ...]:

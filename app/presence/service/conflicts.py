@@ -86,7 +86,7 @@ class ConflictCalls(ServiceBase):
             # The user may have no tab, and the record keeps their name.
             self._open_records.note(record, user_id)
         holders, *pairs = found
-        return SaveResult(True, None, *name_contenders(decode_holders(holders, pairs)))
+        return SaveResult(True, None, *name_contenders(decode_holders(sorted(set(fields)), holders, pairs)))
 
     def check_fields(
         self,
@@ -122,7 +122,7 @@ class ConflictCalls(ServiceBase):
         return field_check(
             version,
             decode_conflict_state(remembered_since_ms, saves, claims),
-            decode_holders(holders, pairs),
+            decode_holders(fields, holders, pairs),
             fields,
             base_version=base_version,
             tab_id=tab_id,

@@ -156,7 +156,7 @@ class TabCalls(ServiceBase):
     ) -> ViewerList:
         """The other viewers in a heartbeat's reply, and what the tab's user would run into by saving."""
         _, version, timeline_bytes, has_joined, total, opened_ms, remembered_since_ms, *texts = reply[:10]
-        pairs, holders = _split_holders(reply[10:])
+        pairs, holders = _split_holders(reply[10:], sorted(set(tab.dirty_fields)))
         others, last_arrival, is_cut = decode_viewer_page(pairs, limit, int(opened_ms), without=user)
         conflicts = decode_conflict_state(remembered_since_ms, *texts)
         ahead = None
@@ -286,9 +286,11 @@ def _note_open(open_records: OpenRecords, record: Record, user_id: UserId, has_j
         open_records.note_by_chance(record, user_id)
 
 
-def _split_holders(items: list[str]) -> tuple[list[str], dict[str, Holders] | None]:
+def _split_holders(
+    items: list[str], dirty_fields: Sequence[str]
+) -> tuple[list[str], dict[str, Holders] | None]:
     """The pairs of a list of viewers; and where it is cut, who has the same fields unsaved."""
     if "" not in items[::2]:
         return items, None
     end = 2 * items[::2].index("")
-    return items[:end], decode_holders(items[end + 1], items[end + 2 :])
+    return items[:end], decode_holders(dirty_fields, items[end + 1], items[end + 2 :])

@@ -1,4 +1,4 @@
-"""The streams of one process: opening and closing them, and the two threads that feed them.
+"""The streams of one process: opening and closing them, and the threads that feed them.
 
 The package's docstring (`__init__.py`) has the overview, the threads and the locks.
 """
@@ -7,22 +7,29 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 from ..errors import StoreUnavailable
+from ..greenlets import PAUSE_SECONDS, Turn
 from ..records import Record
 from ..scripts import Scripts
+from ..scripts.transport import is_cluster
 from . import timings
 from .admission import Admission, Owner
+from .feed import Feed
 from .messages import MessageHandler
-from .outage import Outage
+from .outage import KnownReplicas, Outage
 from .publisher import Publisher
 from .refresh import Refresher
 from .scheduler import Scheduler
+from .shard_subscription import ShardSubscription
+from .shards import Shards
 from .stream import Stream, StreamEnded
-from .subscription import Subscription
+from .subscription import Message, Subscription
+from .sync_state import SHARDED_PUBSUB
 from .topic import Topic
+from .wakeups import Wakeups
 from .watch import WatchCommand
 
 log = logging.getLogger("presence.broadcast")
@@ -35,7 +42,8 @@ class Broadcast:
     sweep writes to it). If Redis loses its data, everyone who was shown stays for
     `recovery_grace_seconds`, marked as unconfirmed. `observe(what)` is called for
     each `resync`, `lost`, `silence`, `slow_reader` and `full`. `is_draining()` says
-    that the process is stopping, and may be replaced later.
+    that the process is stopping, and may be replaced later. On a Cluster, changes may be
+    published by PUBLISH and by SPUBLISH: `has_sharded_pubsub` says whether to listen for both.
     """
 
     def __init__(
@@ -50,6 +58,7 @@ class Broadcast:
         recovery_grace_seconds: float = 0.0,
         observe: Callable[[str], None] = lambda what: None,
         is_draining: Callable[[], bool] = lambda: False,
+        has_sharded_pubsub: bool = True,
     ) -> None:
         self.is_draining = is_draining
         self._observe = observe
@@ -60,14 +69,29 @@ class Broadcast:
         self._subscription = Subscription(redis, scripts, self._topics, lock, observe=observe)
         self._scheduler = Scheduler(lock)
         self._publisher = Publisher(lock)
-        self._outage = Outage(
-            self._topics,
-            self._scheduler,
-            lock,
-            remember_seconds=lease_ms / 1000 if recovery_grace_seconds else 0.0,
+        self._wakeups = Wakeups(lock)
+        self._known_replicas = known_replicas = KnownReplicas(
+            lease_ms / 1000 if recovery_grace_seconds else 0.0
         )
+        self._outage = Outage(self._topics, self._scheduler, lock, known_replicas)
         self._messages = MessageHandler(
             self._topics, self._scheduler, self._publisher, self._outage, lock, observe=observe
+        )
+        self._feed = Feed(self._subscription, self._outage, self._messages, self._topics)
+        self._shards = (
+            Shards(
+                redis,
+                scripts,
+                self._topics,
+                self._scheduler,
+                self._publisher,
+                known_replicas,
+                lock,
+                run=self._run_receiver,
+                observe=observe,
+            )
+            if has_sharded_pubsub and is_cluster(redis)
+            else None
         )
         self._refresher = Refresher(
             WatchCommand(redis, scripts, lease_ms=lease_ms, timeline_ms=timeline_ms),
@@ -102,16 +126,24 @@ class Broadcast:
         """
         deadline = time.monotonic() + timings.OPEN_TIMEOUT_SECONDS
         stream = Stream(
-            user, limit, seen_version, lock=self._lock, on_close=self._forget, observe=self._observe
+            user,
+            limit,
+            seen_version,
+            lock=self._lock,
+            wakeups=self._wakeups,
+            on_close=self._forget,
+            observe=self._observe,
         )
         with self._lock:
+            if self._closed.is_set():
+                raise StoreUnavailable("broadcast: draining")
             if owner:
                 self._admission.add(stream, owner)
             self._start()
             new_channels = self._add(stream, records)
         try:
             if new_channels:
-                self._subscription.update_channels(new_channels)
+                self._update_channels(new_channels)
             if stream.wait_until_confirmed(deadline):
                 return stream
             reason = "the records were not confirmed in time"
@@ -127,8 +159,12 @@ class Broadcast:
         """Start the threads. Not before the first stream, since a process may fork until then."""
         if not self._is_started:
             self._is_started = True
-            for run, name in ((self._run_receiver, "receiver"), (self._run_scheduler, "scheduler")):
-                threading.Thread(target=run, name=f"presence-{name}", daemon=True).start()
+            receiver = threading.Thread(target=self._run_receiver, args=(self._feed,), daemon=True)
+            scheduler = threading.Thread(target=self._run_scheduler, daemon=True)
+            wakeups = threading.Thread(target=self._run_wakeups, daemon=True)
+            for thread, name in ((receiver, "receiver"), (scheduler, "scheduler"), (wakeups, "wakeups")):
+                thread.name = f"presence-{name}"
+                thread.start()
 
     def _add(self, stream: Stream, records: Iterable[Record]) -> list[str]:
         """Connect a stream with its topics; returns the channels that are not subscribed yet."""
@@ -137,7 +173,9 @@ class Broadcast:
         for record in dict.fromkeys(records):
             topic = self._topics.get(record.channel)
             if topic is None:
-                topic = self._topics[record.channel] = Topic(record, self._outage.new_replica(record))
+                topic = self._topics[record.channel] = Topic(record, self._known_replicas.new_replica(record))
+                if self._shards:
+                    topic.sync.require(SHARDED_PUBSUB)
                 self._scheduler.add(topic)
                 new_channels.append(record.channel)
             topics.append(topic)
@@ -158,7 +196,16 @@ class Broadcast:
                     self._publisher.discard(topic)
                     unused_channels.append(topic.record.channel)
         if unused_channels:
-            self._subscription.update_channels(unused_channels)
+            self._update_channels(unused_channels)
+
+    def _update_channels(self, changed: Collection[str]) -> None:
+        self._subscription.update_channels(changed)
+        if self._shards:
+            self._shards.update_channels(changed)
+
+    @property
+    def _feeds(self) -> list[Feed]:
+        return [self._feed, *self._shards.feeds] if self._shards else [self._feed]
 
     def counts(self) -> dict[str, int]:
         """How many streams are open here, and how many records they show."""
@@ -166,47 +213,85 @@ class Broadcast:
             return {"streams": len(self._streams), "records": len(self._topics)}
 
     def close(self) -> None:
-        """End every stream and both threads."""
+        """End every stream and all threads."""
         self._closed.set()
         self._end_all("draining")
+        self._wakeups.close()
         self._scheduler.wake()
-        self._subscription.wake_receiver()
+        for feed in self._feeds:
+            feed.subscription.wake_receiver()
 
     def _end_all(self, reason: str) -> None:
         with self._lock:
             for stream in self._streams:
                 stream.end(reason)
 
-    def _run_receiver(self) -> None:
-        """The first thread: takes messages off the subscription."""
+    def _run_receiver(self, feed: Feed) -> None:
+        """A thread of each subscription: takes messages off it."""
         while not self._closed.is_set():
             try:
-                self._receive_until_lost()
+                self._receive_until_lost(feed)
+                return
             except Exception as error:
                 if self._closed.is_set():
                     return
-                self._observe("lost")
-                log.warning("subscription lost", extra={"error": str(error)})
-                self._outage.begin(time.monotonic())
-                self._messages.unsubscribe_all()
-                self._outage.end_unconfirmed_streams()
-                if self.is_draining():
-                    self._end_all("draining")
-                # Random, so that not all processes return at once.
-                self._closed.wait(timings.RETRY_DELAY_SECONDS * random.uniform(0.5, 1))  # noqa: S311
+                wait_seconds = self._on_lost(feed, error)
+            if self._shards and feed.node_name and self._shards.ends(feed, after_seconds=0.0):
+                return
+            self._closed.wait(wait_seconds)
 
-    def _receive_until_lost(self) -> None:
-        with self._subscription.connected():
+    def _on_lost(self, feed: Feed, error: Exception) -> float:
+        """What the end of a connection leads to; returns the seconds until the next one is made."""
+        if self._shards and isinstance(feed.subscription, ShardSubscription):
+            if feed.subscription.is_refused(error):
+                if not feed.is_refused:
+                    log.info("no sharded pub/sub", extra={"node": feed.node_name, "error": str(error)})
+                self._shards.refuse(feed)
+                return timings.REFUSAL_SECONDS
+            self._shards.lose(feed)
+        self._observe("lost")
+        log.warning("subscription lost", extra={"error": str(error), "node": feed.node_name})
+        feed.outage.begin(time.monotonic())
+        feed.messages.unsubscribe_all()
+        feed.outage.end_unconfirmed_streams()
+        if self.is_draining():
+            self._end_all("draining")
+        # Random, so that not all processes return at once.
+        return timings.RETRY_DELAY_SECONDS * random.uniform(0.5, 1)  # noqa: S311
+
+    def _receive_until_lost(self, feed: Feed) -> None:
+        """Returns when the process is closed, or the feed has had no topic for a while."""
+        with feed.subscription.connected():
             self._scheduler.wake()  # for the first probe
+            turn = Turn()
             while not self._closed.is_set():
-                message = self._subscription.receive(self._publisher.seconds_to_wait())
+                turn.pause_if_over()  # messages that came together are read without a wait
+                message = self._receive(feed, turn)
                 if message:
-                    self._messages.handle(message)
+                    feed.is_refused = False
+                    feed.messages.handle(message)
                 self._publisher.publish_due(time.monotonic())
-                if self._outage.since is not None:
-                    self._outage.end_unconfirmed_streams()
+                if feed.outage.since is not None:
+                    feed.outage.end_unconfirmed_streams()
                 if self.is_draining():
                     self._end_all("draining")
+                if self._shards and not feed.topics and feed is not self._feed and self._shards.ends(feed):
+                    return
+
+    def _receive(self, feed: Feed, turn: Turn) -> Message | None:
+        started = time.monotonic()
+        message = feed.subscription.receive(self._publisher.seconds_to_wait())
+        if time.monotonic() - started > PAUSE_SECONDS:
+            turn.restart()
+        return message
+
+    def _run_wakeups(self) -> None:
+        """The third thread: wakes readers."""
+        while not self._closed.is_set():
+            try:
+                self._wakeups.run()
+            except Exception:
+                log.exception("a reader could not be woken")
 
     def _run_scheduler(self) -> None:
         """The second thread: reads and sweeps records."""
@@ -218,9 +303,14 @@ class Broadcast:
                 self._closed.wait(timings.RETRY_DELAY_SECONDS)
 
     def _refresh_due(self) -> None:
-        self._scheduler.wait(until=self._subscription.probe_at)
-        started = time.monotonic()
-        if not self._subscription.probe_if_due():
-            self._outage.begin(started)
+        feeds = self._feeds
+        until = min(feed.subscription.probe_at for feed in feeds)
+        self._scheduler.wait(until=min(until, self._shards.place_at) if self._shards else until)
+        for feed in feeds:
+            started = time.monotonic()
+            if not feed.subscription.probe_if_due():
+                feed.outage.begin(started)
         if not self._refresher.refresh_due():
             self._outage.end_unconfirmed_streams()
+        if self._shards:
+            self._shards.place_again()

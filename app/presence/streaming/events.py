@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -83,6 +84,25 @@ class Event:
             self.size_bytes += len(json.dumps(self.data))
         if self.entries:
             self.size_bytes += sum([entry.size_bytes for _, entry in self.entries])
+
+
+class EventBatch:
+    """Events of a record that streams are sent together, each with the number of viewers after it."""
+
+    __slots__ = ("events", "size_bytes")
+
+    def __init__(self, events: Iterable[tuple[Event, int]]) -> None:
+        self.events = tuple(events)
+        self.size_bytes = sum([event.size_bytes for event, _ in self.events])
+
+    def without(self, user: str | None, *, was_viewer: bool) -> "EventBatch":
+        """The same, with this user left out of the numbers; whether they were a viewer before."""
+        counted, events = was_viewer, []
+        for event, total in self.events:
+            if event.user == user and event.kind in ("join", "leave"):
+                counted = event.kind == "join"
+            events.append((event, total - counted))
+        return EventBatch(events)
 
 
 def announcement_event(record: Record, message: dict[str, Any]) -> Event:

@@ -5,11 +5,12 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from .events import announcement_event
+from .events import EventBatch, announcement_event
 from .outage import Outage
 from .publisher import Publisher
 from .scheduler import Scheduler
 from .subscription import Message
+from .sync_state import PUBSUB
 from .topic import Topic
 
 # What a malformed message may raise. Anybody with access to Redis may publish one.
@@ -17,7 +18,11 @@ _MALFORMED = (ValueError, LookupError, TypeError, AttributeError, RecursionError
 
 
 class MessageHandler:
-    """Applies messages to the replicas of `topics`, which are found by channel."""
+    """Applies the messages of one subscription to the replicas of its `topics`, which are found by channel.
+
+    `by` is what it subscribes by: PUBSUB or SHARDED_PUBSUB. `on_displaced(channel)` is called
+    when the server ends a subscription to a channel that is still wanted.
+    """
 
     def __init__(
         self,
@@ -28,8 +33,12 @@ class MessageHandler:
         lock: threading.RLock,
         *,
         observe: Callable[[str], None],
+        by: str = PUBSUB,
+        on_displaced: Callable[[str], None] = lambda channel: None,
     ) -> None:
         self._topics = topics
+        self._by = by
+        self._on_displaced = on_displaced
         self._scheduler = scheduler
         self._publisher = publisher
         self._outage = outage
@@ -55,17 +64,22 @@ class MessageHandler:
                 else:
                     self.apply(topic, decoded)
             elif message.kind == "subscribe":
-                if not topic.sync.is_subscribed:
-                    topic.sync.subscribe()
+                if topic.sync.subscribe(self._by):
                     self._scheduler.request_read(topic)
             elif message.kind == "unsubscribe":
-                topic.sync.unsubscribe()
+                topic.sync.unsubscribe(self._by)
+                self._on_displaced(message.channel)
 
     def unsubscribe_all(self) -> None:
         """The connection is lost, and with it every subscription."""
         with self._lock:
             for topic in self._topics.values():
-                topic.sync.unsubscribe()
+                topic.sync.unsubscribe(self._by)
+
+    def expect_none_of(self, topic: Topic) -> None:
+        """The server takes no such subscription, so that none is missing. The caller holds the lock."""
+        if topic.sync.subscribe(self._by):
+            self._scheduler.request_read(topic)
 
     def apply(self, topic: Topic, message: Any) -> None:
         """Apply what was published about a record. A malformed message causes a read of the record.
@@ -104,6 +118,7 @@ class MessageHandler:
 def _announce(topic: Topic, message: dict[str, Any]) -> None:
     """Pass an announcement on to all streams but those of the user who sent it."""
     event = announcement_event(topic.record, message)
+    batch = EventBatch([(event, 0)])  # it states no number of viewers
     for stream in topic.streams:
         if stream.user is None or stream.user != event.user:
-            stream.push(event, topic, 0)
+            stream.push(batch, topic)

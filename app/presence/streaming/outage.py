@@ -12,10 +12,9 @@ from .topic import Topic
 
 
 class Outage:
-    """Whether Redis has stopped answering, and what was known of the records before.
+    """Whether one subscription, or Redis behind it, has stopped answering.
 
-    `topics` by channel. A replica is remembered for `remember_seconds` after an
-    outage has ended its streams; 0 remembers none.
+    `topics` are those that it brings messages for, by channel.
     """
 
     def __init__(
@@ -23,18 +22,16 @@ class Outage:
         topics: Mapping[str, Topic],
         scheduler: Scheduler,
         lock: threading.RLock,
-        *,
-        remember_seconds: float,
+        known_replicas: "KnownReplicas",
     ) -> None:
         self._topics = topics
         self._scheduler = scheduler
         self._lock = lock
-        self._remember_seconds = remember_seconds
-        self._remembered: dict[str, tuple[float, Replica]] = {}  # by channel, the oldest first
-        self.since: float | None = None  # on the monotonic clock; None: Redis answers
+        self._known_replicas = known_replicas
+        self.since: float | None = None  # on the monotonic clock; None: it answers
 
     def begin(self, since: float) -> None:
-        """Redis has not answered: nothing is certain until it does."""
+        """There was no answer: nothing is certain until there is."""
         with self._lock:
             if self.since is None:
                 self.since = since
@@ -42,7 +39,7 @@ class Outage:
                 topic.sync.is_confirmed = False
 
     def end(self) -> None:
-        """Redis answers: every record is read, since its messages may have been missed."""
+        """There is an answer: every record is read, since its messages may have been missed."""
         with self._lock:
             self.since = None
             for topic in self._topics.values():
@@ -56,11 +53,20 @@ class Outage:
             for topic in self._topics.values():
                 failures = (self.since, topic.sync.failing_since)
                 if any(at is not None and now - at > timings.MAX_UNCONFIRMED_SECONDS for at in failures):
-                    self._remember(topic, now)
+                    self._known_replicas.remember(topic, now)
                     for stream in topic.streams:
                         stream.end("unavailable")
 
-    def _remember(self, topic: Topic, now: float) -> None:
+
+class KnownReplicas:
+    """What was known of the records whose streams an outage has ended, for `remember_seconds`; 0: nothing."""
+
+    def __init__(self, remember_seconds: float) -> None:
+        self._remember_seconds = remember_seconds
+        self._remembered: dict[str, tuple[float, Replica]] = {}  # by channel, the oldest first
+
+    def remember(self, topic: Topic, now: float) -> None:
+        """The caller holds the lock."""
         if self._remember_seconds and topic.replica.version is not None:
             self._remembered.pop(topic.record.channel, None)  # so that the latest comes last
             self._remembered[topic.record.channel] = now, topic.replica

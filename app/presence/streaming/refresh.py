@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from ..greenlets import Turn
 from . import timings
 from .messages import MessageHandler
 from .publisher import Publisher
@@ -72,20 +73,28 @@ class Refresher:
         """Ask Redis about the topics and apply each result; returns those that failed."""
         failed = []
         results = self._watch.run(topics, with_state=with_state)
-        with self._lock:
-            for topic, result in zip(topics, results, strict=True):
-                try:
-                    if result is not None:
-                        on_result(topic, result)
-                        continue
-                except Exception:
-                    log.exception("a record can't be read", extra={"record": topic.record.name})
-                failed.append(topic)
-                now = time.monotonic()
-                topic.sync.fail(now)
-                self._scheduler.sweep_at(topic, now + timings.RETRY_DELAY_SECONDS)
-            self._publisher.publish_due(time.monotonic())
+        turn = Turn()
+        for topic, result in zip(topics, results, strict=True):
+            with self._lock:
+                if not self._apply(topic, result, on_result):
+                    failed.append(topic)
+            turn.pause_if_over()
+        self._publisher.publish_due(time.monotonic())
         return failed
+
+    def _apply(
+        self, topic: Topic, result: WatchResult | None, on_result: Callable[[Topic, WatchResult], None]
+    ) -> bool:
+        try:
+            if result is not None:
+                on_result(topic, result)
+                return True
+        except Exception:
+            log.exception("a record can't be read", extra={"record": topic.record.name})
+        now = time.monotonic()
+        topic.sync.fail(now)
+        self._scheduler.sweep_at(topic, now + timings.RETRY_DELAY_SECONDS)
+        return False
 
     def _on_read(self, topic: Topic, result: WatchResult) -> None:
         self._replace(topic, result)
@@ -101,7 +110,7 @@ class Refresher:
         elif topic.replica.has_unpublished_changes:
             self._publisher.add(topic)
         for stream in topic.streams:
-            stream.wake()  # it may be waiting for its first snapshot
+            stream.wake(topic)  # it may be waiting for its first snapshot
 
     def _replace(self, topic: Topic, result: WatchResult) -> None:
         if result.state is not None:

@@ -11,6 +11,7 @@ from . import timings
 from .topic import Topic
 
 BATCH_SIZE = 200  # topics at a time: they share a round trip to Redis
+READ_BATCH_SIZE = 25  # of those that are read, and may be large: Redis does nothing else meanwhile
 
 
 class VersionCheck(NamedTuple):
@@ -111,9 +112,13 @@ class Scheduler:
             self._reads[topic] = None
             self.wake()
 
+    def will_read(self, topic: Topic) -> bool:
+        """Whether a read was requested, or is under way."""
+        return topic in self._reads or topic.sync.is_reading
+
     def pop_reads(self) -> list[Topic]:
         """Some of the topics to read, whose reads begin with this."""
-        topics = list(itertools.islice(self._reads, BATCH_SIZE))
+        topics = list(itertools.islice(self._reads, READ_BATCH_SIZE))
         for topic in topics:
             del self._reads[topic]
             topic.sync.begin_read()

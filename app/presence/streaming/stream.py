@@ -4,12 +4,12 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from queue import Empty, SimpleQueue
 from typing import Protocol
 
 from ..errors import PresenceError
 from ..versions import EMPTY_VERSION
-from .events import Event, ViewerEntry
+from .events import Event, EventBatch, ViewerEntry
+from .wakeups import NO_DEADLINE, Wakeups
 
 # A reader that falls behind further gets snapshots instead.
 MAX_PENDING_EVENTS = 100
@@ -39,6 +39,8 @@ class SnapshotSource(Protocol):
 
     def snapshot_for(self, user: str | None, limit: int) -> Event: ...
 
+    def estimate_snapshot_bytes(self, limit: int) -> int: ...
+
 
 class Stream:
     """The events of some records for one reader. Read it with `take`, and `close` it afterwards.
@@ -49,6 +51,7 @@ class Stream:
 
     __slots__ = (
         "_ended",
+        "_has_snapshots",
         "_is_woken",
         "_lock",
         "_needs_snapshot",
@@ -56,11 +59,15 @@ class Stream:
         "_on_close",
         "_pending",
         "_pending_bytes",
+        "_pending_count",
         "_seen_version",
         "_topics",
         "_wake",
+        "_wakeups",
+        "alarm_at",
         "limit",
         "user",
+        "wait_until",
     )
 
     def __init__(
@@ -70,10 +77,12 @@ class Stream:
         seen_version: str | None,
         *,
         lock: threading.RLock,
+        wakeups: Wakeups,
         on_close: Callable[["Stream"], None],
         observe: Callable[[str], None],
     ) -> None:
         self._lock = lock
+        self._wakeups = wakeups
         self._on_close = on_close
         self._observe = observe
         self.user = user
@@ -82,10 +91,13 @@ class Stream:
         self._seen_version = seen_version if seen_version != EMPTY_VERSION else None
         self._topics: list[SnapshotSource] = []
         self._needs_snapshot: dict[SnapshotSource, None] = {}  # a set that keeps its order
-        self._pending: deque[tuple[Event, int]] = deque()
-        self._pending_bytes = 0
-        self._wake: SimpleQueue[None] = SimpleQueue()
-        self._is_woken = False
+        self._pending: deque[EventBatch] = deque()
+        self._pending_bytes = self._pending_count = 0
+        self._wake = threading.Lock()  # released by `resume`, and acquired by the reader who waits for it
+        self._wake.acquire()
+        self._has_snapshots = False  # of a stream that has just been confirmed
+        self._is_woken = False  # or will be, as soon as it is its turn
+        self.wait_until = self.alarm_at = NO_DEADLINE  # of Wakeups alone
         self._ended: str | None = None
 
     def take(self, timeout_seconds: float) -> list[tuple[Event, int]]:
@@ -95,20 +107,21 @@ class Stream:
         timeout. Snapshots beyond MAX_PENDING_BYTES come with the next call, at
         once. Raises StreamEnded.
         """
-        try:
-            self._wake.get(timeout=timeout_seconds)
-        except Empty:
+        if self._has_snapshots:
+            self._has_snapshots = False
+        elif not self._wait(timeout_seconds):
             return []
         with self._lock:
-            self._is_woken = False
             if self._ended:
                 raise StreamEnded(self._ended)
-            events = list(self._pending)
-            self._pending.clear()
-            size_bytes, self._pending_bytes = self._pending_bytes, 0
+            events: list[tuple[Event, int]] = []
+            for batch in self._pending:
+                events += batch.events
+            size_bytes = self._pending_bytes
+            self._clear_pending()
             for topic in [topic for topic in self._needs_snapshot if topic.is_confirmed]:
                 if size_bytes > MAX_PENDING_BYTES:
-                    self.wake()
+                    self.wake(topic)
                     break
                 del self._needs_snapshot[topic]
                 if topic.published_version != self._seen_version:
@@ -122,16 +135,23 @@ class Stream:
     def wait_until_confirmed(self, deadline: float) -> bool:
         """Whether every record was read before `deadline`, on the monotonic clock. Raises StreamEnded."""
         while not all(topic.is_confirmed for topic in self._topics):
-            try:
-                self._wake.get(timeout=max(0.0, deadline - time.monotonic()))
-            except Empty:
+            if not self._wait(deadline - time.monotonic()):
+                return False
+            if self._ended:
+                raise StreamEnded(self._ended)
+        self._has_snapshots = True
+        return True
+
+    def _wait(self, seconds: float) -> bool:
+        """Wait until the reader is woken, or has waited for so long. False if there was no time to wait."""
+        if not self._wake.acquire(blocking=False):
+            if seconds <= 0:
                 return False
             with self._lock:
-                self._is_woken = False
-                if self._ended:
-                    raise StreamEnded(self._ended)
-        with self._lock:
-            self.wake()  # `take` has snapshots to return
+                self._wakeups.set_alarm(self, time.monotonic() + seconds)
+            self._wake.acquire()
+        # Without the lock: whoever wakes the reader before this has queued its events already.
+        self._is_woken, self.wait_until = False, NO_DEADLINE
         return True
 
     def close(self) -> None:
@@ -148,29 +168,52 @@ class Stream:
         """How many viewers these are without the stream's own user."""
         return len(entries) - (self.user in entries)
 
-    def push(self, event: Event, topic: SnapshotSource, total: int) -> None:
-        """Queue an event, unless a snapshot will contain it anyway."""
+    def push(self, batch: EventBatch, topic: SnapshotSource) -> None:
+        """Queue events, unless a snapshot will contain them anyway."""
         if topic in self._needs_snapshot:
             return
-        self._pending.append((event, total))
-        self._pending_bytes += event.size_bytes
-        if len(self._pending) > MAX_PENDING_EVENTS or self._pending_bytes > MAX_PENDING_BYTES:
-            self._pending.clear()
-            self._pending_bytes = 0
+        self._pending.append(batch)
+        self._pending_bytes += batch.size_bytes
+        self._pending_count += len(batch.events)
+        if self._pending_count > MAX_PENDING_EVENTS or self._pending_bytes > MAX_PENDING_BYTES:
+            self._clear_pending()
             self._needs_snapshot.update(dict.fromkeys(self._topics))
             self._observe("slow_reader")
-        self.wake()
+        if not self._is_woken:  # as `wake` does, which takes a third of the time here
+            self._is_woken = True
+            self._wakeups.add(self, topic)
+
+    def _clear_pending(self) -> None:
+        self._pending.clear()
+        self._pending_bytes = self._pending_count = 0
 
     def push_snapshot(self, topic: SnapshotSource) -> None:
         """Let the next `take` return a snapshot, which is made only then."""
         self._needs_snapshot[topic] = None
-        self.wake()
+        if not self._is_woken:
+            self.wake(topic)
 
     def end(self, reason: str) -> None:
         self._ended = self._ended or reason
-        self.wake()
+        self.wake(None)
 
-    def wake(self) -> None:
+    def wake(self, topic: SnapshotSource | None) -> None:
+        """Let the reader take what there is of the topic, when it is its turn; None: of no certain one."""
         if not self._is_woken:
             self._is_woken = True
-            self._wake.put(None)
+            self._wakeups.add(self, topic)
+
+    def estimate_bytes(self) -> int:
+        """About what the next `take` returns."""
+        size_bytes = self._pending_bytes
+        for topic in self._needs_snapshot:
+            if size_bytes > MAX_PENDING_BYTES:
+                break
+            size_bytes += topic.estimate_snapshot_bytes(self.limit)
+        return size_bytes
+
+    # Called without the lock as well.
+
+    def resume(self) -> None:
+        """Let the reader go on, now; once for each time that it was woken."""
+        self._wake.release()

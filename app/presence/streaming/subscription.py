@@ -15,6 +15,8 @@ from ..scripts.transport import is_cluster
 from . import timings
 
 BATCH_SIZE = 200  # channels in one command
+PROBE_PREFIX = "presence_stream:"
+SHARDED_KINDS = {"smessage": "message", "ssubscribe": "subscribe", "sunsubscribe": "unsubscribe"}
 
 log = logging.getLogger("presence.broadcast")
 
@@ -37,6 +39,9 @@ class _Probe(NamedTuple):
 
     sent_at: float
     answered_at: float
+
+
+NO_PROBE = _Probe(0.0, 0.0)
 
 
 class Subscription:
@@ -70,7 +75,7 @@ class Subscription:
         self._pubsub: Any = None
         self._probe_channel = ""
         self._probe_at = 0.0
-        self._probe = _Probe(0.0, 0.0)
+        self._probe = NO_PROBE
         self._received_at = 0.0  # by the receiving thread
         # Of the receiving thread alone:
         self._silence_timeout_seconds = 0.0
@@ -78,18 +83,14 @@ class Subscription:
     @contextmanager
     def connected(self) -> Iterator[None]:
         """Connect and subscribe to all channels, for the length of a `with` block."""
-        # A new name each time. In a Cluster it also decides which node serves the subscription.
-        probe_channel = f"presence_stream:{secrets.token_hex(8)}"
-        pubsub = self._redis.pubsub()
+        probe_channel = self._new_probe_channel()
+        pubsub = self._new_pubsub()
         try:
-            pubsub.subscribe(probe_channel)
+            self._subscribe(pubsub, [probe_channel])
             with self._write_lock:
                 self._pubsub, self._probe_channel, self._probe_at = pubsub, probe_channel, 0.0
-                self._probe = _Probe(0.0, 0.0)
-                with self._lock:
-                    channels = list(self._channels)
-                for first in range(0, len(channels), BATCH_SIZE):
-                    pubsub.subscribe(*channels[first : first + BATCH_SIZE])
+                self._probe = NO_PROBE
+                self._subscribe_all(pubsub)
             self._received_at = time.monotonic()
             self._silence_timeout_seconds = timings.FIRST_MESSAGE_TIMEOUT_SECONDS
             yield
@@ -101,6 +102,31 @@ class Subscription:
                     pubsub.close()
                 except Exception:
                     log.debug("closing the subscription failed", exc_info=True)
+
+    # How it is done on one server, and on a Cluster by any node: a subclass does it otherwise.
+
+    def _new_probe_channel(self) -> str:
+        # A new name each time. In a Cluster it also decides which node serves the subscription.
+        return f"{PROBE_PREFIX}{secrets.token_hex(8)}"
+
+    def _new_pubsub(self) -> Any:
+        return self._redis.pubsub()
+
+    def _subscribe(self, pubsub: Any, channels: list[str]) -> None:
+        for first in range(0, len(channels), BATCH_SIZE):
+            pubsub.subscribe(*channels[first : first + BATCH_SIZE])
+
+    def _unsubscribe(self, pubsub: Any, channels: list[str]) -> None:
+        pubsub.unsubscribe(*channels)
+
+    def _subscribe_all(self, pubsub: Any) -> None:
+        """The caller holds the write lock."""
+        with self._lock:
+            channels = list(self._channels)
+        self._subscribe(pubsub, channels)
+
+    def _is_new_connection(self, kind: str, channel: str) -> bool:
+        return kind == "subscribe" and channel == self._probe_channel
 
     def receive(self, timeout_seconds: float) -> Message | None:
         """The next message; None if there is none in time. Only while connected.
@@ -116,8 +142,9 @@ class Subscription:
             return None
         self._received_at, self._silence_timeout_seconds = now, timings.SILENCE_TIMEOUT_SECONDS
         kind, channel = message["type"], message["channel"]
+        kind = SHARDED_KINDS.get(kind, kind)
         channel = channel.decode() if isinstance(channel, bytes) else channel
-        if kind == "subscribe" and channel == self._probe_channel:
+        if self._is_new_connection(kind, channel):
             kind = "connected"
         return Message(kind, channel, message["data"])
 
@@ -142,9 +169,9 @@ class Subscription:
                 unwanted = [channel for channel in changed if channel not in self._channels]
             try:
                 if wanted:
-                    self._pubsub.subscribe(*wanted)
+                    self._subscribe(self._pubsub, wanted)
                 if unwanted:
-                    self._pubsub.unsubscribe(*unwanted)
+                    self._unsubscribe(self._pubsub, unwanted)
             except Exception:  # the receiver may be connecting again at the same time
                 log.debug("changing the channels failed; the receiver will connect again", exc_info=True)
 
@@ -181,6 +208,6 @@ class Subscription:
         with self._write_lock:
             if self._pubsub is not None:
                 try:
-                    self._pubsub.unsubscribe(self._probe_channel)  # the answer is a message
+                    self._unsubscribe(self._pubsub, [self._probe_channel])  # the answer is a message
                 except Exception:
                     log.debug("the receiver will notice by itself", exc_info=True)

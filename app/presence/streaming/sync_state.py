@@ -3,27 +3,31 @@
 from typing import Any
 
 MAX_BACKLOG = 1000  # messages that may wait for a read to finish
+# What a record's messages come by; a Cluster may have both at once.
+PUBSUB, SHARDED_PUBSUB = "pubsub", "sharded pubsub"
+
+_BY_PUBSUB = frozenset({PUBSUB})
 
 
 class SyncState:
     """The sync state of one topic. The caller holds the lock.
 
-    A replica is confirmed if it was read after its channel was subscribed, and no
-    message can have been missed since.
+    A replica is confirmed if it was read after its channel was subscribed, by all that its
+    messages may come by, and no message can have been missed since.
     """
 
     __slots__ = (
         "_backlog",
         "_is_read_outdated",
+        "_missing",
         "failing_since",
         "is_confirmed",
         "is_reading",
-        "is_subscribed",
         "needs_another_read",
     )
 
     def __init__(self) -> None:
-        self.is_subscribed = False
+        self._missing = _BY_PUBSUB  # what the channel is not subscribed by
         self.is_confirmed = False
         self.is_reading = False
         self.needs_another_read = False  # requested during the one that is under way
@@ -31,12 +35,26 @@ class SyncState:
         self._backlog: list[dict[str, Any]] = []  # messages that came during the read
         self.failing_since: float | None = None  # on the monotonic clock; reads and sweeps fail
 
-    def subscribe(self) -> None:
-        self.is_subscribed = True
-        self._is_read_outdated = self.is_reading
+    @property
+    def is_subscribed(self) -> bool:
+        return not self._missing
 
-    def unsubscribe(self) -> None:
-        self.is_subscribed = self.is_confirmed = False
+    def require(self, by: str) -> None:
+        """Messages may come by this as well."""
+        self._missing |= {by}
+
+    def subscribe(self, by: str) -> bool:
+        """The channel is subscribed, or needs not be. Whether no message can be missed only from now on."""
+        was_subscribed = self.is_subscribed
+        self._missing -= {by}
+        if was_subscribed or self._missing:
+            return False
+        self._is_read_outdated = self.is_reading
+        return True
+
+    def unsubscribe(self, by: str) -> None:
+        self._missing |= {by}
+        self.is_confirmed = False
 
     def begin_read(self) -> None:
         self.is_reading = True

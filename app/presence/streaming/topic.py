@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from ..conflicts import ConflictState
 from ..records import Record
-from .events import Event, ViewerEntry
+from .events import Event, EventBatch, ViewerEntry
 from .replica import Replica
 from .stream import Stream
 from .sync_state import SyncState
@@ -18,6 +18,7 @@ CROWD_PUBLISH_RATE = Rate(per_second=3.0, burst=2.0)
 MAX_EVENTS_PER_PUBLISH = 8  # a snapshot replaces more than that
 MAX_SNAPSHOT_BYTES = 1_000_000  # of its viewers
 MAX_SHARED_SNAPSHOTS = 4  # of different limits
+ENTRY_BYTES = 250  # about what a viewer takes in a snapshot
 
 
 class SharedSnapshot(NamedTuple):
@@ -81,6 +82,10 @@ class Topic:
         first = itertools.islice(self.published_entries.items(), limit + 1)
         others = [(other, entry) for other, entry in first if other != user]
         return self._snapshot(_fit(others[:limit]))
+
+    def estimate_snapshot_bytes(self, limit: int) -> int:
+        """About how long a snapshot of at most `limit` viewers is."""
+        return min(MAX_SNAPSHOT_BYTES, ENTRY_BYTES * min(limit, len(self.published_entries)))
 
     def _shared_snapshot(self, limit: int) -> SharedSnapshot | None:
         """The snapshot for everyone except the viewers that it lists; None unless there is a crowd.
@@ -154,26 +159,42 @@ class Topic:
         is_in_grace_period = self.replica.grace_ends_at is not None
         has_leaves = bool(events) and events[0].kind == "leave"
         # After a leave, viewers beyond the limit move up into what such a stream shows.
+        entries = self.published_entries
         cut_streams = [
             stream
             for stream in self.streams
-            if has_leaves and stream.count_others(self.published_entries) > stream.limit
+            if has_leaves and len(entries) - (stream.user in entries) > stream.limit
         ]
-        entries = self.published_entries
+        total, counted = len(self.published_entries), []
         for event in events:
             # Only the last one completes the version. While users are unconfirmed, none does.
             is_last = event is events[-1]
             event.is_partial = not is_last or is_in_grace_period
             event.version = self.replica.version if is_last else self.published_version
+            total += {"join": 1, "leave": -1}.get(event.kind, 0)
+            counted.append((event, total))
+        if counted:
+            self._push(EventBatch(counted))
+        for event in events:
             if event.kind == "leave" and event.user is not None:
-                entries.pop(event.user)
+                self.published_entries.pop(event.user)
             elif event.user is not None and event.entry is not None:
-                entries[event.user] = event.entry
-            for stream in self.streams:
-                stream.push(event, self, stream.count_others(entries))
+                self.published_entries[event.user] = event.entry
         self._mark_as_published()
         for stream in cut_streams:
             stream.push_snapshot(self)
+
+    def _push(self, batch: EventBatch) -> None:
+        """Let all streams have these events. What the streams share is made once: there may be thousands."""
+        viewers = self.published_entries
+        moving = {event.user for event, _ in batch.events if event.kind in ("join", "leave")}
+        for_viewers = batch.without(None, was_viewer=True)
+        for stream in self.streams:
+            user = stream.user
+            if user in moving:
+                stream.push(batch.without(user, was_viewer=user in viewers), self)
+            else:
+                stream.push(for_viewers if user in viewers else batch, self)
 
     def _mark_as_published(self) -> None:
         self.replica.clear_unpublished_changes()

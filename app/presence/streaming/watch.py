@@ -9,6 +9,7 @@ from redis.exceptions import RedisError
 from ..codec import decode_conflict_state, decode_viewer_entries
 from ..conflicts import ConflictState
 from ..errors import PresenceError, StoreUnavailable
+from ..greenlets import Turn
 from ..limits import MAX_WATCHED_BYTES, NO_LIMIT
 from ..scripts import Scripts
 from ..scripts.runner import Call
@@ -17,6 +18,8 @@ from .events import ViewerEntry
 from .topic import Topic
 
 log = logging.getLogger("presence.broadcast")
+
+ENTRIES_AT_A_TIME = 100  # that are decoded before others may have their turn
 
 _NO_VERSION = "?"  # is never the version of a record
 
@@ -59,14 +62,18 @@ class WatchCommand:
         limit = NO_LIMIT if with_state else 0
         # Read without the lock: nothing else changes a replica's version during its read.
         calls = [self._call(topic, topic.replica.version or _NO_VERSION, limit) for topic in topics]
-        replies = zip(topics, self._run_all(calls), strict=True)
-        return [self._read_rest(topic, self._decode(topic, reply)) for topic, reply in replies]
+        turn = Turn()
+        results = []
+        for topic, reply in zip(topics, self._run_all(calls), strict=True):
+            results.append(self._read_rest(topic, self._decode(topic, reply, turn), turn))
+            turn.pause_if_over()
+        return results
 
     def _call(self, topic: Topic, known_version: str, limit: int, after: int = 0) -> Call:
         timings = (self._lease_ms, new_nonce(), self._timeline_ms)
         return topic.record.keys, (known_version, limit, *timings, after, MAX_WATCHED_BYTES)
 
-    def _read_rest(self, topic: Topic, result: WatchResult | None) -> WatchResult | None:
+    def _read_rest(self, topic: Topic, result: WatchResult | None, turn: Turn) -> WatchResult | None:
         """The result with the other pages of its list; None where one of them failed.
 
         The version stays that of the first page. What has changed since then is in messages, which come
@@ -75,7 +82,7 @@ class WatchCommand:
         after = result.next if result else None
         while result is not None and after is not None:
             [reply] = self._run_each([self._call(topic, _NO_VERSION, NO_LIMIT, after)])
-            page = self._decode(topic, reply)
+            page = self._decode(topic, reply, turn)
             if page is None or page.state is None or result.state is None:
                 return None
             result.state.entries.update(page.state.entries)
@@ -115,11 +122,11 @@ class WatchCommand:
         except (AttributeError, RedisError, OSError):
             return None
 
-    def _decode(self, topic: Topic, reply: Any) -> WatchResult | None:
+    def _decode(self, topic: Topic, reply: Any, turn: Turn) -> WatchResult | None:
         try:
             if isinstance(reply, PresenceError):
                 raise reply
-            return _decode_result(reply)
+            return _decode_result(reply, turn)
         except StoreUnavailable:
             return None
         except Exception:
@@ -127,13 +134,17 @@ class WatchCommand:
             return None
 
 
-def _decode_result(reply: list[Any]) -> WatchResult:
+def _decode_result(reply: list[Any], turn: Turn) -> WatchResult:
     _, version, lease_ms_left, *listed = reply
     if not listed:
         return WatchResult(version, lease_ms_left, None)
     is_cut, _, opened_ms, remembered_since_ms, saves, claims, waiting, *pairs = listed
     opened_ms = int(opened_ms)
-    entries = {user: ViewerEntry(user, packed, opened_ms) for user, packed in decode_viewer_entries(pairs)}
+    entries = {}
+    for user, packed in decode_viewer_entries(pairs):
+        entries[user] = ViewerEntry(user, packed, opened_ms)
+        if not len(entries) % ENTRIES_AT_A_TIME:
+            turn.pause_if_over()
     conflicts = decode_conflict_state(remembered_since_ms, saves, claims, waiting)
     state = RecordState(entries, conflicts, opened_ms)
     last = next(reversed(entries.values()), None) if is_cut else None

@@ -106,9 +106,9 @@ export function createConflicts({ browser, store, transport, heartbeat, update, 
   /** The field has this claim now. An answer doesn't say who waits for it: that is as it was. */
   function withClaim(claims, field, claim) {
     const { [field]: _, ...others } = claims;
-    const { tab_id: tab, since, waiting } = claimIn(claims, field) ?? NOTHING;
+    const { tab_id: tab, since, waiting, passes_at } = claimIn(claims, field) ?? NOTHING;
     const isSame = tab === claim.tab_id && since === claim.since;
-    return { ...others, [field]: isSame && waiting ? { waiting, ...claim } : claim };
+    return { ...others, [field]: isSame && waiting ? { waiting, ...(passes_at && { passes_at }), ...claim } : claim };
   }
 
   /** This tab neither has the field nor waits for it; another one may. */
@@ -121,9 +121,9 @@ export function createConflicts({ browser, store, transport, heartbeat, update, 
 
   /** The claim with only those who wait and are wanted. */
   function waitedBy(claim, isWanted) {
-    const { waiting: all = NOTHING, ...rest } = claim;
+    const { waiting: all = NOTHING, passes_at: _, ...rest } = claim;
     const waiting = all.filter(isWanted);
-    return waiting.length === all.length ? claim : waiting.length ? { ...rest, waiting } : rest;
+    return waiting.length === all.length ? claim : waiting.length ? { ...claim, waiting } : rest;
   }
 
   function withoutWaiting(claims, field) {

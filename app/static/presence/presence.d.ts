@@ -54,6 +54,11 @@ export interface Claim {
   readonly passed_from?: User;
   /** Who waits for it, the next one first. */
   readonly waiting?: readonly Waiting[];
+  /**
+   * ISO 8601, UTC: when it passes on to the first who waits. Only while somebody waits and its user is away, who keeps
+   * it by coming back before.
+   */
+  readonly passes_at?: string;
 }
 
 /** Somebody who waits for a claim to end. */

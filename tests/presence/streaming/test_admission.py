@@ -7,6 +7,7 @@ import pytest
 from record_presence.presence.errors import TooManyStreams, TooManyStreamsOfUser
 from record_presence.presence.streaming.admission import Admission, Owner
 from record_presence.presence.streaming.stream import Stream, StreamEnded
+from record_presence.presence.streaming.wakeups import Wakeups
 
 
 class Streams:
@@ -15,26 +16,30 @@ class Streams:
     def __init__(self, max_streams, max_per_user=100):
         self.observed = []
         self.admission = Admission(max_streams, max_per_user, self.observed.append)
+        self.lock = threading.RLock()
+        self.wakeups = Wakeups(self.lock)
 
     def open(self, tenant, user="1"):
         stream = Stream(
             user,
             10,
             None,
-            lock=threading.RLock(),
+            lock=self.lock,
+            wakeups=self.wakeups,
             on_close=self.admission.remove,
             observe=self.observed.append,
         )
         self.admission.add(stream, Owner(tenant, user))
         return stream
 
-
-def is_ended(stream):
-    try:
-        stream.take(0)
-    except StreamEnded as ended:
-        return ended.reason
-    return None
+    def reason_of_end(self, stream):
+        for woken in self.wakeups.pop_slice():
+            woken.resume()
+        try:
+            stream.take(0)
+        except StreamEnded as ended:
+            return ended.reason
+        return None
 
 
 def test_user_has_at_most_so_many_streams_and_others_have_theirs():
@@ -67,7 +72,7 @@ def test_another_tenant_always_finds_room_and_the_newest_stream_of_the_largest_e
     streams.open("2")
     streams.open("3")
 
-    assert [is_ended(stream) for stream in of_one] == [None, None, "full", "full"]
+    assert [streams.reason_of_end(stream) for stream in of_one] == [None, None, "full", "full"]
 
 
 def test_tenants_of_the_same_size_do_not_take_each_others_places():
@@ -85,7 +90,7 @@ def test_stream_that_was_ended_and_closed_frees_its_place_once():
     streams = Streams(2, max_per_user=2)
     _, newest = streams.open("1"), streams.open("1")
     streams.open("2")
-    assert is_ended(newest) == "full"
+    assert streams.reason_of_end(newest) == "full"
     newest.close()
     newest.close()
 

@@ -473,7 +473,7 @@ def test_slow_reader_gets_a_snapshot_when_too_many_bytes_wait_for_it(redis, proc
                 quick.ids(RECORD) and quick.screen(RECORD).viewers[0]["name"] == f"name {number}"
             )
         )
-    assert sum(event.size_bytes for event, _ in slow.stream._pending) <= 2_000
+    assert sum(batch.size_bytes for batch in slow.stream._pending) <= 2_000
     slow.take()
 
     assert [kind for kind, *_ in slow.log] == ["snapshot", "snapshot"]

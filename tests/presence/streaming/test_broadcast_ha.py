@@ -16,7 +16,6 @@ from tests.redis_cluster import RedisCluster, RedisSentinel
 
 RECOVERY_SECONDS = 60.0  # until nodes and Sentinels of a busy machine have agreed
 HEAL_SECONDS = 5.0
-scripts = Scripts()
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +46,12 @@ def open_client():
 
 
 @pytest.fixture
-def start(monkeypatch, open_client):
+def scripts():
+    return Scripts(may_publish_sharded=True)
+
+
+@pytest.fixture
+def start(monkeypatch, open_client, scripts):
     monkeypatch.setattr(timings, "PROBE_INTERVAL_SECONDS", 0.5)
     monkeypatch.setattr(timings, "SILENCE_TIMEOUT_SECONDS", 2.0)
     monkeypatch.setattr(timings, "MAX_SWEEP_INTERVAL_SECONDS", 1.0)
@@ -104,11 +108,11 @@ def reconnect_until_shown(process, page, record, ids):
     return wait_until(is_shown, f"{ids}", RECOVERY_SECONDS)
 
 
-def test_streams_of_a_cluster_show_records_of_every_node(cluster, start, open_client):
+def test_streams_of_a_cluster_show_records_of_every_node(cluster, start, open_client, scripts):
     records = [Record("1", "flow", f"all-{number}") for number in range(12)]
     assert {cluster.port_of(record.tabs_key) for record in records} == set(cluster.ports)
     pages = [open_page(start(cluster.url), records) for _ in range(2)]
-    service = RecordPresenceService(open_client(cluster.url), 1)
+    service = RecordPresenceService(open_client(cluster.url), 1, scripts=scripts)
     for record in records:
         beat(service, record, "t1", 42)
     for page in pages:
@@ -123,8 +127,8 @@ def test_streams_of_a_cluster_show_records_of_every_node(cluster, start, open_cl
 
 
 @pytest.mark.measured  # of the other records no stream ends
-def test_dead_primary_takes_only_its_own_records_with_it(cluster, start, open_client):
-    process, service = start(cluster.url), RecordPresenceService(open_client(cluster.url), 1)
+def test_dead_primary_takes_only_its_own_records_with_it(cluster, start, open_client, scripts):
+    process, service = start(cluster.url), RecordPresenceService(open_client(cluster.url), 1, scripts=scripts)
     dead = cluster.ports[0]
     records = [Record("1", "flow", f"dead-{number}") for number in range(12)]
     lost = next(record for record in records if cluster.port_of(record.tabs_key) == dead)
@@ -148,10 +152,13 @@ def test_dead_primary_takes_only_its_own_records_with_it(cluster, start, open_cl
 
 
 @pytest.mark.measured  # a stream ends that is not sure of its list for three seconds
-def test_planned_failover_of_a_cluster_is_followed_and_no_stream_ends(start, open_client):
+def test_planned_failover_of_a_cluster_is_followed_and_no_stream_ends(start, open_client, scripts):
     cluster = RedisCluster(replicas=True)
     try:
-        process, service = start(cluster.url), RecordPresenceService(open_client(cluster.url), 1)
+        process, service = (
+            start(cluster.url),
+            RecordPresenceService(open_client(cluster.url), 1, scripts=scripts),
+        )
         records = [Record("1", "flow", f"moved-{number}") for number in range(12)]
         assert {cluster.port_of(record.tabs_key) for record in records} == set(cluster.ports)
         for record in records:
@@ -168,8 +175,11 @@ def test_planned_failover_of_a_cluster_is_followed_and_no_stream_ends(start, ope
         cluster.close()
 
 
-def test_planned_failover_is_followed(sentinel, start, open_client):
-    process, service = start(sentinel.url), RecordPresenceService(open_client(sentinel.url), 1)
+def test_planned_failover_is_followed(sentinel, start, open_client, scripts):
+    process, service = (
+        start(sentinel.url),
+        RecordPresenceService(open_client(sentinel.url), 1, scripts=scripts),
+    )
     record = Record("1", "flow", "12")
     page = open_page(process, [record])
     beat(service, record, "t1", 1)
@@ -180,8 +190,11 @@ def test_planned_failover_is_followed(sentinel, start, open_client):
     reconnect_until_shown(process, page, record, [1, 2])
 
 
-def test_crashed_primary_is_replaced_and_the_streams_follow(sentinel, start, open_client):
-    process, service = start(sentinel.url), RecordPresenceService(open_client(sentinel.url), 1)
+def test_crashed_primary_is_replaced_and_the_streams_follow(sentinel, start, open_client, scripts):
+    process, service = (
+        start(sentinel.url),
+        RecordPresenceService(open_client(sentinel.url), 1, scripts=scripts),
+    )
     record = Record("1", "flow", "12")
     page = open_page(process, [record])
     beat(service, record, "t1", 1)

@@ -8,7 +8,7 @@ import pytest
 from record_presence.presence.records import Record
 from record_presence.presence.streaming import timings
 from record_presence.presence.streaming.replica import Replica
-from record_presence.presence.streaming.scheduler import BATCH_SIZE, Scheduler
+from record_presence.presence.streaming.scheduler import READ_BATCH_SIZE, Scheduler
 from record_presence.presence.streaming.topic import Topic
 
 LATER = 3600.0
@@ -55,12 +55,12 @@ def test_read_that_is_requested_during_a_read_is_remembered(scheduler, new_topic
 
 
 def test_reads_come_in_batches_in_the_order_of_their_requests(scheduler, new_topic):
-    topics = [new_topic(f"r{number}") for number in range(BATCH_SIZE + 3)]
+    topics = [new_topic(f"r{number}") for number in range(READ_BATCH_SIZE + 3)]
     for topic in topics:
         scheduler.request_read(topic)
 
-    assert scheduler.pop_reads() == topics[:BATCH_SIZE]
-    assert scheduler.pop_reads() == topics[BATCH_SIZE:]
+    assert scheduler.pop_reads() == topics[:READ_BATCH_SIZE]
+    assert scheduler.pop_reads() == topics[READ_BATCH_SIZE:]
 
 
 def test_topic_is_swept_when_its_lease_ends_and_not_before(scheduler, new_topic):

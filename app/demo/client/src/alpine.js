@@ -270,9 +270,9 @@ Alpine.data('flowEditor', () => ({
     }
   },
 
-  handOvers(claims, viewers, tabId) {
+  handOvers(claims, tabId) {
     const unsaved = [...this.unsaved];
-    return this.ticks >= 0 && handOver.handOversOf({ claims, viewers, tabId, unsaved }, this.timeLeft);
+    return this.ticks >= 0 && handOver.handOversOf({ claims, tabId, unsaved }, this.timeLeft);
   },
   async handOver(name, doing, claim, release, decline) {
     this.afterSave = null;

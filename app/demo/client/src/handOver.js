@@ -1,11 +1,8 @@
 // What both editors say of a field that somebody waits for: to who has it, and to who is to have it. No framework in here.
 
-import { attentionOf } from '../../../static/presence/browserAttention.js';
-import { userKey } from '../../../static/presence/store.js';
 import { isolated, titleOf } from './flow.js';
 import { page } from './session.js';
 
-const AWAY_AFTER_MS = 300_000; // the presence's own
 const LIST = new Intl.ListFormat('en');
 
 const claimsOf = (claims) => Object.entries(claims ?? {});
@@ -25,7 +22,7 @@ export const whoAsks = (claim) => (queueOf(claim).length ? `${asks(queueOf(claim
  * One item for each field that this tab is asked for or waits for, with what may be done about it: `doing` as of
  * setClaim, or `saveAndRelease`. `timeLeft` is createPassing's.
  */
-export function handOversOf({ claims, viewers, tabId, unsaved }, timeLeft) {
+export function handOversOf({ claims, tabId, unsaved }, timeLeft) {
   return claimsOf(claims).flatMap(([name, claim]) => {
     const isMine = claim.tab_id === tabId;
     if (isMine && queueOf(claim).length) {
@@ -34,7 +31,7 @@ export function handOversOf({ claims, viewers, tabId, unsaved }, timeLeft) {
         key: `asked ${name}`,
         name,
         text: `${asks(queueOf(claim))} for ${titleOf(name)}. If you are away, it passes on by itself.`,
-        time: timeLeft(name, claim, { isAway: null, label: 'You seem to be away. It passes on in' }),
+        time: timeLeft(claim, 'You seem to be away. It passes on in'),
         actions: [
           ...(unsaved.length ? [save] : []),
           { doing: 'release', label: 'Hand over' },
@@ -45,13 +42,12 @@ export function handOversOf({ claims, viewers, tabId, unsaved }, timeLeft) {
     const place = placeOf(claim, tabId);
     if (!place) return [];
     const holder = isOwn(claim) ? 'your other tab' : isolated(claim.user);
-    const isAway = !!viewers?.find((viewer) => userKey(viewer) === userKey(claim.user))?.away;
     const next = place === 1 ? 'You are next.' : `${place - 1} before you.`;
     return {
       key: `waits ${name}`,
       name,
       text: `You asked ${holder} for ${titleOf(name)}. ${next}`,
-      time: timeLeft(name, claim, { isAway, label: `${holder} is away. It passes on in` }),
+      time: timeLeft(claim, `${holder} is away. It passes on in`),
       actions: [
         { doing: 'takeOver', label: 'Take it over now' },
         { doing: 'release', label: 'Stop waiting' },
@@ -80,39 +76,31 @@ export function declinedClaims(before, now, tabId, stopped) {
 }
 
 /**
- * How long it takes until a field passes on, as "… in 1:43"; '' while its holder is there. The service doesn't tell, so
- * it is counted from when this page saw them go. `onTick` is called when the text is another one.
+ * Gives `timeLeft(claim, label)`: how long it takes until the field passes on, as "… in 1:43"; '' while its holder is
+ * there. `onTick` is called when the text is another one. This machine's clock may be wrong: a moment that can't be is
+ * taken for the whole time from now.
  */
 export function createPassing(onTick) {
-  const awaySince = new Map(); // field -> { key, at } of others
-  let activeAt = Date.now();
+  const idleMs = page.claim_idle_seconds * 1000;
+  const ends = new Map(); // passes_at -> when that is, by this clock
   let isTicking = false;
-  const onActive = () => {
-    const wasAway = Date.now() - activeAt > AWAY_AFTER_MS;
-    activeAt = Date.now();
-    if (wasAway) onTick();
-  };
-  attentionOf()?.onActivity(onActive);
 
-  function awayAt(name, claim, isAway) {
-    if (isAway === null) return activeAt + AWAY_AFTER_MS; // the user of this page
-    const key = `${claim.tab_id} ${claim.since}`;
-    if (!isAway) awaySince.delete(name);
-    else if (awaySince.get(name)?.key !== key) awaySince.set(name, { key, at: Date.now() });
-    return awaySince.get(name)?.at ?? Infinity;
+  function endOf(passesAt) {
+    const leftMs = Date.parse(passesAt) - Date.now();
+    if (!ends.has(passesAt)) ends.set(passesAt, Date.now() + (leftMs >= 0 && leftMs <= idleMs ? leftMs : idleMs));
+    return ends.get(passesAt);
   }
 
-  return (name, claim, { isAway, label }) => {
-    const at = awayAt(name, claim, isAway);
-    if (at < Infinity && !isTicking) {
+  return ({ passes_at: passesAt }, label) => {
+    if (!passesAt) return '';
+    if (!isTicking) {
       isTicking = true;
       setTimeout(() => {
         isTicking = false;
         onTick();
       }, 1000);
     }
-    if (Date.now() < at) return '';
-    const left = Math.max(0, Math.ceil((at + page.claim_idle_seconds * 1000 - Date.now()) / 1000));
+    const left = Math.max(0, Math.ceil((endOf(passesAt) - Date.now()) / 1000));
     return `${label} ${Math.floor(left / 60)}:${String(left % 60).padStart(2, '0')}.`;
   };
 }

@@ -219,7 +219,7 @@ function Editor() {
 
   const [, tick] = useReducer((ticks) => ticks + 1, 0);
   const [timeLeft] = useState(() => createPassing(tick));
-  const handOvers = handOversOf({ claims, viewers, tabId, unsaved }, timeLeft);
+  const handOvers = handOversOf({ claims, tabId, unsaved }, timeLeft);
 
   function discard() {
     setValues(valuesOf(flow));

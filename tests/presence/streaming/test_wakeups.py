@@ -1,0 +1,167 @@
+"""Readers are woken a few at a time, and nobody is forgotten."""
+
+import threading
+import time
+from contextlib import contextmanager
+
+import fakeredis
+import pytest
+
+from record_presence.presence.records import Record
+from record_presence.presence.streaming import topic as topic_module
+from record_presence.presence.streaming import wakeups as wakeups_module
+from record_presence.presence.streaming.stream import StreamEnded
+from record_presence.presence.streaming.token_bucket import Rate
+from record_presence.presence.streaming.wakeups import SLICE_BYTES, SLICE_STREAMS, Wakeups
+from tests.lua.commands import RECORD, heartbeat
+from tests.presence.streaming.screen import wait_until
+from tests.presence.streaming.test_broadcast import Process
+
+OTHER = Record("1", "flow", "13")
+
+
+class Reader:
+    """One that only counts how often it was woken."""
+
+    def __init__(self, size_bytes=100):
+        self.wait_until = self.alarm_at = float("inf")
+        self.size_bytes = size_bytes
+        self.woken = 0
+
+    def wake(self, topic):
+        self.wakeups.add(self, topic)
+
+    def resume(self):
+        self.woken += 1
+
+    def estimate_bytes(self):
+        return self.size_bytes
+
+
+@pytest.fixture
+def wakeups():
+    return Wakeups(threading.RLock())
+
+
+@contextmanager
+def running(wakeups):
+    thread = threading.Thread(target=wakeups.run, daemon=True)
+    thread.start()
+    yield
+    wakeups.close()
+    thread.join(5)
+    assert not thread.is_alive()
+
+
+def slices(wakeups):
+    return list(iter(wakeups.pop_slice, []))
+
+
+def test_crowd_is_woken_in_slices_in_its_order(wakeups):
+    crowd = [Reader() for _ in range(3 * SLICE_STREAMS)]
+    for reader in crowd:
+        wakeups.add(reader, "crowded")
+
+    found = slices(wakeups)
+
+    assert [len(some) for some in found] == [SLICE_STREAMS] * 3
+    assert [reader for some in found for reader in some] == crowd
+
+
+def test_record_with_one_reader_does_not_wait_for_a_crowd(wakeups):
+    for _ in range(1000):
+        wakeups.add(Reader(), "crowded")
+    alone = Reader()
+    wakeups.add(alone, "quiet")
+
+    assert alone in wakeups.pop_slice()
+
+
+def test_readers_of_large_snapshots_are_woken_one_at_a_time(wakeups):
+    for _ in range(3):
+        wakeups.add(Reader(size_bytes=SLICE_BYTES), "large")
+
+    assert [len(some) for some in slices(wakeups)] == [1, 1, 1]
+
+
+def test_everybody_is_woken_once_before_the_end(wakeups):
+    crowd = [Reader() for _ in range(3 * SLICE_STREAMS)]
+    with running(wakeups), wakeups._lock:
+        for number, reader in enumerate(crowd):
+            wakeups.add(reader, number % 5)
+    assert {reader.woken for reader in crowd} == {1}
+
+
+def test_reader_who_has_waited_long_enough_is_woken_and_one_who_waits_no_longer_is_not(wakeups):
+    early, moved, gone = readers = [Reader() for _ in range(3)]
+    for reader in readers:
+        reader.wakeups = wakeups
+    with running(wakeups):
+        now = time.monotonic()
+        with wakeups._lock:
+            for reader in readers:
+                wakeups.set_alarm(reader, now + 0.05)
+            wakeups.set_alarm(moved, now + 0.15)
+            gone.wait_until = float("inf")  # as a reader says who was woken by an event
+        wait_until(lambda: early.woken)
+        assert time.monotonic() - now >= 0.05
+        assert moved.woken == 0
+        wait_until(lambda: moved.woken)
+        assert time.monotonic() - now >= 0.15
+    assert [reader.woken for reader in readers] == [1, 1, 0]
+
+
+@pytest.fixture
+def process(monkeypatch):
+    """One that wakes two readers at a time, a while apart."""
+    monkeypatch.setattr(wakeups_module, "SLICE_STREAMS", 2)
+    monkeypatch.setattr(wakeups_module, "PAUSE_SECONDS", 0.002)
+    monkeypatch.setattr(topic_module, "PUBLISH_RATE", Rate(1000.0, burst=1.0))
+    monkeypatch.setattr(topic_module, "MAX_EVENTS_PER_PUBLISH", 1000)
+    process = Process(fakeredis.FakeRedis())
+    yield process
+    process.broadcast.close()
+
+
+def test_all_streams_get_every_event_in_order_though_some_close_meanwhile(process):
+    pages = [process.page() for _ in range(20)]
+    leaving = [process.page() for _ in range(10)]
+    for number in range(20):
+        heartbeat(process.client, f"t{number}", number)
+        if leaving and number % 2:
+            leaving.pop().stream.close()
+    users = list(range(20))
+    for page in pages:
+        page.waits_for(RECORD, users)
+
+    assert {tuple(user for _, _, user, _ in page.log[1:]) for page in pages} == {tuple(users)}
+    assert process.broadcast.counts() == {"streams": 20, "records": 1}
+
+
+def test_reader_who_waits_is_ended_with_the_process_though_many_are(process):
+    streams = [process.open() for _ in range(20)]
+    ended = []
+
+    def read(stream):
+        try:
+            while True:
+                stream.take(30.0)
+        except StreamEnded as end:
+            ended.append(end.reason)
+
+    threads = [threading.Thread(target=read, args=(stream,), daemon=True) for stream in streams]
+    for thread in threads:
+        thread.start()
+    process.broadcast.close()
+
+    wait_until(lambda: len(ended) == 20)
+    assert set(ended) == {"draining"}
+
+
+def test_stream_without_events_returns_after_its_timeout(process):
+    stream = process.open(OTHER)
+    assert [event.kind for event, _ in stream.take(1.0)] == ["snapshot"]
+    started = time.monotonic()
+
+    assert stream.take(0.1) == []
+    assert 0.1 <= time.monotonic() - started < 1.0
