@@ -14,7 +14,7 @@ from record_presence.presence.service import RecordPresenceService
 from record_presence.presence.streaming import timings
 from record_presence.presence.streaming.broadcast import Broadcast
 from record_presence.redis_client.client import connect
-from tests.presence.streaming.screen import Page, running_broadcasts, wait_until
+from tests.presence.streaming.screen import open_page, running_broadcasts, wait_until
 from tests.redis_binary import VARIABLE, is_before_redis_7, redis_binary
 from tests.redis_cluster import RedisCluster
 
@@ -59,7 +59,7 @@ class Process:
         self.service.remove_presence(record.type, record.id, f"t{user}", user)
 
     def page(self, records):
-        return Page(self.broadcast.open(records, limit=100))
+        return open_page(self.broadcast, records)
 
     def close(self):
         self.broadcast.close()
