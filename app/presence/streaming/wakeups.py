@@ -11,9 +11,9 @@ from typing import Protocol
 from ..greenlets import PAUSE_SECONDS
 
 # At a time. Under gevent all that are woken run one after the other, and a heartbeat waits for the last.
-SLICE_STREAMS = 32
+SLICE_STREAMS = 50
 SLICE_BYTES = 128 * 1024  # that these send together, about; a single one may send more
-SHARE = 8  # of one record, before the next record has its turn
+SHARE = 10  # of one record, before the next record has its turn
 ALARM_SECONDS = 0.02  # alarms of so long go off together
 NO_DEADLINE = float("inf")
 
