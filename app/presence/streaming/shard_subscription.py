@@ -2,18 +2,17 @@
 
 import secrets
 import threading
-import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import redis.exceptions as redis_errors
 
+from ..greenlets import Turn
 from ..scripts import Scripts
 from ..scripts.redis_errors import FAILURES, is_refusal
 from .subscription import NO_PROBE, PROBE_PREFIX, Message, Subscription
 
-PAUSE_AFTER = 50  # commands, a few milliseconds; then others have their turn
 CLOSED_TIMES = 2  # in a row without an answer; then it is what the node, or a proxy, says to SSUBSCRIBE
 
 
@@ -63,10 +62,10 @@ class ShardSubscription(Subscription):
         return self._redis.get_redis_connection(self._node).pubsub()
 
     def _subscribe(self, pubsub: Any, channels: list[str]) -> None:
-        for number, channel in enumerate(channels, 1):
+        turn = Turn()
+        for channel in channels:
             pubsub.ssubscribe(channel)
-            if number % PAUSE_AFTER == 0:
-                time.sleep(0)
+            turn.pause_if_over()
 
     def _unsubscribe(self, pubsub: Any, channels: list[str]) -> None:
         for channel in channels:
