@@ -117,6 +117,13 @@ class Wire:
             received += data
         return received
 
+    def read_until(self, wanted: bytes, max_bytes: int) -> bytes:
+        """What comes until this is in it, up to so many bytes; a busy machine may take its time."""
+        received, ends_at = b"", time.monotonic() + ANSWER_SECONDS
+        while wanted not in received and len(received) < max_bytes and time.monotonic() < ends_at:
+            received += self.read_for(0.3, max_bytes)
+        return received
+
     def is_closed_by_server(self) -> bool:
         """Whether the server has hung up."""
         if self._socket is None:

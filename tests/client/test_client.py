@@ -85,7 +85,10 @@ PACKAGE = [
     "who.js",
 ]
 
-pytestmark = pytest.mark.skipif(not is_ready(), reason=MISSING)
+pytestmark = [
+    pytest.mark.skipif(not is_ready(), reason=MISSING),
+    pytest.mark.timeout(900),  # all unit tests of the client are one test here
+]
 
 
 @pytest.fixture

@@ -621,6 +621,7 @@ def in_panel(page: Page) -> str:
     return "; ".join(page.panel())
 
 
+@pytest.mark.measured  # a browser gives a page that is closed half a second for its goodbye
 def test_replay_shows_the_conflict_and_exports_it(quarrel, edit):
     alice, bob = quarrel
     version = bob.wait_for_saved()

@@ -111,6 +111,11 @@ def here_state(page: Page) -> str:
     return page.tab.locator(".here-state").inner_text()
 
 
+# A browser gives a page that is closed half a second for its goodbye; without one it is there for a lease.
+in_time_for_a_goodbye = pytest.mark.measured
+
+
+@in_time_for_a_goodbye
 def test_join_edit_and_leave_are_seen_though_nobody_polls(person, live_server, flow_id):
     alice = person("alice", at=live_server)
     traffic = Traffic(alice)
@@ -178,6 +183,7 @@ NOTE_LABELS = """() => {
 }"""
 
 
+@in_time_for_a_goodbye
 def test_list_follows_by_one_stream(person, live_server, flow_id):
     alice = person("alice", at=live_server)
     traffic = Traffic(alice)

@@ -86,11 +86,16 @@ SHAPES = {
 }
 
 
+def bytes_of_keys(redis):
+    """Not `used_memory`, in which a busy machine has slow commands noted, and buffers of its clients."""
+    return sum(redis.memory_usage(key, samples=0) for key in redis.scan_iter(count=1000))
+
+
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 def test_user_who_uses_up_every_window_pins_less_than_10_mb(real_redis, shape):
     app = create_app(Settings(secret_key=SETTINGS.secret_key), redis=real_redis)
     data_of(Person(app, 43, "Bob").heartbeat())
-    before = real_redis.info("memory")["used_memory"]
+    before = bytes_of_keys(real_redis)
     alice, number = Person(app, LONGEST_ID, LONGEST_NAME), 0
     for _ in range(WINDOWS):
         for _ in range(200):
@@ -102,7 +107,7 @@ def test_user_who_uses_up_every_window_pins_less_than_10_mb(real_redis, shape):
         real_redis.delete(*real_redis.scan_iter("*_presence_calls:*"))
         app.extensions["presence"].throttle._blocked.clear()
 
-    pinned = real_redis.info("memory")["used_memory"] - before
+    pinned = bytes_of_keys(real_redis) - before
     assert pinned + (MAX_BURST_BYTES + MAX_BYTES_PER_DAY) * MAX_OVERHEAD < MAX_PINNED_BYTES
 
 

@@ -22,8 +22,8 @@ from record_presence.redis_client.connection import TcpConnection, TlsConnection
 from record_presence.redis_client.pool import UncheckedPool
 from tests.deploy.test_nginx import make_certificate
 from tests.managed_redis import ManagedRedis
-from tests.presence.streaming.screen import Page, running_broadcasts
-from tests.presence.streaming.test_broadcast_ha import open_page, reconnect_until_shown
+from tests.presence.streaming.screen import open_page, running_broadcasts
+from tests.presence.streaming.test_broadcast_ha import reconnect_until_shown
 from tests.waiting import wait_until
 
 HEAL_SECONDS = 5.0
@@ -301,7 +301,7 @@ def test_everything_is_healed_soon_after_the_address_has_moved(managed, is_isola
     service, broadcast = RecordPresenceService(client, 1), Broadcast(client, scripts, 90_000)
     try:
         service.update_presence("flow", "12", "t1", 42, "Alice")
-        page = Page(broadcast.open([RECORD], limit=100))
+        page = open_page(broadcast, [RECORD])
         page.waits_for(RECORD, [42])
         assert client.wait(1, 1_000) == 1  # what the replica does not have is lost
         time.sleep(connection_module.MIN_SECONDS_BETWEEN_RECONNECTS)

@@ -11,7 +11,7 @@ from record_presence.presence.records import Record
 from record_presence.redis_client.client import connect
 from tests.api.client import SETTINGS, Person
 from tests.deploy.test_redis_rights import GuardedServer
-from tests.presence.streaming.screen import Page
+from tests.presence.streaming.screen import open_page
 from tests.redis_binary import MISSING, SERVERS, version_of
 from tests.redis_server import RedisServer
 
@@ -73,7 +73,7 @@ def test_users_come_edit_save_and_leave(alice, bob):
 
 
 def test_stream_tells_who_comes_and_leaves(app, alice):
-    page = Page(app.extensions["presence"].broadcast.open([RECORD], limit=100))
+    page = open_page(app.extensions["presence"].broadcast, [RECORD])
 
     alice.heartbeat()
     page.waits_for(RECORD, [42])
@@ -115,7 +115,7 @@ def test_acl_file_grants_all_that_is_asked(binary, tmp_path):
     app = application(guarded.url)
     try:
         alice = Person(app, 42, "Alice")
-        page = Page(app.extensions["presence"].broadcast.open([RECORD], limit=100))
+        page = open_page(app.extensions["presence"].broadcast, [RECORD])
         assert alice.heartbeat(mode="edit").status_code == 200
         assert alice.claim().status_code == 200
         page.waits_for(RECORD, [42])

@@ -8,7 +8,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from record_presence.presence.errors import StoreUnavailable
 from record_presence.presence.records import Record
+from record_presence.presence.streaming.broadcast import Broadcast
 from record_presence.presence.streaming.events import Event
 from record_presence.presence.streaming.stream import Stream, StreamEnded
 
@@ -137,6 +139,19 @@ class Page:
     def kinds(self) -> list[str]:
         self.take()
         return [kind for kind, *_ in self.log]
+
+
+def open_page(broadcast: Broadcast, records: list[Record], limit: int = 100) -> Page:
+    """As a browser does: again where a machine that is busy could not open the stream in time."""
+    pages: list[Page] = []
+
+    def is_open() -> list[Page]:
+        with contextlib.suppress(StoreUnavailable):
+            pages.append(Page(broadcast.open(records, limit=limit)))
+        return pages
+
+    wait_until(is_open, "an open stream")
+    return pages[0]
 
 
 class Proxy:

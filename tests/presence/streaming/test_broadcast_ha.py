@@ -1,7 +1,5 @@
 """Streams on a Cluster and behind Sentinels: they work, and recover after a node has died."""
 
-import contextlib
-
 import pytest
 
 from record_presence.presence.errors import PresenceError, StoreUnavailable
@@ -11,7 +9,7 @@ from record_presence.presence.service import RecordPresenceService
 from record_presence.presence.streaming import timings
 from record_presence.presence.streaming.broadcast import Broadcast
 from record_presence.redis_client.client import connect
-from tests.presence.streaming.screen import Page, running_broadcasts, wait_until
+from tests.presence.streaming.screen import open_page, running_broadcasts, wait_until
 from tests.redis_cluster import RedisCluster, RedisSentinel
 
 RECOVERY_SECONDS = 60.0  # until nodes and Sentinels of a busy machine have agreed
@@ -78,19 +76,6 @@ def beat(service, record, tab_id, user):
         return True
 
     return wait_until(is_accepted, "an accepted heartbeat", RECOVERY_SECONDS)
-
-
-def open_page(process, records):
-    """As a browser does: again where a machine that is busy could not open the stream in time."""
-    pages = []
-
-    def is_open():
-        with contextlib.suppress(StoreUnavailable):
-            pages.append(Page(process.open(records, limit=100)))
-        return pages
-
-    wait_until(is_open, "an open stream", RECOVERY_SECONDS)
-    return pages[0]
 
 
 def reconnect_until_shown(process, page, record, ids):
