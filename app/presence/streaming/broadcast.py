@@ -286,12 +286,14 @@ class Broadcast:
         return message
 
     def _run_wakeups(self) -> None:
-        """The third thread: wakes readers."""
-        while not self._closed.is_set():
+        """A thread: wakes readers."""
+        while True:
             try:
-                self._wakeups.run()
+                self._wakeups.run()  # to the end: whoever the end of the process ends is woken as well
+                return
             except Exception:
                 log.exception("a reader could not be woken")
+                self._closed.wait(timings.RETRY_DELAY_SECONDS)
 
     def _run_scheduler(self) -> None:
         """The second thread: reads and sweeps records."""

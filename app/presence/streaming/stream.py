@@ -103,14 +103,14 @@ class Stream:
     def take(self, timeout_seconds: float) -> list[tuple[Event, int]]:
         """The events since the last call, each with the number of viewers after it.
 
-        The number leaves out `user`. Waits for an event; returns [] after the
-        timeout. Snapshots beyond MAX_PENDING_BYTES come with the next call, at
-        once. Raises StreamEnded.
+        The number leaves out `user`. Waits until there is an event and it is the
+        reader's turn, or not at all if the timeout is 0; returns [] if there is none.
+        Snapshots beyond MAX_PENDING_BYTES come with the next call. Raises StreamEnded.
         """
         if self._has_snapshots:
             self._has_snapshots = False
-        elif not self._wait(timeout_seconds):
-            return []
+        else:
+            self._wait(timeout_seconds)
         with self._lock:
             if self._ended:
                 raise StreamEnded(self._ended)
