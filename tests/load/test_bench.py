@@ -13,7 +13,7 @@ from tests.load.rounds import in_turns, interleaved
 from tests.load.stopwatch import Stopwatch
 
 # `start` needs minutes where nothing is installed yet; `million` has a test of its own.
-QUICK_PARTS = sorted(set(PARTS) - {"start", "million"})
+QUICK_PARTS = sorted(set(PARTS) - {"start", "million", "cluster"})
 
 
 def test_a_figure_is_the_median_of_its_rounds_with_their_spread():
