@@ -1,5 +1,6 @@
 """The loader: what it refuses, where it says an error is, and what it survives."""
 
+import math
 import os
 import re
 import subprocess
@@ -7,9 +8,10 @@ import sys
 
 import fakeredis
 import pytest
+import redis.exceptions as redis_errors
 
 from record_presence.presence.errors import ScriptFault, ScriptInvalid, StoreUnavailable
-from record_presence.presence.scripts import Scripts, compose, find_lua_directory, syntax
+from record_presence.presence.scripts import Scripts, compose, find_lua_directory, sharded_publishing, syntax
 from record_presence.presence.scripts import __main__ as scripts_main
 from record_presence.presence.scripts.sharded_publishing import publish_sharded
 from record_presence.redis_client.embedded import connect_embedded
@@ -650,3 +652,40 @@ def test_each_message_is_published_by_spublish_where_it_can_be_and_nothing_else_
         assert not re.search(r'[("]PUBLISH"', sharded.text)
         assert sharded.text.replace('"SPUBLISH"', '"PUBLISH"') == script.text
         assert (sharded.sha == script.sha) == ('"PUBLISH"' not in script.text)
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        redis_errors.NoPermissionError("ACL failure in script: User x has no permissions"),  # Redis 7.2 on
+        redis_errors.ResponseError("Unknown Redis command called from script script: f0"),
+    ],
+)
+def test_call_is_answered_though_the_right_to_spublish_was_taken_away(refusal):
+    scripts = Scripts(may_publish_sharded=True)
+    scripts._sharding._switch(True)
+    sharded = {text for script in scripts for text in (script.sha, script.text) if "SPUBLISH" in script.text}
+
+    class Denied(fakeredis.FakeRedis):
+        def execute_command(self, *command, **options):
+            if command[1:2] and command[1] in sharded:
+                raise refusal
+            return super().execute_command(*command, **options)
+
+    reply = scripts.run(Denied(), "probe", ["presence_ready"], ["presence_stream:1"])
+
+    assert reply[0] == "OK"
+    assert not scripts.publishes_sharded
+
+
+def test_exploration_that_fails_in_any_way_is_tried_again(monkeypatch):
+    def fail(cluster):
+        raise AttributeError("as by another version of the client library")
+
+    monkeypatch.setattr(sharded_publishing, "find_refusing_node", fail)
+    publishing = sharded_publishing.ShardedPublishing(lambda is_on: None, is_wanted=True)
+    publishing.explore_at = math.inf  # as it is meanwhile
+    publishing._find_out(object())
+
+    assert publishing.explore_at < math.inf
+    assert not publishing.is_on

@@ -11,7 +11,7 @@ import redis.exceptions as redis_errors
 from ..errors import ScriptFault, ScriptInvalid, StoreFull, StoreUnavailable
 from .compose import Script, find_lua_directory
 from .load import load_script
-from .redis_errors import FAILURES, is_out_of_memory, is_unavailable
+from .redis_errors import FAILURES, is_out_of_memory, is_refusal, is_unavailable
 from .sharded_publishing import ShardedPublishing, publish_sharded
 from .transport import execute, execute_many
 
@@ -145,9 +145,13 @@ class Scripts:
     def _run_unsharded(
         self, client: Any, script: Script, keys: Sequence[str], args: Sequence[Any], error: Exception
     ) -> Any:
-        """Run a command again that failed where it publishes by SPUBLISH, if that may be why."""
+        """Run a command again that failed where it publishes by SPUBLISH, if that may be why.
+
+        That comes after its writes, which stay: every command may be repeated. The message may be
+        lost, which streams notice when they next sweep the record.
+        """
         plain = self._written[script.name]
-        if plain.sha == script.sha or is_unavailable(error) or is_out_of_memory(error):
+        if plain.sha == script.sha or not is_refusal(error) or is_out_of_memory(error):
             raise error
         raw = execute(client, "EVAL", plain.text, len(keys), *keys, *args)
         self._sharding.give_up(error)

@@ -18,7 +18,7 @@ from typing import Any
 import redis.exceptions as redis_errors
 
 from .compose import Script
-from .redis_errors import FAILURES, is_refusal
+from .redis_errors import is_refusal
 from .transport import is_cluster
 
 RETRY_SECONDS = 30.0  # where it could not be found out
@@ -62,24 +62,24 @@ class ShardedPublishing:
     def give_up(self, error: Exception) -> None:
         """SPUBLISH has failed in a command: publish by PUBLISH for now."""
         log.warning("SPUBLISH has failed; publishing by PUBLISH", extra={"error": str(error)})
-        self._turn(False)
+        self._switch(False)
         self.explore_at = time.perf_counter() + REFUSAL_SECONDS
 
     def _find_out(self, cluster: Any) -> None:
         try:
             refusing = find_refusing_node(cluster)
-        except FAILURES as error:
-            log.info("can't find out yet whether there is sharded pub/sub", extra={"error": str(error)})
+        except Exception as error:  # anything: nobody else would find out
+            log.info("can't find out yet whether there is sharded pub/sub", extra={"error": repr(error)})
             self.explore_at = time.perf_counter() + RETRY_SECONDS
             return
         if refusing is None:
             log.info("publishing by SPUBLISH")
-            self._turn(True)
+            self._switch(True)
         else:
             log.info("publishing by PUBLISH: a node refuses SPUBLISH", extra={"node": refusing})
             self.explore_at = time.perf_counter() + REFUSAL_SECONDS
 
-    def _turn(self, is_on: bool) -> None:
+    def _switch(self, is_on: bool) -> None:
         self.is_on = is_on
         self._on_change(is_on)
 
@@ -88,7 +88,7 @@ def find_refusing_node(cluster: Any) -> str | None:
     """The name of a node that refuses SSUBSCRIBE or SPUBLISH; None if all take both.
 
     Tried with a message through each node that has slots. Raises redis-py's errors where
-    that can't be found out now, since a node does not answer or the message does not arrive.
+    that can't be found out now: a node does not answer, or the message does not arrive.
     """
     for node, channel in _channel_of_each_node(cluster):
         if not _takes_sharded_messages(cluster.get_redis_connection(node), channel):

@@ -7,7 +7,7 @@ a topic exists, the record's Redis channel is subscribed.
 | Module | Reason to change it |
 |---|---|
 | `broadcast.py` | opening and closing streams; the threads |
-| `wakeups.py` | whose turn it is to read, and who has waited long enough |
+| `wakeups.py` | in which order and batches readers are woken, and their timeouts |
 | `admission.py` | how many streams a process, a tenant and a user may have open |
 | `stream.py` | the queue of one reader |
 | `topic.py` | what the streams of a record are sent |
@@ -28,16 +28,16 @@ a topic exists, the record's Redis channel is subscribed.
 
 A change travels from `Subscription.receive` to `MessageHandler.handle` and
 `Replica.apply`, waits in the `Publisher`, and is pushed to each `Stream` by
-`Topic.publish`, at once for all of them; `Wakeups` wakes their readers a few at a
-time, and each reads it with `Stream.take`.
+`Topic.publish`, at once for all of them; `Wakeups` wakes their readers in small
+batches, and each reads it with `Stream.take`.
 
 **On a Cluster** a process has the subscription by SUBSCRIBE, at any node, for what is
 published by PUBLISH; and one by SSUBSCRIBE at each node with records of its streams, for
-SPUBLISH. Who publishes chooses either (`scripts/sharded_publishing.py`), and a replica is
+SPUBLISH. A publisher may use either (`scripts/sharded_publishing.py`), and a replica is
 trusted only while its channel is subscribed by both. When a slot moves, the server ends the
 subscriptions to its channels: each record is read, by a call that follows the slot, and then
-its channel is subscribed where the record is now. A node that refuses SSUBSCRIBE
-is done without. Elsewhere there is the one subscription.
+its channel is subscribed where the record is now. From a node that refuses SSUBSCRIBE nothing
+is expected but what is published by PUBLISH. Without a Cluster there is the one subscription.
 
 **Threads** (greenlets under gevent). The receiver of each subscription takes messages off
 it, applies them and publishes. Each message names the version that it
@@ -46,10 +46,10 @@ asks Redis: it reads a record that is new or has missed a message, and sweeps on
 whose next lease ends, so that an expired tab is announced even if nobody sends a
 heartbeat any more. It also sweeps every record from time to time, because a
 message that was forged, or lost without a trace (on the bus of a Cluster), shows
-only in the version. The third wakes readers, those of each record in turn, and
-pauses after every few of them: a change that thousands read would otherwise keep
-the process from all heartbeats until the last of them has it. Besides these, each
-reader waits in `Stream.take`, in its own thread.
+only in the version. The wakeups thread wakes readers, those of each record in turn,
+and pauses after each batch: a change that thousands read would otherwise keep
+the process from all heartbeats until the last of them has it. It also ends the waits
+that have a timeout. Besides these, each reader waits in `Stream.take`, in its own thread.
 
 **Locks.** There are two:
 

@@ -236,9 +236,9 @@ class Broadcast:
                 if self._closed.is_set():
                     return
                 wait_seconds = self._on_lost(feed, error)
-            if self._shards and feed.node_name and self._shards.ends(feed, after_seconds=0.0):
-                return
             self._closed.wait(wait_seconds)
+            if self._shards and feed.node_name and self._shards.ends(feed, after_seconds=0.0):
+                return  # its topics are gone, or at another node by now
 
     def _on_lost(self, feed: Feed, error: Exception) -> float:
         """What the end of a connection leads to; returns the seconds until the next one is made."""
@@ -268,8 +268,9 @@ class Broadcast:
                 turn.pause_if_over()  # messages that came together are read without a wait
                 message = self._receive(feed, turn)
                 if message:
-                    feed.is_refused = False
                     feed.messages.handle(message)
+                    if self._shards and feed.is_refused:
+                        self._shards.accept(feed)
                 self._publisher.publish_due(time.monotonic())
                 if feed.outage.since is not None:
                     feed.outage.end_unconfirmed_streams()
@@ -286,17 +287,17 @@ class Broadcast:
         return message
 
     def _run_wakeups(self) -> None:
-        """A thread: wakes readers."""
+        """The wakeups thread: wakes readers."""
         while True:
             try:
-                self._wakeups.run()  # to the end: whoever the end of the process ends is woken as well
+                self._wakeups.run()  # until all are woken, also those that `close` has ended
                 return
             except Exception:
                 log.exception("a reader could not be woken")
                 self._closed.wait(timings.RETRY_DELAY_SECONDS)
 
     def _run_scheduler(self) -> None:
-        """The second thread: reads and sweeps records."""
+        """The scheduler thread: reads and sweeps records."""
         while not self._closed.is_set():
             try:
                 self._refresh_due()

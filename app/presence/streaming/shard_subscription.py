@@ -13,7 +13,7 @@ from ..scripts import Scripts
 from ..scripts.redis_errors import FAILURES, is_refusal
 from .subscription import NO_PROBE, PROBE_PREFIX, Message, Subscription
 
-CLOSED_TIMES = 2  # in a row without an answer; then it is what the node, or a proxy, says to SSUBSCRIBE
+CLOSED_TIMES = 2  # in a row without an answer; then it is how the node, or a proxy, refuses SSUBSCRIBE
 
 
 class ShardSubscription(Subscription):
@@ -38,7 +38,8 @@ class ShardSubscription(Subscription):
         super().__init__(cluster, scripts, channels, lock, observe=observe)
         self._node = node
         self._on_displaced = on_displaced
-        self._is_answered = False  # on this connection
+        self._is_sent = False  # SSUBSCRIBE, on this connection
+        self._is_answered = False  # the same
         self._renewed_probe = ""  # while it is not subscribed yet
         self._closed_times = 0
         self._refusal: Exception | None = None  # of SPUBLISH
@@ -46,8 +47,10 @@ class ShardSubscription(Subscription):
     @contextmanager
     def connected(self) -> Iterator[None]:
         """Raises ConnectionError where there is no channel."""
-        self._is_answered, self._renewed_probe, self._refusal = False, "", None
+        self._is_sent = self._is_answered = False
+        self._renewed_probe, self._refusal = "", None
         with super().connected():
+            self._is_sent = True
             yield
 
     def _new_probe_channel(self) -> str:
@@ -129,11 +132,13 @@ class ShardSubscription(Subscription):
         """Whether the error that ended the connection means that the node takes no SSUBSCRIBE.
 
         A proxy may close a connection on a command that it does not know: then it has
-        done so twice, and answers another command.
+        done so twice, and answers another command. A connection that was not even made,
+        to a node that starts or has no room for another, says nothing.
         """
         if is_refusal(error):
             return True
-        if self._is_answered or not isinstance(error, redis_errors.ConnectionError):
+        if self._is_answered or not self._is_sent or not isinstance(error, redis_errors.ConnectionError):
+            self._closed_times = 0
             return False
         self._closed_times += 1
         try:

@@ -57,7 +57,7 @@ class Shards:
         self._observe = observe
         self._feeds: dict[str, Feed] = {}  # by the node's name
         self._feed_of: dict[str, Feed] = {}  # by channel
-        self._to_place: set[str] = set()  # channels to place anew, after a read
+        self._to_place: set[str] = set()  # channels to assign to a node anew, after a read
         self._place_at = 0.0  # on the monotonic clock
 
     @property
@@ -127,6 +127,15 @@ class Shards:
             feed.outage.since = None
             for topic in feed.topics.values():
                 feed.messages.expect_none_of(topic)
+
+    def accept(self, feed: Feed) -> None:
+        """The node takes such subscriptions again. Call it before the first of them is answered."""
+        with self._lock:
+            feed.is_refused = False
+            # A topic may have come since the connection was made, when none was expected yet.
+            feed.messages.unsubscribe_all()
+            channels = list(feed.topics)
+        feed.subscription.update_channels(channels)
 
     def ends(self, feed: Feed, *, after_seconds: float = IDLE_SECONDS) -> bool:
         """Whether its thread ends now, since it has had no topic for so long; another serves what comes."""

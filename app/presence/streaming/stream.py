@@ -64,10 +64,10 @@ class Stream:
         "_topics",
         "_wake",
         "_wakeups",
-        "alarm_at",
+        "deadline",
         "limit",
+        "timer_at",
         "user",
-        "wait_until",
     )
 
     def __init__(
@@ -96,15 +96,15 @@ class Stream:
         self._wake = threading.Lock()  # released by `resume`, and acquired by the reader who waits for it
         self._wake.acquire()
         self._has_snapshots = False  # of a stream that has just been confirmed
-        self._is_woken = False  # or will be, as soon as it is its turn
-        self.wait_until = self.alarm_at = NO_DEADLINE  # of Wakeups alone
+        self._is_woken = False  # or is about to be: Wakeups has it
+        self.deadline = self.timer_at = NO_DEADLINE  # of Wakeups alone
         self._ended: str | None = None
 
     def take(self, timeout_seconds: float) -> list[tuple[Event, int]]:
         """The events since the last call, each with the number of viewers after it.
 
-        The number leaves out `user`. Waits until there is an event and it is the
-        reader's turn, or not at all if the timeout is 0; returns [] if there is none.
+        The number leaves out `user`. Waits until there is an event and `Wakeups` wakes
+        the reader, or not at all if the timeout is 0; returns [] if there is none.
         Snapshots beyond MAX_PENDING_BYTES come with the next call. Raises StreamEnded.
         """
         if self._has_snapshots:
@@ -148,14 +148,22 @@ class Stream:
             if seconds <= 0:
                 return False
             with self._lock:
-                self._wakeups.set_alarm(self, time.monotonic() + seconds)
+                self._wakeups.set_deadline(self, time.monotonic() + seconds)
             self._wake.acquire()
         # Without the lock: whoever wakes the reader before this has queued its events already.
-        self._is_woken, self.wait_until = False, NO_DEADLINE
+        self._is_woken, self.deadline = False, NO_DEADLINE
         return True
 
     def close(self) -> None:
-        """Give up the stream's place. May be called more than once."""
+        """Give up the stream's place. May be called more than once; whoever waits in `take` gets []."""
+        with self._lock:
+            if self.deadline < NO_DEADLINE:
+                self.wake(None)
+            self._wakeups.forget(self)
+            # A timer may refer to the stream for a while, which refers to nothing large then.
+            self._topics.clear()
+            self._needs_snapshot.clear()
+            self._clear_pending()
         self._on_close(self)
 
     # The caller of the methods below holds the lock.
@@ -198,7 +206,7 @@ class Stream:
         self.wake(None)
 
     def wake(self, topic: SnapshotSource | None) -> None:
-        """Let the reader take what there is of the topic, when it is its turn; None: of no certain one."""
+        """Let the reader take what there is of the topic, with the others of it; None: of no certain one."""
         if not self._is_woken:
             self._is_woken = True
             self._wakeups.add(self, topic)

@@ -33,7 +33,7 @@ class Streams:
         return stream
 
     def reason_of_end(self, stream):
-        for woken in self.wakeups.pop_slice():
+        for woken in self.wakeups.pop_batch():
             woken.resume()
         try:
             stream.take(0)

@@ -12,7 +12,7 @@ from record_presence.presence.streaming import topic as topic_module
 from record_presence.presence.streaming import wakeups as wakeups_module
 from record_presence.presence.streaming.stream import StreamEnded
 from record_presence.presence.streaming.token_bucket import Rate
-from record_presence.presence.streaming.wakeups import SLICE_BYTES, SLICE_STREAMS, Wakeups
+from record_presence.presence.streaming.wakeups import BATCH_BYTES, BATCH_STREAMS, MAX_STALE_TIMERS, Wakeups
 from tests.lua.commands import RECORD, heartbeat
 from tests.presence.streaming.screen import wait_until
 from tests.presence.streaming.test_broadcast import Process
@@ -24,7 +24,7 @@ class Reader:
     """One that only counts how often it was woken."""
 
     def __init__(self, size_bytes=100):
-        self.wait_until = self.alarm_at = float("inf")
+        self.deadline = self.timer_at = float("inf")
         self.size_bytes = size_bytes
         self.woken = 0
         self.woken_at = None
@@ -55,18 +55,18 @@ def running(wakeups):
     assert not thread.is_alive()
 
 
-def slices(wakeups):
-    return list(iter(wakeups.pop_slice, []))
+def batches(wakeups):
+    return list(iter(wakeups.pop_batch, []))
 
 
-def test_crowd_is_woken_in_slices_in_its_order(wakeups):
-    crowd = [Reader() for _ in range(3 * SLICE_STREAMS)]
+def test_crowd_is_woken_in_batches_in_its_order(wakeups):
+    crowd = [Reader() for _ in range(3 * BATCH_STREAMS)]
     for reader in crowd:
         wakeups.add(reader, "crowded")
 
-    found = slices(wakeups)
+    found = batches(wakeups)
 
-    assert [len(some) for some in found] == [SLICE_STREAMS] * 3
+    assert [len(some) for some in found] == [BATCH_STREAMS] * 3
     assert [reader for some in found for reader in some] == crowd
 
 
@@ -76,18 +76,18 @@ def test_record_with_one_reader_does_not_wait_for_a_crowd(wakeups):
     alone = Reader()
     wakeups.add(alone, "quiet")
 
-    assert alone in wakeups.pop_slice()
+    assert alone in wakeups.pop_batch()
 
 
 def test_readers_of_large_snapshots_are_woken_one_at_a_time(wakeups):
     for _ in range(3):
-        wakeups.add(Reader(size_bytes=SLICE_BYTES), "large")
+        wakeups.add(Reader(size_bytes=BATCH_BYTES), "large")
 
-    assert [len(some) for some in slices(wakeups)] == [1, 1, 1]
+    assert [len(some) for some in batches(wakeups)] == [1, 1, 1]
 
 
 def test_everybody_is_woken_once_before_the_end(wakeups):
-    crowd = [Reader() for _ in range(3 * SLICE_STREAMS)]
+    crowd = [Reader() for _ in range(3 * BATCH_STREAMS)]
     with running(wakeups), wakeups._lock:
         for number, reader in enumerate(crowd):
             wakeups.add(reader, number % 5)
@@ -102,19 +102,70 @@ def test_reader_who_has_waited_long_enough_is_woken_and_one_who_waits_no_longer_
         now = time.monotonic()
         with wakeups._lock:
             for reader in readers:
-                wakeups.set_alarm(reader, now + 0.05)
-            wakeups.set_alarm(moved, now + 0.15)
-            gone.wait_until = float("inf")  # as a reader says who was woken by an event
+                wakeups.set_deadline(reader, now + 0.05)
+            wakeups.set_deadline(moved, now + 0.15)
+            gone.deadline = float("inf")  # as a reader says who was woken by an event
         wait_until(lambda: early.woken and moved.woken)
     assert early.woken_at - now >= 0.05
     assert moved.woken_at - now >= 0.15
     assert [reader.woken for reader in readers] == [1, 1, 0]
 
 
+def test_readers_who_come_and_go_fast_leave_few_timers_behind(wakeups):
+    staying = [Reader() for _ in range(10)]
+    with wakeups._lock:
+        for reader in staying:
+            wakeups.set_deadline(reader, time.monotonic() + 30)
+        for _ in range(10 * MAX_STALE_TIMERS):
+            wakeups.set_deadline(gone := Reader(), time.monotonic() + 30)
+            wakeups.forget(gone)
+
+    assert len(wakeups._timers) <= 2 * MAX_STALE_TIMERS
+    assert {id(reader) for reader in staying} <= {id(reader) for _, _, reader in wakeups._timers}
+
+
+def test_reader_who_is_woken_while_its_timer_goes_off_harms_nobody(wakeups):
+    """A reader ends its deadline without the lock: here between two looks at it."""
+
+    class Woken(Reader):
+        looks = 0
+
+        @property
+        def deadline(self):
+            self.looks += 1
+            return self.at if self.looks <= 1 else float("inf")
+
+        @deadline.setter
+        def deadline(self, at):
+            self.at = at
+
+    woken = Woken()
+    with wakeups._lock:
+        now = time.monotonic()
+        wakeups.set_deadline(woken, now + 0.1)
+        woken.at, woken.looks = now + 30, 0  # set anew meanwhile: its timer goes off too early
+    wakeups._wake_overdue(now + 1)
+
+    assert woken.woken == 0
+
+
+def test_stream_that_is_closed_ends_the_wait_of_its_reader_and_holds_no_record(process):
+    stream = process.open()
+    stream.take(0.0)
+    reader = threading.Thread(target=stream.take, args=(30.0,), daemon=True)
+    reader.start()
+    wait_until(lambda: stream.deadline < float("inf"))
+    stream.close()
+
+    reader.join(5)
+    assert not reader.is_alive()
+    assert not stream._topics
+
+
 @pytest.fixture
 def process(monkeypatch):
     """One that wakes two readers at a time, a while apart."""
-    monkeypatch.setattr(wakeups_module, "SLICE_STREAMS", 2)
+    monkeypatch.setattr(wakeups_module, "BATCH_STREAMS", 2)
     monkeypatch.setattr(wakeups_module, "PAUSE_SECONDS", 0.002)
     monkeypatch.setattr(topic_module, "PUBLISH_RATE", Rate(1000.0, burst=1.0))
     monkeypatch.setattr(topic_module, "MAX_EVENTS_PER_PUBLISH", 1000)
