@@ -1,6 +1,6 @@
 """Whether threads are greenlets here: the server may have patched gevent in, before it imported us.
 
-Greenlets take turns of their own accord. One that computes for long keeps everybody else's calls waiting.
+They are scheduled cooperatively: one that computes for long keeps everybody else's calls waiting.
 """
 
 import sys
@@ -18,9 +18,9 @@ def runs_greenlets(module: str = "socket") -> bool:
 
 
 class Turn:
-    """The turn of a greenlet, for work that takes long: it asks from time to time whether its turn is over.
+    """The time slice of a greenlet that computes for long, and asks from time to time whether it is over.
 
-    Costs nothing where there are none: the interpreter lets a thread run for 5 ms, whatever it does.
+    Costs nothing where there are none: the interpreter preempts a thread every 5 ms.
     """
 
     __slots__ = ("_ends_at",)
@@ -33,7 +33,7 @@ class Turn:
         self._ends_at = time.perf_counter() + MAX_TURN_SECONDS
 
     def pause_if_over(self) -> None:
-        """Let all others have theirs. Not while holding a lock."""
+        """Let the others run. Not while holding a lock that a call waits for."""
         if time.perf_counter() >= self._ends_at:
             if runs_greenlets("time"):
                 time.sleep(PAUSE_SECONDS)

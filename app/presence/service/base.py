@@ -98,7 +98,7 @@ class ServiceBase:
     def _prepare_and_run(
         self, missing: str, name: str, keys: Sequence[str], arguments: Sequence[Any]
     ) -> list[Any]:
-        """Run a script again, after what it has asked for. Others have their turn in between.
+        """Run a script again, after what it has asked for. Other calls run in between.
 
         Raises StoreUnavailable where it asks for too long.
         """
@@ -129,7 +129,7 @@ class ServiceBase:
     def _sweep(self, keys: Sequence[str]) -> None:
         """Sweep a record of which more leases are over than one script may sweep, at some ms each.
 
-        Others have their turn in between. Raises StoreUnavailable where it takes too long.
+        Other calls run in between. Raises StoreUnavailable where it takes too long.
         """
         give_up_at = time.monotonic() + MAX_PREPARE_SECONDS
         next_ms = 0

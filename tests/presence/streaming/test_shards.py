@@ -2,9 +2,12 @@
 
 import contextlib
 import socket
+import threading
 import time
+from types import SimpleNamespace
 
 import pytest
+import redis.exceptions as redis_errors
 from redis.client import PubSub
 
 from record_presence.presence.errors import StoreUnavailable
@@ -13,6 +16,14 @@ from record_presence.presence.scripts import Scripts
 from record_presence.presence.service import RecordPresenceService
 from record_presence.presence.streaming import timings
 from record_presence.presence.streaming.broadcast import Broadcast
+from record_presence.presence.streaming.outage import KnownReplicas
+from record_presence.presence.streaming.publisher import Publisher
+from record_presence.presence.streaming.replica import Replica
+from record_presence.presence.streaming.scheduler import Scheduler
+from record_presence.presence.streaming.shards import Shards
+from record_presence.presence.streaming.subscription import Message
+from record_presence.presence.streaming.sync_state import PUBSUB, SHARDED_PUBSUB
+from record_presence.presence.streaming.topic import Topic
 from record_presence.redis_client.client import connect
 from tests.presence.streaming.screen import open_page, running_broadcasts, wait_until
 from tests.redis_binary import VARIABLE, is_before_redis_7, redis_binary
@@ -265,3 +276,83 @@ def test_cluster_of_redis_6_is_served_by_publish(start, monkeypatch):
     finally:
         process.close()
         cluster.close()
+
+
+class OneNode:
+    """A Cluster's client, as far as where to subscribe goes. Nothing listens; the rest answers."""
+
+    name = "node"
+
+    def __init__(self, refuse=None):
+        self._refuse = refuse
+
+    def get_node_from_key(self, key):
+        return self
+
+    def get_redis_connection(self, node):
+        return self
+
+    def ping(self):
+        return True
+
+    def pubsub(self):
+        return SimpleNamespace(ssubscribe=self._subscribe, close=lambda: None)
+
+    def _subscribe(self, channel):
+        if self._refuse:
+            raise self._refuse
+
+
+class OneFeed:
+    """A feed of a node, whose thread the test plays."""
+
+    def __init__(self, cluster):
+        self.lock, self.topics = threading.RLock(), {}
+        self.scheduler = Scheduler(self.lock)
+        self.shards = Shards(
+            cluster,
+            Scripts(),
+            self.topics,
+            self.scheduler,
+            Publisher(self.lock),
+            KnownReplicas(0.0),
+            self.lock,
+            run=lambda feed: None,
+            observe=lambda what: None,
+        )
+
+    def add(self, record):
+        topic = self.topics[record.channel] = Topic(record, Replica(record))
+        topic.sync.require(SHARDED_PUBSUB)
+        topic.sync.subscribe(PUBSUB)
+        self.scheduler.add(topic)
+        self.shards.update_channels([record.channel])
+        return topic
+
+
+def test_node_without_room_for_a_connection_is_not_taken_for_one_without_sharded_pubsub():
+    full = OneFeed(OneNode(redis_errors.ConnectionError("max number of clients reached")))
+    full.add(RECORDS[0])
+    [feed] = full.shards.feeds
+    for _ in range(3):
+        with pytest.raises(redis_errors.ConnectionError) as failed, feed.subscription.connected():
+            pass
+        assert not feed.subscription.is_refused(failed.value)
+
+
+def test_topic_that_comes_just_as_a_node_takes_subscriptions_again_is_subscribed(monkeypatch):
+    one = OneFeed(OneNode())
+    early = one.add(RECORDS[0])
+    [feed] = one.shards.feeds
+    one.shards.refuse(feed)
+    assert early.sync.is_subscribed  # as far as can be
+    subscribed = []
+    monkeypatch.setattr(feed.subscription, "update_channels", subscribed.extend)
+
+    feed.messages.handle(Message("connected", "probe", 1))
+    late = one.add(RECORDS[1])
+    one.shards.accept(feed)
+
+    assert set(subscribed) == {early.record.channel, late.record.channel}
+    assert not early.sync.is_subscribed
+    assert not late.sync.is_subscribed  # before the node has said so
