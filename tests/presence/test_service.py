@@ -151,6 +151,14 @@ def test_nobody_is_shown_who_has_left_with_many_others(service, client, list_nam
     assert list_names(service) == ["Alice"]
 
 
+def test_call_that_takes_several_scripts_counts_once(service, client):
+    crowd_whose_leases_are_over(service, client, 310)
+
+    beat(service, "late", list_viewers=True, quota=Quota("calls", 1, 60_000))
+
+    assert int(client.get("calls")) == 1
+
+
 def test_new_tab_finds_room_though_tabs_that_are_over_have_not_been_swept(service, client):
     for number in range(MAX_TABS_PER_USER):
         beat(service, f"t{number}")

@@ -100,8 +100,13 @@ class ServiceBase:
     ) -> list[Any]:
         """Run a script again, after what it has asked for. Other calls run in between.
 
-        Raises StoreUnavailable where it asks for too long.
+        Its first run has counted the call. Raises StoreUnavailable where it asks for too long.
         """
+        names = self._scripts[name].args
+        uncounted = [
+            0 if argument == "calls_limit" else value
+            for argument, value in zip(names, arguments, strict=True)
+        ]
         give_up_at = time.monotonic() + MAX_PREPARE_SECONDS
         reply = [missing]
         while reply[0] in _PREPARATIONS:
@@ -111,7 +116,7 @@ class ServiceBase:
                 self._sweep(keys)
             else:
                 self._index_unsaved_fields(keys, give_up_at)
-            reply = self._scripts.run(self._redis, name, keys, arguments)
+            reply = self._scripts.run(self._redis, name, keys, uncounted)
         if name == "heartbeat":
             _set_joined(reply)
         return reply
