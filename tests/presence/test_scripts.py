@@ -657,8 +657,9 @@ def test_each_message_is_published_by_spublish_where_it_can_be_and_nothing_else_
 @pytest.mark.parametrize(
     "refusal",
     [
-        redis_errors.NoPermissionError("ACL failure in script: User x has no permissions"),  # Redis 7.2 on
+        redis_errors.ResponseError("ACL failure in script: User x has no permissions to run 'spublish'"),
         redis_errors.ResponseError("Unknown Redis command called from script script: f0"),
+        redis_errors.NoPermissionError("no permissions to run 'spublish'"),  # with its own code, NOPERM
     ],
 )
 def test_call_is_answered_though_the_right_to_spublish_was_taken_away(refusal):
