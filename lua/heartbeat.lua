@@ -64,7 +64,8 @@ end
 --   * the tab has a lease (XX), and the new one ends later (GT), which is not so after
 --     the clock was set back;
 --   * no lease of the record has ended, and no claim is to be passed on. Neither is before
---     no_expiry_before_s, so this is checked only after that time.
+--     no_expiry_before_s, so this is checked only after that time; and before the lease is
+--     renewed, since the slow path may refuse the call.
 local version, max_lease_ms, no_expiry_before_s
 local meta = redis.call("HGET", viewers, "#")
 if meta and redis.call("HGET", tabs, tab_id) == state then
@@ -76,19 +77,20 @@ local now_ms = math.floor(now_us / 1000)
 -- As text, because Redis takes twice as long to convert a Lua number itself.
 local lease_end = string.format("%d", now_ms + lease_ms)
 local is_fast_path = lease_ms == max_lease_ms
-  and redis.call("ZADD", seen, "XX", "GT", "CH", lease_end, tab_id) == 1
-
-if is_fast_path and now_us >= no_expiry_before_s * 1000000 then
+local is_check_due = is_fast_path and now_us >= no_expiry_before_s * 1000000
+if is_check_due then
   is_fast_path = redis.call("ZCOUNT", seen, "-inf", string.format("%d", now_ms)) == 0
     and redis.call("HEXISTS", viewers, "#waiting") == 0
-  if is_fast_path then
-    -- Every lease was renewed in time, and nobody waits for a claim whose holder may be away
-    -- for too long. The next check is due when the first lease ends.
-    local expiry = require("lib.expiry")
-    no_expiry_before_s = expiry.no_expiry_before_s(seen)
-    redis.call("HSET", viewers, "#", expiry.replace_in_meta(meta, no_expiry_before_s))
-    expiry.extend_keys({ tabs, seen, viewers, order, unsaved }, no_expiry_before_s, max_lease_ms)
-  end
+end
+is_fast_path = is_fast_path and redis.call("ZADD", seen, "XX", "GT", "CH", lease_end, tab_id) == 1
+
+if is_fast_path and is_check_due then
+  -- Every lease was renewed in time, and nobody waits for a claim whose holder may be away
+  -- for too long. The next check is due when the first lease ends.
+  local expiry = require("lib.expiry")
+  no_expiry_before_s = expiry.no_expiry_before_s(seen)
+  redis.call("HSET", viewers, "#", expiry.replace_in_meta(meta, no_expiry_before_s))
+  expiry.extend_keys({ tabs, seen, viewers, order, unsaved }, no_expiry_before_s, max_lease_ms)
 end
 if is_fast_path and (known_version == "" or known_version == version) then
   return version

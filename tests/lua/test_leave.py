@@ -180,6 +180,22 @@ def test_tab_that_registers_anew_after_its_goodbye_is_back_at_once(redis):
     assert heartbeat(redis, "t1", 42, stamp=AFTER)[0] == "OK"
 
 
+@pytest.mark.parametrize("others", [0, 1])
+def test_refused_late_heartbeat_renews_no_lease_that_is_over(redis, others):
+    """The tab says what it said before, as heartbeats do that only renew their lease."""
+    for number in range(others):
+        heartbeat(redis, f"other {number}", 43, name="Bob")
+    leave(redis, "t1", 42, stamp=GOODBYE)
+    heartbeat(redis, "t1", 42, stamp=AFTER)
+    age(redis, "t1")
+    before = everything(redis)
+
+    assert heartbeat(redis, "t1", 42, stamp=BEFORE) == ["TAB_LEFT"]
+    assert everything(redis) == before
+    assert heartbeat(redis, "t1", 42, stamp=AFTER)[0] == "OK"
+    assert "Alice" in names(redis)
+
+
 def test_late_heartbeat_changes_nothing_of_a_tab_that_has_come_back(redis):
     heartbeat(redis, "t1", 42, mode="edit", stamp=f"{BEFORE} 1000")
     leave(redis, "t1", 42, stamp=f"{GOODBYE} 1001")

@@ -603,8 +603,8 @@ class PresenceMachine(RuleBasedStateMachine):
             self.check_refused(lambda: self.service.update_presence(*arguments, **options))
             return
         is_late = self.model.has_left_since(tab_id, tab.user, arrived_us, sent_at)
+        before = everything(self.redis) if is_late else None
         if is_late and not self.is_as_stored(tab_id, tab):
-            before = everything(self.redis)
             with pytest.raises(TabHasLeft):
                 self.service.update_presence(*arguments, **options)
             assert (everything(self.redis), self.listener.messages()) == (before, [])
@@ -621,7 +621,8 @@ class PresenceMachine(RuleBasedStateMachine):
         try:
             answer = self.service.update_presence(*arguments, **options)
         except TabHasLeft:
-            assert is_late  # and this tab's state is as it was, but the leases of others are over
+            # This tab's state is as it was, but the leases of others are over.
+            assert (everything(self.redis), self.listener.messages()) == (before, [])
             return
         tab, left_out = self.model.trim(tab_id, tab)
         assert answer.left_out == left_out
@@ -639,12 +640,11 @@ class PresenceMachine(RuleBasedStateMachine):
             self.check_conflicts(answer.conflicts)
 
     def is_as_stored(self, tab_id, tab):
-        """Whether a heartbeat says nothing new, and so may not look at goodbyes.
-
-        Nor does it for a tab whose lease is over, while nobody has noticed that.
-        """
+        """Whether a heartbeat says nothing new of a live tab, and so may not look at goodbyes."""
         held = self.model.tabs.get(tab_id)
-        return bool(held) and replace(tab, lease_end=0, sent=None) == replace(held, lease_end=0, sent=None)
+        return self.model.is_live(tab_id) and replace(tab, lease_end=0, sent=None) == replace(
+            held, lease_end=0, sent=None
+        )
 
     @rule(
         tab_id=st.sampled_from(TABS), user=st.sampled_from([*USERS, None]), sent_at=st.sampled_from(SENT_AT)

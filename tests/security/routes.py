@@ -138,12 +138,11 @@ class Visitor:
         )
 
     def answer(self, call, **more):
-        """Status and text; of a stream all that it says before it waits."""
+        """Status and text; of a stream its first chunk, which is all that it says before it waits."""
         response = self.send(call, **more)
         if not call.is_stream or response.status_code != 200:
             return response.status_code, response.text
-        chunks = iter(response.response)
-        text = b"".join(next(chunks) for _ in range(2)).decode()
+        text = next(iter(response.response)).decode()
         response.close()
         return response.status_code, text
 
