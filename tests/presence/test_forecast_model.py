@@ -178,7 +178,7 @@ class ForecastMachine(RuleBasedStateMachine):
             finally:
                 self.redis.config_set("maxmemory", 0)
         else:
-            with patch.object(self.service, "record_saved", side_effect=StoreUnavailable("away")):
+            with patch.object(self.service, "announce_save", side_effect=StoreUnavailable("away")):
                 yield
 
     @precondition(lambda self: self.refused)

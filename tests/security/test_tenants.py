@@ -299,7 +299,7 @@ def test_version_of_another_tenant_brings_nothing_of_it_and_hides_nothing(make_a
     assert answer["version"] != version
     stream = ours.send(CASES["record_presence_events.events"], headers={"Last-Event-ID": version})
     chunks = iter(stream.response)
-    assert b"event: snapshot" in b"".join(next(chunks) for _ in range(2))
+    assert b"event: snapshot" in next(chunks)
     stream.close()
 
 
