@@ -1003,7 +1003,9 @@ class PresenceMachine(RuleBasedStateMachine):
             if lost == "tabs":
                 self.has_stray_field = False  # went with the rest
         if not self.redis.exists(RECORD.tabs_key, RECORD.seen_key, RECORD.viewers_key):
-            self.redis.delete(RECORD.order_key)  # an index alone is no record; it ends by itself
+            self.redis.delete(
+                RECORD.order_key, RECORD.unsaved_key
+            )  # an index alone is no record; it ends by itself
             self.forget()
 
     @rule(state=st.sampled_from(["no JSON", "[]", '["7","Ghost"]']))
