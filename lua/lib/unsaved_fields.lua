@@ -9,6 +9,7 @@ local unsaved_fields = {}
 local ALL_FIELDS = "*"
 local MAX_NAMED_VIEWERS = 100 -- and for each field the first one
 local MAX_BRIEF_BYTES = 512 -- of an entry that is returned as it is
+local MAX_READ_IN_ALL = 1000 -- members of the index, however many fields are asked for; of each two at least
 local MAX_READ_AT_ONCE = 400 -- members of the index; more than a user may have (lib.viewer_budget)
 local AFTER_MARK = "\11" -- behind all that have unsaved_index.MARK
 
@@ -40,7 +41,7 @@ end
 -- Call `visit(name, user)` with those of the index whose fields are `wanted`, and `visit_any`
 -- where all are; where they are too many, with the first of each field, and
 -- `set_total(name, count)` with how many there are in all.
-local function each_indexed(unsaved, wanted, visit, visit_any, set_total)
+local function each_indexed(unsaved, wanted, name_count, visit, visit_any, set_total)
   local is_short = redis.call("ZCARD", unsaved) <= MAX_READ_AT_ONCE
   if is_short or wanted[ALL_FIELDS] then
     -- Of all fields, these are enough to tell whether anybody has one: nobody alone has as many.
@@ -50,11 +51,12 @@ local function each_indexed(unsaved, wanted, visit, visit_any, set_total)
   if is_short then
     return
   end
+  local limit = math.max(2, math.min(MAX_NAMED_VIEWERS, math.floor(MAX_READ_IN_ALL / name_count)))
   for name in pairs(wanted) do
     local first, last = "[" .. name .. unsaved_index.MARK, "(" .. name .. AFTER_MARK
-    local members = redis.call("ZRANGEBYLEX", unsaved, first, last, "LIMIT", 0, MAX_NAMED_VIEWERS)
+    local members = redis.call("ZRANGEBYLEX", unsaved, first, last, "LIMIT", 0, limit)
     visit_members(members, wanted, visit)
-    if #members == MAX_NAMED_VIEWERS then
+    if #members == limit then
       set_total(name, redis.call("ZLEXCOUNT", unsaved, first, last))
     end
   end
@@ -103,7 +105,7 @@ local function append_holders(reply, viewers, names, holders, totals)
     if not held then
       texts[i] = ""
     elseif type(held) == "string" then
-      texts[i] = "1 " .. place_of(held)
+      texts[i] = (totals[name] or 1) .. " " .. place_of(held)
     else
       texts[i] = { totals[name] or #held, place_of(held[1]) }
     end
@@ -187,7 +189,7 @@ function unsaved_fields.append(reply, viewers, order, unsaved, version, names, o
   repeat
     local is_complete = unsaved_index.build(viewers, order, unsaved, version)
   until is_complete
-  each_indexed(unsaved, wanted, visit, visit_any, function(name, total)
+  each_indexed(unsaved, wanted, #names, visit, visit_any, function(name, total)
     local is_own = own.user ~= "" and redis.call("ZSCORE", unsaved, name .. unsaved_index.MARK .. own.user)
     totals[name] = is_own and not is_held(viewers, own, name) and total - 1 or total
   end)

@@ -130,6 +130,29 @@ def test_index_is_begun_anew_where_somebody_did_not_keep_a_part_of_it(redis):
     assert check(redis, "own 3", "own 39") == {"own 3": [1, 3], "own 39": [1, 39]}
 
 
+def test_many_who_have_many_same_fields_are_counted_with_the_first_of_each(real_redis):
+    names = [f"field {number}" for number in range(100)]
+    for user in range(30):
+        heartbeat(real_redis, f"t{user}", user, dirty_fields=names)
+
+    assert {name: row[0] for name, row in check(real_redis, *names).items()} == dict.fromkeys(names, 30)
+    for asker in range(3):  # whoever comes first in the index
+        found = check(real_redis, *names, tab_id=f"t{asker}", user=asker)
+        assert {row[0] for row in found.values()} == {29}
+        assert all(len(row) > 1 and asker not in row for row in found.values())
+    assert len(check(real_redis, names[0])[names[0]]) == 31
+
+
+def test_many_who_have_hundreds_of_the_same_fields_name_another_than_the_asker(real_redis):
+    names = [f"field {number}" for number in range(99)]
+    for user in range(600):
+        heartbeat(real_redis, f"t{user}", user, dirty_fields=names)
+
+    found = check(real_redis, *names, tab_id="t0", user=0)
+    assert {row[0] for row in found.values()} == {599}
+    assert all(len(row) > 1 and 0 not in row for row in found.values())
+
+
 def test_index_that_somebody_did_not_keep_is_made_anew(redis):
     fill(redis)
     check(redis, "title")
