@@ -6,6 +6,7 @@ import signal
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from record_presence.presence.scripts import runner
 from record_presence.presence.scripts.compose import find_lua_directory
 from record_presence.presence.scripts.load import load_script
 from record_presence.redis_client.embedded import CompiledOnce, make_strict
+from tests import reports
 from tests.redis_server import RedisServer
 from tests.turns import Turns
 from tests.waiting import TIMEOUT_MS
@@ -46,6 +48,8 @@ def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):
         _keep_files_in_one_folder(config)
     config.pluginmanager.register(Turns(), "turns")
+    config.pluginmanager.register(reports, "tests.reports")
+    config.pluginmanager.register(reports.FirstInternalError(), "first-internal-error")
 
 
 def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
@@ -142,11 +146,18 @@ def redis_server() -> Iterator[RedisServer]:
 
 
 @pytest.fixture
-def real_redis(redis_server: RedisServer) -> Iterator[redis_py.Redis]:
+def open_clients() -> Iterator[ExitStack]:
+    """Closed after what depends on it: an application needs its client until it is closed."""
+    with ExitStack() as clients:
+        yield clients
+
+
+@pytest.fixture
+def real_redis(redis_server: RedisServer, open_clients: ExitStack) -> redis_py.Redis:
     """A client of the real server, which is empty."""
-    with redis_server.client() as client:
-        client.flushall()
-        yield client
+    client = open_clients.enter_context(redis_server.client())
+    client.flushall()
+    return client
 
 
 @pytest.fixture(params=["fakeredis", "redis-server"])

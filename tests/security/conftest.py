@@ -12,7 +12,7 @@ from tests.waiting import wait_until
 
 
 @pytest.fixture
-def make_app():
+def make_app(open_clients):
     apps, before = [], running_broadcasts()
 
     def make(redis=None, **changes):

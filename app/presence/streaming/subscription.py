@@ -8,6 +8,8 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+from redis.exceptions import RedisError
+
 from ..errors import PresenceError
 from ..scripts import Scripts
 from ..scripts.redis_errors import FAILURES
@@ -32,6 +34,34 @@ class Message(NamedTuple):
     kind: str
     channel: str
     data: Any
+
+
+class _NotTheReceiver(RedisError):
+    """Another thread than the receiving one found that the connection is lost."""
+
+
+@contextmanager
+def _connecting_in_this_thread_only(connection: Any) -> Iterator[None]:
+    """Let redis-py connect `connection` again in this thread, and fail in any other.
+
+    It connects wherever the loss is noticed. If that is a thread that writes, it waits
+    for the answers to its greeting, which the receiving thread may have read meanwhile.
+    """
+    connect_func, receiver = getattr(connection, "redis_connect_func", None), threading.get_ident()
+
+    def greet(connection: Any) -> None:
+        if threading.get_ident() != receiver:
+            raise _NotTheReceiver("the receiving thread will connect again")
+        if connect_func is None:
+            connection.on_connect()
+        else:
+            connect_func(connection)
+
+    connection.redis_connect_func = greet
+    try:
+        yield
+    finally:
+        connection.redis_connect_func = connect_func  # it goes back to the pool
 
 
 class _Probe(NamedTuple):
@@ -87,13 +117,14 @@ class Subscription:
         pubsub = self._new_pubsub()
         try:
             self._subscribe(pubsub, [probe_channel])
-            with self._write_lock:
-                self._pubsub, self._probe_channel, self._probe_at = pubsub, probe_channel, 0.0
-                self._probe = NO_PROBE
-                self._subscribe_all(pubsub)
-            self._received_at = time.monotonic()
-            self._silence_timeout_seconds = timings.FIRST_MESSAGE_TIMEOUT_SECONDS
-            yield
+            with _connecting_in_this_thread_only(pubsub.connection):
+                with self._write_lock:
+                    self._pubsub, self._probe_channel, self._probe_at = pubsub, probe_channel, 0.0
+                    self._probe = NO_PROBE
+                    self._subscribe_all(pubsub)
+                self._received_at = time.monotonic()
+                self._silence_timeout_seconds = timings.FIRST_MESSAGE_TIMEOUT_SECONDS
+                yield
         finally:
             # Not while another thread writes: redis-py would open a new connection, which nobody reads.
             with self._write_lock:
