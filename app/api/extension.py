@@ -96,6 +96,7 @@ class PresenceExtension:
                 recovery_grace_seconds=self.settings.recovery_grace_seconds,
                 claim_idle_seconds=self.settings.claim_idle_seconds,
                 has_open_index=self.settings.open_index,
+                heartbeat_seconds=self.settings.heartbeat_seconds,
                 scripts=self.scripts,
             )
         return service

@@ -59,7 +59,16 @@ class Page(NamedTuple):
 class OpenRecords:
     """The indexes of one tenant. `note` never raises: what Redis does not take is noted later."""
 
-    def __init__(self, redis: Any, scripts: Scripts, tenant: str, *, lease_ms: int, timeline_ms: int) -> None:
+    def __init__(
+        self,
+        redis: Any,
+        scripts: Scripts,
+        tenant: str,
+        *,
+        lease_ms: int,
+        timeline_ms: int,
+        heartbeat_seconds: float,
+    ) -> None:
         self._redis = redis
         self._scripts = scripts
         self._tenant = tenant
@@ -67,7 +76,7 @@ class OpenRecords:
         self._timeline_ms = timeline_ms
         # What is erased of a user is found by their index, so it lasts as long as a timeline.
         self._kept_ms = max(KEPT_SECONDS * 1000, timeline_ms + KEPT_SECONDS * 500)
-        self._refresh_chance = min(1.0, lease_ms / 3000 / REFRESH_SECONDS)
+        self._refresh_chance = min(1.0, heartbeat_seconds / REFRESH_SECONDS)
         self._unnoted: dict[tuple[Record, str], UserId] = {}
         self._retry_at = 0.0  # monotonic seconds
         self._retry_seconds = 0.0  # the last wait, 0 where Redis took the last note
@@ -126,10 +135,17 @@ class OpenRecords:
             self.chance = 1.0
             self._drop_notes_beyond_bound()
             return
-        notes = list(self._unnoted.items())[:MAX_NOTES_PER_CALL]
+        notes = self._take_notes()
+        if not notes:
+            self._set_chance()
+            return
         try:
             age_ms, due = self._add([(record, user_id) for (record, _), user_id in notes])
-        except PresenceError as error:
+        except BaseException as error:
+            for key, user_id in notes:
+                self._unnoted.setdefault(key, user_id)
+            if not isinstance(error, PresenceError):  # a greenlet that is ended while it waits
+                raise
             self._postpone(error)
             return
         self._retry_seconds = 0.0
@@ -137,14 +153,20 @@ class OpenRecords:
         if age_ms < self._lease_ms and now >= self._young_again_at:
             self._young_until = now + 2 * self._lease_ms / 1000
             self._young_again_at = now + MIN_YOUNG_INTERVAL_SECONDS
-        for key, _ in notes:
-            self._unnoted.pop(key, None)
-            if self._young_until:
-                self._noted.add(key)
+        if self._young_until:
+            self._noted.update(key for key, _ in notes)
         self._set_chance()
         for record_type, found in due:
             with suppress(StoreUnavailable):  # there will be other checks
                 self._check(record_type, found)
+
+    def _take_notes(self) -> list[tuple[tuple[Record, str], UserId]]:
+        """Notes that this call alone writes: of a crowd that comes at once, each would write all of them."""
+        notes: list[tuple[tuple[Record, str], UserId]] = []
+        with suppress(KeyError):
+            while len(notes) < MAX_NOTES_PER_CALL:
+                notes.append(self._unnoted.popitem())
+        return notes
 
     def _postpone(self, error: PresenceError) -> None:
         if not self._retry_seconds:

@@ -21,11 +21,12 @@ STEPS = 120  # of a random history
 
 
 class Observed:
-    """The service, and the commands that it has run; `fail` refuses one of them."""
+    """The service, and the commands that it has run. One may be `refused`; `before` is called before each."""
 
     def __init__(self, redis):
         self.commands = []
         self.refused = None
+        self.before = lambda name: None
         scripts = Scripts(observe=lambda name, *_: self.commands.append(name))
         self._run = scripts.run
         self._run_many = scripts.run_many
@@ -35,11 +36,13 @@ class Observed:
         )
 
     def run(self, client, name, *call):
+        self.before(name)
         if name == self.refused:
             raise StoreUnavailable(name)
         return self._run(client, name, *call)
 
     def run_many(self, client, name, *calls):
+        self.before(name)
         if name == self.refused:
             raise StoreUnavailable(name)
         return self._run_many(client, name, *calls)
@@ -290,6 +293,46 @@ def test_heartbeats_are_noted_about_every_two_hours(observed, service, later, mo
 
     assert service._open_records.chance == pytest.approx(30 / 7200)
     assert observed.commands == ["heartbeat", "heartbeat", "open_add"]
+
+
+@pytest.mark.parametrize(("options", "seconds"), [({}, 1200), ({"heartbeat_seconds": 20}, 20)])
+def test_heartbeats_may_be_more_often_than_a_lease_asks_for(redis, options, seconds):
+    service = RecordPresenceService(redis, 1, ttl_seconds=3600, has_open_index=True, **options)
+
+    assert service._open_records.chance == pytest.approx(seconds / 7200)
+
+
+def test_crowd_that_comes_at_once_is_noted_once(observed, service):
+    """While Redis takes one note, the others come and beat."""
+
+    def come_meanwhile(number):
+        if number < 10:
+            come(service, str(number))
+            come(service, str(number))  # unchanged
+
+    numbers = iter(range(1, 20))
+    observed.before = lambda name: name == "open_add" and come_meanwhile(next(numbers))
+    come(service, "0")
+
+    assert observed.commands.count("open_add") == 10
+    assert sorted(open_ids(service)) == [str(number) for number in range(10)]
+
+
+def test_note_on_its_way_is_not_lost_when_its_greenlet_is_ended(observed, service):
+    class Ended(BaseException):
+        pass
+
+    def end(name):
+        if name == "open_add":
+            raise Ended
+
+    observed.before = end
+    with pytest.raises(Ended):
+        come(service, "12")
+    observed.before = lambda name: None
+    come(service, "13", 43, "Bob")
+
+    assert sorted(open_ids(service)) == ["12", "13"]
 
 
 def test_note_that_redis_does_not_take_fails_no_heartbeat_and_is_made_good(observed, service, later, caplog):

@@ -50,16 +50,19 @@ class ServiceBase:
         recovery_grace_seconds: float = 0,
         claim_idle_seconds: float = DEFAULT_CLAIM_IDLE_SECONDS,
         has_open_index: bool = False,
+        heartbeat_seconds: float | None = None,
         scripts: Scripts | None = None,
     ) -> None:
-        for name, seconds in (
-            ("ttl_seconds", ttl_seconds),
-            ("timeline_seconds", timeline_seconds),
-            ("recovery_grace_seconds", recovery_grace_seconds),
-            ("claim_idle_seconds", claim_idle_seconds),
-        ):
+        positive: dict[str, float] = {"ttl_seconds": ttl_seconds, "claim_idle_seconds": claim_idle_seconds}
+        if heartbeat_seconds is not None:
+            positive["heartbeat_seconds"] = heartbeat_seconds
+        others: dict[str, float] = {
+            "timeline_seconds": timeline_seconds,
+            "recovery_grace_seconds": recovery_grace_seconds,
+        }
+        for name, seconds in (positive | others).items():
             check_seconds(name, seconds)
-        for name, seconds in (("ttl_seconds", ttl_seconds), ("claim_idle_seconds", claim_idle_seconds)):
+        for name, seconds in positive.items():
             if seconds == 0:
                 raise InvalidPresence({name: ["Must be greater than 0."]})
         self._redis = redis
@@ -72,7 +75,12 @@ class ServiceBase:
         self._open_records: OpenRecords | None = None
         if has_open_index:
             self._open_records = OpenRecords(
-                redis, self._scripts, self._tenant, lease_ms=self._lease_ms, timeline_ms=self._timeline_ms
+                redis,
+                self._scripts,
+                self._tenant,
+                lease_ms=self._lease_ms,
+                timeline_ms=self._timeline_ms,
+                heartbeat_seconds=ttl_seconds / 3 if heartbeat_seconds is None else heartbeat_seconds,
             )
 
     def _run(
