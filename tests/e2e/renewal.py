@@ -21,6 +21,7 @@ from tests.waiting import TIMEOUT_MS, wait_until
 
 MINUTES = 10.0
 TOKEN_SECONDS = 60
+ACT_SECONDS = 60.0  # between two keys that each person presses: after five minutes without, they are away
 TENANT = "renewal"
 RECORD = "flow/12"
 SETTINGS = Settings(secret_key=SECRET)
@@ -88,6 +89,10 @@ class RenewalPage:
         answer = self._page.evaluate("(name) => renewal.presence.claim(name)", name)
         assert answer["claimed"], answer
 
+    def act(self) -> None:
+        """Show that somebody is there; types nothing."""
+        self._page.keyboard.press("Shift")
+
     def watch(self) -> None:
         """Note from now on what the page is told."""
         self._page.evaluate("renewal.watch()")
@@ -134,11 +139,16 @@ def _watch(people: list[RenewalPage], server: Server, seconds: float) -> Renewal
         person.watch()
 
     seen = Renewal()
+    act_at = time.monotonic() + ACT_SECONDS
     end = time.monotonic() + seconds
     while time.monotonic() < end and not seen.tabs:
         if (now := _tabs(server, proof)) != tabs:
             seen.tabs.append(f"tabs became {now} after {seconds - (end - time.monotonic()):.1f} s")
         witness.read()
+        if time.monotonic() >= act_at:
+            act_at += ACT_SECONDS
+            for person in people:
+                person.act()
         time.sleep(0.05)
     seen.events = [f"{each.event}: {each.data}" for each in witness.messages[told:] if each.event]
     if witness.is_over:
