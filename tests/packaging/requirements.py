@@ -16,6 +16,7 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parents[2]
 NAME = "record-presence"
 TOOLS = ("test", "dev", "node")  # extras for work on the project itself
+BUILT = ("fast",)  # what pip builds from source, so that no environment of ours has it
 
 _HEADER = (
     "# What `make run` and `make test` install. `make constraints` writes it; see setup.cfg for the ranges.\n"
@@ -44,11 +45,11 @@ def declared() -> dict[str, list[Requirement]]:
 
 
 def runtime_requirements() -> list[Requirement]:
-    """Those of the base and of every extra that a host may install."""
+    """Those of the base and of every extra that a host may install as it is."""
     return [
         requirement
         for extra, requirements in declared().items()
-        if extra not in TOOLS
+        if extra not in (*TOOLS, *BUILT)
         for requirement in requirements
     ]
 

@@ -15,6 +15,7 @@ from record_presence.identity.bearer import MAX_TOKEN_LENGTH, issue_token
 from tests.api.client import PREFIX, SETTINGS, token
 from tests.gunicorn_server import ROOT, GunicornServer
 from tests.redis_server import RedisServer
+from tests.server import c_parser
 from tests.waiting import wait_until
 
 IN_TIME_SECONDS = 2.0
@@ -25,6 +26,20 @@ SECRET_TOKEN = "eyJhbGciOiJIUzI1NiJ9.c2VjcmV0.c2lnbmF0dXJl"
 def server():
     """Embedded, one process, with an access log."""
     server = GunicornServer(PRESENCE_ACCESS_LOG="true")
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="module", params=["Python", "C"])
+def parsing_server(request):
+    """The same, with either of gunicorn's parsers."""
+    settings = {}
+    if request.param == "C":
+        folder = c_parser.folder()
+        if folder is None:
+            pytest.skip("gunicorn's parser in C can't be built: it needs a compiler")
+        settings["PYTHONPATH"] = str(folder)
+    server = GunicornServer(**settings)
     yield server
     server.close()
 
@@ -70,23 +85,23 @@ def in_envelope(answer, status):
     ],
     ids=range(14),
 )
-def test_request_that_gunicorn_refuses_is_answered_in_the_envelope(server, data, status):
-    in_envelope(server.send(data), status)
+def test_request_that_gunicorn_refuses_is_answered_in_the_envelope(parsing_server, data, status):
+    in_envelope(parsing_server.send(data), status)
 
 
 @pytest.mark.parametrize(
     "chunks", [b"zz\r\n{}\r\n0\r\n\r\n", b"-2\r\n{}\r\n", b"2\r\n{}xx0\r\n\r\n", b"ffff\r\n{"]
 )
-def test_body_in_bad_chunks_is_400_in_the_envelope(server, chunks):
+def test_body_in_bad_chunks_is_400_in_the_envelope(parsing_server, chunks):
     headers = [f"Authorization: Bearer {token()}", "Content-Type: application/json", "Connection: close"]
     head = request(f"{PREFIX}/flow/12/heartbeat", *headers, "Transfer-Encoding: chunked", method="POST")
 
-    in_envelope(server.send(head + chunks), 400)
+    in_envelope(parsing_server.send(head + chunks), 400)
 
 
-def test_body_in_good_chunks_is_read(server):
+def test_body_in_good_chunks_is_read(parsing_server):
     body = b'{"tab_id": "chunked", "mode": "view", "dirty": false}'
-    response = server.call(
+    response = parsing_server.call(
         "POST",
         "flow/1/heartbeat",
         data=iter([body[:9], body[9:]]),
@@ -96,8 +111,8 @@ def test_body_in_good_chunks_is_read(server):
     assert response.json()["data"]["registered"] is True
 
 
-def test_body_without_a_length_that_never_stops_is_413(server):
-    response = server.call(
+def test_body_without_a_length_that_never_stops_is_413(parsing_server):
+    response = parsing_server.call(
         "POST",
         "flow/1/heartbeat",
         data=(b"x" * 8_192 for _ in range(20)),
@@ -107,60 +122,66 @@ def test_body_without_a_length_that_never_stops_is_413(server):
     assert (response.status_code, response.json()["success"]) == (413, False)
 
 
-def test_tab_id_of_ten_megabytes_is_413(server):
-    response = server.heartbeat("x" * 10_000_000)
+def test_tab_id_of_ten_megabytes_is_413(parsing_server):
+    response = parsing_server.heartbeat("x" * 10_000_000)
 
     assert (response.status_code, response.json()["success"]) == (413, False)
 
 
-def test_body_shorter_than_it_says_is_400(server):
+def test_body_shorter_than_it_says_is_400(parsing_server):
     headers = [f"Authorization: Bearer {token()}", "Content-Type: application/json", "Content-Length: 500"]
     head = request(f"{PREFIX}/flow/12/heartbeat", *headers, method="POST")
 
-    in_envelope(server.send(head + b'{"tab_id"'), 400)
+    in_envelope(parsing_server.send(head + b'{"tab_id"'), 400)
 
 
-def test_batch_of_a_hundred_uuids_fits_into_a_request_line(server):
+def test_batch_of_a_hundred_uuids_fits_into_a_request_line(parsing_server):
     names = [f"flow:00000000-0000-4000-8000-{number:012}" for number in range(100)]
 
-    assert len(server.call("GET", "viewers", params={"record": names}).json()["data"]["records"]) == 100
+    assert (
+        len(parsing_server.call("GET", "viewers", params={"record": names}).json()["data"]["records"]) == 100
+    )
 
 
 @pytest.mark.parametrize(
     ("method", "status"), [("HEAD", 200), ("OPTIONS", 200), ("TRACE", 405), ("BREW", 405)]
 )
-def test_every_method_is_answered(server, method, status):
-    assert server.call(method, "flow/12/viewers").status_code == status
+def test_every_method_is_answered(parsing_server, method, status):
+    assert parsing_server.call(method, "flow/12/viewers").status_code == status
 
 
-def test_connection_is_kept_for_the_next_heartbeat(server):
+def test_connection_is_kept_for_the_next_heartbeat(parsing_server):
     with requests.Session() as session:
-        answers = [session.get(f"{server.url}/health/live") for _ in range(2)]
+        answers = [session.get(f"{parsing_server.url}/health/live") for _ in range(2)]
 
     assert all("close" not in answer.headers.get("Connection", "") for answer in answers)
 
 
-def test_error_does_not_end_the_connection_or_shift_its_answers(server):
+def test_error_does_not_end_the_connection_or_shift_its_answers(parsing_server):
     headers = {"Authorization": f"Bearer {token()}"}
     with requests.Session() as session:
         for path, status in (("nowhere", 404), ("Flow/1/viewers", 422), ("flow/1/tabs", 200)):
-            answer = session.get(f"{server.url}{PREFIX}/{path}", headers=headers)
+            answer = session.get(f"{parsing_server.url}{PREFIX}/{path}", headers=headers)
             assert answer.status_code == status
 
 
-def test_headers_have_no_say_in_where_a_request_goes(server):
+def test_headers_have_no_say_in_where_a_request_goes(parsing_server):
     for name in ("SCRIPT_NAME", "Script-Name", "PATH_INFO", "X-Script-Name", "X-Forwarded-Prefix"):
-        status, _, body = server.send(request("/health/live", f"{name}: /health", "Connection: close"))
+        status, _, body = parsing_server.send(
+            request("/health/live", f"{name}: /health", "Connection: close")
+        )
 
         assert (status, json.loads(body)["data"]) == (200, {"live": True})
 
 
-def statuses(server, *requests):
+def statuses(parsing_server, *requests):
     """Of all answers on one connection."""
     received = b""
     with (
         contextlib.suppress(ConnectionError),
-        socket.create_connection(("127.0.0.1", int(server.url.rpartition(":")[2])), timeout=20) as connection,
+        socket.create_connection(
+            ("127.0.0.1", int(parsing_server.url.rpartition(":")[2])), timeout=20
+        ) as connection,
     ):
         for text in requests:
             connection.sendall(text)
@@ -171,7 +192,7 @@ def statuses(server, *requests):
 
 
 @pytest.mark.parametrize("is_chunked", [False, True], ids=["with its length", "in chunks"])
-def test_body_that_nobody_read_is_no_part_of_the_next_head(server, is_chunked):
+def test_body_that_nobody_read_is_no_part_of_the_next_head(parsing_server, is_chunked):
     body = b"x" * 65_536
     if is_chunked:
         headers, body = ["Transfer-Encoding: chunked"], b"10000\r\n" + body + b"\r\n0\r\n\r\n"
@@ -179,13 +200,13 @@ def test_body_that_nobody_read_is_no_part_of_the_next_head(server, is_chunked):
         headers = [f"Content-Length: {len(body)}"]
     refused = request("/api/v1/presence/flow/1/heartbeat", *headers, method="POST", body=body)
 
-    assert statuses(server, refused, refused, request("/health/live")) == [401, 401, 200]
+    assert statuses(parsing_server, refused, refused, request("/health/live")) == [401, 401, 200]
 
 
-def test_connection_ends_without_another_answer_after_a_body_that_is_far_too_large(server):
+def test_connection_ends_without_another_answer_after_a_body_that_is_far_too_large(parsing_server):
     huge = request("/health/live", "Content-Length: 3000000", body=b"x" * 3_000_000)
 
-    assert statuses(server, huge, request("/health/live")) in ([200], [])  # reset while it was sent
+    assert statuses(parsing_server, huge, request("/health/live")) in ([200], [])  # reset while it was sent
 
 
 def test_longest_token_goes_through_as_one_header(server):
