@@ -76,8 +76,12 @@ end
 local own = { user = user }
 if tab_id ~= "" then
   own.fields = {}
-  for _, field in ipairs(is_live and state.dirty_fields or own.fields) do
-    own.fields[field] = true
+  -- One whose lease is over is still counted if it was left to be swept.
+  local counted = is_live and state or roster.find(record, tab_id)
+  if counted and counted.user == user then
+    for _, field in ipairs(counted.dirty_fields) do
+      own.fields[field] = true
+    end
   end
 end
 local names = {}

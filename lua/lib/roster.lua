@@ -200,7 +200,8 @@ function roster.put_tab(record, tab_id, state_text, lease_end, old_state, is_liv
     viewer_entries.subtract_tab(record, old_state, "expired")
   end
   if not record.is_damaged then
-    viewer_entries.add_tab(record, state, not old_state or old_state.name ~= state.name)
+    local is_same = is_live and old_state.user == state.user and old_state.name == state.name
+    viewer_entries.add_tab(record, state, not is_same)
     local had_profile = old_state and old_state.user == state.user and old_state.profile or nil
     local is_new_profile = had_profile ~= state.profile
     if had_profile or state.profile then

@@ -99,6 +99,15 @@ def test_new_name_replaces_the_old_one(redis):
     assert viewers(redis)[0]["tabs"] == 2
 
 
+def test_new_name_comes_with_a_tab_that_was_of_somebody_of_that_name(redis):
+    heartbeat(redis, "t1", 43, name="Alice New")
+    heartbeat(redis, "t2", 42, name="Alice Old")
+    age(redis, "t1")
+    heartbeat(redis, "t1", 42, name="Alice New")
+
+    assert names(redis) == ["Alice New"]
+
+
 @pytest.mark.parametrize("somebody_was_stale", [False, True])
 def test_tab_that_still_has_the_old_name_does_not_bring_it_back(redis, somebody_was_stale):
     heartbeat(redis, "t1", 42, name="Alice Old")

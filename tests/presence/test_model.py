@@ -206,7 +206,7 @@ class RecordModel:
         return replace(tab, active_field=kept_field, unsaved=tuple(kept), sent=sent), left_out or None
 
     def put(self, tab_id, tab):
-        held = self.tabs.get(tab_id)
+        held = self.tabs.get(tab_id) if self.is_live(tab_id) else None
         renamed = held is None or held.name != tab.name
         if tab.user not in self.arrivals:
             self.arrivals.append(tab.user)
@@ -368,7 +368,8 @@ class RecordModel:
             has = {
                 name
                 for other, tab in self.tabs.items()
-                if encode_user_id(tab.user) == encode_user_id(holder) and other != tab_id
+                if encode_user_id(tab.user) == encode_user_id(holder)
+                and not (other == tab_id and (user is None or encode_user_id(user) == encode_user_id(holder)))
                 for name in tab.unsaved
             }
             if tab_id is None and user is not None and encode_user_id(holder) == encode_user_id(user):
@@ -1372,3 +1373,29 @@ def test_many_clients_at_once_leave_exact_counts_and_an_unbroken_chain(redis_ser
     assert len({message["version"] for message in messages} - {"0"}) == sum(
         message["version"] != "0" for message in messages
     )
+
+
+# Histories that have differed. In both, one call can't sweep all whose leases are over.
+
+BEAT = {"active": None, "active_field": None, "mode": "view", "visible": True, "lease_ms": LEASE_MS}
+
+
+def test_name_of_a_tab_that_was_anothers_is_shown(real_redis):
+    machine = PresenceMachine(real_redis, small_sweeps(), TWO_TABS)
+    machine.all_stay(active=[])
+    machine.beat(**BEAT, dirty=False, name="Alice", tab_id="t1", unsaved=(), user=42)
+    machine.time_passes(step_ms=LEASE_MS + 5_000)
+    machine.save(fields=["title"], lock_version=3, tab_id="t1", told_by="host", user=42)
+    machine.beat(**BEAT, dirty=True, name="Alicia", tab_id="t2", unsaved=(), user=42)
+    machine.save(fields=["title"], lock_version=3, tab_id="t1", told_by="viewer", user=42)
+
+    machine.beat_late(goodbye=0, sent_at=None, since_goodbye_us=-1, tab_id="t4", user=42)
+
+
+def test_saver_whose_own_tab_is_left_to_be_swept_touches_nobody(real_redis):
+    machine = PresenceMachine(real_redis, small_sweeps(), TWO_TABS)
+    machine.all_stay(active=[])
+    machine.beat(**BEAT, dirty=False, name="Alice", tab_id="t1", unsaved=("title",), user=42)
+    machine.time_passes(step_ms=LEASE_MS + 5_000)
+
+    machine.save(fields=["title"], lock_version=3, tab_id="t1", told_by="host", user=42)
