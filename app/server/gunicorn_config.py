@@ -18,7 +18,7 @@ from typing import Any
 import gunicorn.util
 
 from ..settings import SettingError, read_settings
-from . import draining, timeouts
+from . import draining, sending, timeouts
 from .cpus import available_cpus
 from .gunicorn_logger import GunicornLogger
 
@@ -118,6 +118,7 @@ def _check_application(server: Any) -> None:
 # gunicorn has no setting for its answer to a malformed request.
 gunicorn.util.write_error = _write_failure
 timeouts.install()
+sending.install()
 
 
 def on_starting(server: Any) -> None:

@@ -1,0 +1,46 @@
+"""How an answer leaves the process."""
+
+import socket
+
+import pytest
+import requests
+
+from tests.gunicorn_server import GunicornServer
+
+REQUEST = b"GET /health/live HTTP/1.1\r\nHost: presence.example\r\n\r\n"
+
+
+@pytest.fixture(scope="module")
+def server():
+    server = GunicornServer()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def connection(server):
+    address = ("127.0.0.1", int(server.url.rpartition(":")[2]))
+    with socket.create_connection(address, timeout=20) as connection:
+        yield connection
+
+
+def test_answer_is_sent_in_one_piece(connection):
+    """Sent in two, its head often comes alone."""
+    for _ in range(30):
+        connection.sendall(REQUEST)
+        assert connection.recv(65_536).endswith(b"}")
+
+
+@pytest.mark.parametrize("path", ["/static/presence/presence.js", "/api/docs/openapi.json"])
+def test_large_answer_is_whole(server, path):
+    """A file, and a text that is larger than what is joined with the head."""
+    plain = {"Accept-Encoding": "identity"}
+    answer = requests.get(f"{server.url}{path}", headers=plain, timeout=20)
+
+    assert answer.status_code == 200
+    assert len(answer.content) == int(answer.headers["Content-Length"]) > 5_000
+
+
+def test_head_comes_without_a_body_that_was_not_asked_for(connection):
+    connection.sendall(REQUEST.replace(b"GET", b"HEAD"))
+    assert connection.recv(65_536).endswith(b"\r\n\r\n")
