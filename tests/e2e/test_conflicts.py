@@ -41,7 +41,7 @@ def own_server(own_redis: RedisServer) -> Iterator[Server]:
         own_redis,
         PRESENCE_HEARTBEAT_SECONDS="60",
         PRESENCE_TTL_SECONDS="180",
-        PRESENCE_CLAIM_IDLE_SECONDS="3",  # to be seen while it is counted down
+        PRESENCE_CLAIM_IDLE_SECONDS="6",  # to be seen while it is counted down
     )
     yield server
     server.close()
