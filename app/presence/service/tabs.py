@@ -127,22 +127,29 @@ class TabCalls(ServiceBase):
             profile.text if profile else "",
         )
         keys = (*keys_with_quota(record, quota), record.left_key)
-        try:
-            reply = self._run("heartbeat", keys, arguments, tab_id)
-        except StoreUnavailable:
-            if self._open_records is not None:
-                self._open_records.note_later(record, user_id)
-            raise
-        has_changed = len(reply) > 2
-        left_out = json.loads(reply.pop(2)) if reply[0] == "TRIMMED" else None
-        has_joined = has_changed and reply[3] == 1
-        if self._open_records is not None:
-            _note_open(self._open_records, record, user_id, has_joined)
-        if not has_changed:
+        reply, left_out = self._run_heartbeat(record, user_id, keys, arguments)
+        if len(reply) == 2:
             return ViewerList(reply[1])
         if len(reply) == 4:
-            return ViewerList(reply[1], left_out=left_out, timeline_bytes=reply[2], has_joined=has_joined)
+            return ViewerList(reply[1], left_out=left_out, timeline_bytes=reply[2], has_joined=reply[3] == 1)
         return self._decode_list(reply, tab, user, limit, base_version, known_version, left_out)
+
+    def _run_heartbeat(
+        self, record: Record, user_id: UserId, keys: Sequence[str], arguments: Sequence[Any]
+    ) -> tuple[list[Any], LeftOut | None]:
+        """The script's reply, and what it has left out; the index of open records learns of the tab."""
+        open_records = self._open_records
+        try:
+            reply = self._run("heartbeat", keys, arguments, arguments[0])
+        except StoreUnavailable:
+            if open_records is not None:
+                open_records.note_later(record, user_id)
+            raise
+        left_out = json.loads(reply.pop(2)) if reply[0] == "TRIMMED" else None
+        if open_records is not None:
+            has_joined = len(reply) > 2 and reply[3] == 1
+            _note_open(open_records, record, user_id, has_joined)
+        return reply, left_out
 
     def _decode_list(
         self,
