@@ -7,6 +7,7 @@ a topic exists, the record's Redis channel is subscribed.
 | Module | Reason to change it |
 |---|---|
 | `broadcast.py` | opening and closing streams; the threads |
+| `receiver.py` | what a lost subscription leads to, and what is done between two messages |
 | `wakeups.py` | in which order and batches readers are woken, and their timeouts |
 | `admission.py` | how many streams a process, a tenant and a user may have open |
 | `stream.py` | the queue of one reader |

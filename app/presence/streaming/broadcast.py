@@ -4,14 +4,12 @@ The package's docstring (`__init__.py`) has the overview, the threads and the lo
 """
 
 import logging
-import random
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 from ..errors import StoreUnavailable
-from ..greenlets import PAUSE_SECONDS, Turn
 from ..records import Record
 from ..scripts import Scripts
 from ..scripts.transport import is_cluster
@@ -21,12 +19,12 @@ from .feed import Feed
 from .messages import MessageHandler
 from .outage import KnownReplicas, Outage
 from .publisher import Publisher
+from .receiver import Receiver
 from .refresh import Refresher
 from .scheduler import Scheduler
-from .shard_subscription import ShardSubscription
 from .shards import Shards
 from .stream import Stream, StreamEnded
-from .subscription import Message, Subscription
+from .subscription import Subscription
 from .sync_state import SHARDED_PUBSUB
 from .topic import Topic
 from .wakeups import Wakeups
@@ -78,7 +76,15 @@ class Broadcast:
             self._topics, self._scheduler, self._publisher, self._outage, lock, observe=observe
         )
         self._feed = Feed(self._subscription, self._outage, self._messages, self._topics)
-        self._shards = (
+        self._closed = threading.Event()
+        self._receiver = Receiver(
+            self._publisher,
+            self._scheduler,
+            self._closed,
+            end_streams_if_draining=self._end_all_if_draining,
+            observe=observe,
+        )
+        self._receiver.shards = self._shards = (
             Shards(
                 redis,
                 scripts,
@@ -87,7 +93,7 @@ class Broadcast:
                 self._publisher,
                 known_replicas,
                 lock,
-                run=self._run_receiver,
+                run=self._receiver.run,
                 observe=observe,
             )
             if has_sharded_pubsub and is_cluster(redis)
@@ -103,7 +109,6 @@ class Broadcast:
             observe=observe,
         )
         self._is_started = False
-        self._closed = threading.Event()
 
     def open(
         self,
@@ -159,7 +164,7 @@ class Broadcast:
         """Start the threads. Not before the first stream, since a process may fork until then."""
         if not self._is_started:
             self._is_started = True
-            receiver = threading.Thread(target=self._run_receiver, args=(self._feed,), daemon=True)
+            receiver = threading.Thread(target=self._receiver.run, args=(self._feed,), daemon=True)
             scheduler = threading.Thread(target=self._run_scheduler, daemon=True)
             wakeups = threading.Thread(target=self._run_wakeups, daemon=True)
             for thread, name in ((receiver, "receiver"), (scheduler, "scheduler"), (wakeups, "wakeups")):
@@ -226,65 +231,9 @@ class Broadcast:
             for stream in self._streams:
                 stream.end(reason)
 
-    def _run_receiver(self, feed: Feed) -> None:
-        """A thread of each subscription: takes messages off it."""
-        while not self._closed.is_set():
-            try:
-                self._receive_until_lost(feed)
-                return
-            except Exception as error:
-                if self._closed.is_set():
-                    return
-                wait_seconds = self._on_lost(feed, error)
-            self._closed.wait(wait_seconds)
-            if self._shards and feed.node_name and self._shards.ends(feed, after_seconds=0.0):
-                return  # its topics are gone, or at another node by now
-
-    def _on_lost(self, feed: Feed, error: Exception) -> float:
-        """What the end of a connection leads to; returns the seconds until the next one is made."""
-        if self._shards and isinstance(feed.subscription, ShardSubscription):
-            if feed.subscription.is_refused(error):
-                if not feed.is_refused:
-                    log.info("no sharded pub/sub", extra={"node": feed.node_name, "error": str(error)})
-                self._shards.refuse(feed)
-                return timings.REFUSAL_SECONDS
-            self._shards.lose(feed)
-        self._observe("lost")
-        log.warning("subscription lost", extra={"error": str(error), "node": feed.node_name})
-        feed.outage.begin(time.monotonic())
-        feed.messages.unsubscribe_all()
-        feed.outage.end_unconfirmed_streams()
+    def _end_all_if_draining(self) -> None:
         if self.is_draining():
             self._end_all("draining")
-        # Random, so that not all processes return at once.
-        return timings.RETRY_DELAY_SECONDS * random.uniform(0.5, 1)  # noqa: S311
-
-    def _receive_until_lost(self, feed: Feed) -> None:
-        """Returns when the process is closed, or the feed has had no topic for a while."""
-        with feed.subscription.connected():
-            self._scheduler.wake()  # for the first probe
-            turn = Turn()
-            while not self._closed.is_set():
-                turn.pause_if_over()  # messages that came together are read without a wait
-                message = self._receive(feed, turn)
-                if message:
-                    feed.messages.handle(message)
-                    if self._shards and feed.is_refused:
-                        self._shards.accept(feed)
-                self._publisher.publish_due(time.monotonic())
-                if feed.outage.since is not None:
-                    feed.outage.end_unconfirmed_streams()
-                if self.is_draining():
-                    self._end_all("draining")
-                if self._shards and not feed.topics and feed is not self._feed and self._shards.ends(feed):
-                    return
-
-    def _receive(self, feed: Feed, turn: Turn) -> Message | None:
-        started = time.monotonic()
-        message = feed.subscription.receive(self._publisher.seconds_to_wait())
-        if time.monotonic() - started > PAUSE_SECONDS:
-            turn.restart()
-        return message
 
     def _run_wakeups(self) -> None:
         """The wakeups thread: wakes readers."""
