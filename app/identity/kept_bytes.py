@@ -7,6 +7,8 @@ kept for hours. And a tenant has any number of users.
 import time
 from typing import NamedTuple
 
+from ..presence import json_codec
+from ..presence.codec import encode_user_id
 from ..presence.errors import TooMuchKept
 from ..presence.limits import MAX_USER_NAME_LENGTH
 from .caller import Caller
@@ -45,13 +47,18 @@ def bytes_of_claim(caller: Caller, field_bytes: int) -> int:
 
 def bytes_of_unsaved(caller: Caller, fields: int, field_bytes: int) -> int:
     """What the index of unsaved fields takes for so many, whose names have so many bytes together."""
-    id_bytes = len(f"{caller.user_id}".encode("utf-8", "replace"))
-    return fields * UNSAVED_INDEX_BYTES + int((field_bytes + fields * id_bytes) * ALLOCATED)
+    stored_bytes = field_bytes + fields * _id_bytes(caller)
+    return fields * UNSAVED_INDEX_BYTES + int(stored_bytes * ALLOCATED)
 
 
 def _identity_bytes(caller: Caller) -> int:
-    """Of the id and the name, beside which a save or a claim is kept: up to 2 KB."""
-    return len(f"{caller.user_id}{caller.user_name[:MAX_USER_NAME_LENGTH]}".encode("utf-8", "replace"))
+    """Of the id and the name, beside which a save or a claim is kept: up to 4 KB."""
+    return _id_bytes(caller) + len(caller.user_name[:MAX_USER_NAME_LENGTH].encode("utf-8", "replace"))
+
+
+def _id_bytes(caller: Caller) -> int:
+    """Of the id as it is stored in rows: its JSON text, as a string of JSON. A control takes seven."""
+    return len(json_codec.encode_text(encode_user_id(caller.user_id)).encode())
 
 
 class Usage(NamedTuple):

@@ -301,7 +301,11 @@ def test_tenant_has_room_again_a_lease_after_its_tabs_are_gone(monkeypatch):
     assert not memory.is_full("1")
 
 
-@pytest.mark.parametrize(("user_id", "width"), [(42, 10), (LONGEST_ID, 60)], ids=["short", "long"])
+@pytest.mark.parametrize(
+    ("user_id", "width"),
+    [(42, 10), (LONGEST_ID, 60), (255 * "\a", 60)],
+    ids=["short", "long", "longer as it is stored"],
+)
 def test_tenant_is_counted_what_the_index_of_unsaved_fields_takes(app, real_redis, user_id, width):
     names = field_names(100, width, filler="x")
     real_redis.zadd("unsaved", {f"{name}\n{json.dumps(user_id, ensure_ascii=False)}": 0 for name in names})
