@@ -18,6 +18,7 @@ from record_presence.identity.kept_bytes import (
     TAB_BYTES,
     TenantMemory,
     _LeakyBuckets,
+    bytes_of_unsaved,
 )
 from record_presence.settings import Settings
 from tests.api.client import SETTINGS, Person, data_of, failure_of
@@ -310,6 +311,9 @@ def test_tenant_is_counted_what_the_index_of_unsaved_fields_takes(app, real_redi
     names = field_names(100, width, filler="x")
     real_redis.zadd("unsaved", {f"{name}\n{json.dumps(user_id, ensure_ascii=False)}": 0 for name in names})
     taken = real_redis.memory_usage("unsaved", samples=0)
+    caller = Caller(user_id=user_id, user_name="Alice", tenant="1")
+    assert taken <= bytes_of_unsaved(caller, 100, sum(len(name.encode()) for name in names))
+
     memory = TenantMemory(TAB_BYTES + FIELD_COPIES * 100 * width + taken, 90, 0)
     app.extensions[EXTENSION_NAME].tenant_memory = memory
 
