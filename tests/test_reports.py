@@ -1,5 +1,6 @@
 """A failed test is shown by its name, whatever its text; of a run that broke, the first cause is shown."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -30,9 +31,10 @@ def test_report_that_could_not_be_sent_ends_no_run(tmp_path):
     run = subprocess.run(
         [
             *(sys.executable, "-m", "pytest", "-p", "tests.reports", "-p", "no:schemathesis", "-n", "1"),
-            *("--rootdir", str(tmp_path), str(tmp_path)),
+            *("--color=no", "--rootdir", str(tmp_path), str(tmp_path)),
         ],
         cwd=PROJECT,
+        env={name: text for name, text in os.environ.items() if name != "PYTEST_ADDOPTS"},
         capture_output=True,
         text=True,
         timeout=120,

@@ -57,7 +57,7 @@ def _identity_bytes(caller: Caller) -> int:
 
 
 def _id_bytes(caller: Caller) -> int:
-    """Of the id as it is stored in rows: its JSON text, as a string of JSON. A control takes seven."""
+    """Of the id as rows have it: its JSON text, as a string of JSON. A control character takes seven."""
     return len(json_codec.encode_text(encode_user_id(caller.user_id)).encode())
 
 

@@ -144,6 +144,7 @@ class OpenRecords:
         except BaseException as error:
             for key, user_id in notes:
                 self._unnoted.setdefault(key, user_id)
+            self.chance = 1.0
             if not isinstance(error, PresenceError):  # a greenlet that is ended while it waits
                 raise
             self._postpone(error)
@@ -171,8 +172,10 @@ class OpenRecords:
     def _postpone(self, error: PresenceError) -> None:
         if not self._retry_seconds:
             log.warning("index of open records unavailable", extra={"error": str(error)})
-        self._retry_seconds = min(MAX_RETRY_SECONDS, 2 * self._retry_seconds or MIN_RETRY_SECONDS)
-        self._retry_at = time.monotonic() + self._retry_seconds
+        now = time.monotonic()
+        if now >= self._retry_at:  # or it was another one of a crowd that fails together
+            self._retry_seconds = min(MAX_RETRY_SECONDS, 2 * self._retry_seconds or MIN_RETRY_SECONDS)
+            self._retry_at = now + self._retry_seconds
         self.chance = 1.0
         self._drop_notes_beyond_bound()
 

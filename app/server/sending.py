@@ -26,6 +26,7 @@ class _Pieces:
 
 class _Answer(wsgi.Response):  # type: ignore[misc]  # gunicorn has no types
     sock: Any
+    headers_sent: bool
 
     def write(self, arg: bytes) -> None:
         """Send a part of the body; the first one with the head."""
@@ -35,6 +36,9 @@ class _Answer(wsgi.Response):  # type: ignore[misc]  # gunicorn has no types
         sock, self.sock = self.sock, _Pieces()
         try:
             super().write(arg)
+        except BaseException:
+            self.headers_sent = False  # nothing is: there may be another answer
+            raise
         finally:
             pieces, self.sock = self.sock, sock
         sock.sendall(pieces.joined())

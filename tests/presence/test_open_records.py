@@ -330,9 +330,26 @@ def test_note_on_its_way_is_not_lost_when_its_greenlet_is_ended(observed, servic
     with pytest.raises(Ended):
         come(service, "12")
     observed.before = lambda name: None
-    come(service, "13", 43, "Bob")
+    come(service, "12")  # unchanged
 
-    assert sorted(open_ids(service)) == ["12", "13"]
+    assert open_ids(service) == ["12"]
+
+
+def test_crowd_that_is_refused_at_once_waits_no_longer_than_one_of_them(observed, service, later):
+    """While Redis refuses one note, the others come."""
+    numbers = iter(range(1, 10))
+
+    def come_meanwhile(name):
+        if name == "open_add" and (number := next(numbers, None)):
+            come(service, str(number))
+
+    observed.refused, observed.before = "open_add", come_meanwhile
+    come(service, "0")
+    observed.refused = None
+    later(1.1)
+    come(service, "0")  # unchanged
+
+    assert len(open_ids(service)) == 10
 
 
 def test_note_that_redis_does_not_take_fails_no_heartbeat_and_is_made_good(observed, service, later, caplog):

@@ -3,11 +3,14 @@
 import subprocess
 import sys
 from functools import cache
+from hashlib import sha256
 from pathlib import Path
 
 from tests.packaging.requirements import declared
 
-FOLDER = Path(sys.prefix) / "c-parser"
+REQUIREMENTS = [str(requirement) for requirement in declared()["fast"]]
+VERSION = sha256(repr((REQUIREMENTS, sys.version)).encode()).hexdigest()[:12]
+FOLDER = Path(sys.prefix) / f"c-parser-{VERSION}"
 BUILD_SECONDS = 120
 
 
@@ -18,7 +21,7 @@ def folder() -> Path | None:
         install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(FOLDER)]
         try:
             subprocess.run(
-                [*install, *map(str, declared()["fast"])],
+                [*install, *REQUIREMENTS],
                 check=True,
                 capture_output=True,
                 timeout=BUILD_SECONDS,

@@ -33,12 +33,12 @@ def server():
 @pytest.fixture(scope="module", params=["Python", "C"])
 def parsing_server(request):
     """The same, with either of gunicorn's parsers."""
-    settings = {}
+    settings = {"GUNICORN_CMD_ARGS": "--http-parser python"}
     if request.param == "C":
         folder = c_parser.folder()
         if folder is None:
             pytest.skip("gunicorn's parser in C can't be built: it needs a compiler")
-        settings["PYTHONPATH"] = str(folder)
+        settings = {"GUNICORN_CMD_ARGS": "--http-parser fast", "PYTHONPATH": str(folder)}
     server = GunicornServer(**settings)
     yield server
     server.close()

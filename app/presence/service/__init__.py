@@ -18,8 +18,9 @@ class RecordPresenceService(TabCalls, ListCalls, ConflictCalls, OperatorCalls):
     unconfirmed. Whoever has claimed a field that others wait for, and is away for
     `claim_idle_seconds`, loses it to them. With `has_open_index`, whoever comes is also noted
     in the tenant's indexes of open records, which `list_open_records` and `forget_user` read:
-    another command, for those who come, and about every two hours for a tab that stays. These
-    are counted in heartbeats: there is one every `heartbeat_seconds`, or a third of `ttl_seconds`.
+    another command, for those who come, and about every two hours for a tab that stays. The two
+    hours are reckoned from the interval of its heartbeats, `heartbeat_seconds`, by default a
+    third of `ttl_seconds`.
 
     Every method raises InvalidPresence for names and values outside the
     contract (before Redis is asked), and StoreUnavailable when Redis gives no answer.

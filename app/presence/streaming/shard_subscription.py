@@ -39,7 +39,6 @@ class ShardSubscription(Subscription):
         self._node = node
         self._on_displaced = on_displaced
         self._is_sent = False  # SSUBSCRIBE, on this connection
-        self._is_answered = False  # the same
         self._renewed_probe = ""  # while it is not subscribed yet
         self._closed_times = 0
         self._refusal: Exception | None = None  # of SPUBLISH
@@ -47,7 +46,7 @@ class ShardSubscription(Subscription):
     @contextmanager
     def connected(self) -> Iterator[None]:
         """Raises ConnectionError where there is no channel."""
-        self._is_sent = self._is_answered = False
+        self._is_sent = False
         self._renewed_probe, self._refusal = "", None
         with super().connected():
             self._is_sent = True
@@ -85,6 +84,11 @@ class ShardSubscription(Subscription):
             return False
         return super()._is_new_connection(kind, channel)
 
+    def _on_connected(self) -> None:
+        self._is_answered, self._closed_times = True, 0
+        with self._write_lock:
+            self._subscribe_all(self._pubsub)
+
     def receive(self, timeout_seconds: float) -> Message | None:
         if self._refusal:
             raise self._refusal
@@ -93,11 +97,7 @@ class ShardSubscription(Subscription):
         except redis_errors.MovedError as moved:
             self._leave_slot(moved.slot_id)
             return None
-        if message and message.kind == "connected":
-            self._is_answered, self._closed_times = True, 0
-            with self._write_lock:
-                self._subscribe_all(self._pubsub)
-        elif message and message.kind == "unsubscribe" and message.channel == self._probe_channel:
+        if message and message.kind == "unsubscribe" and message.channel == self._probe_channel:
             self._renew_probe()
         return message
 

@@ -44,12 +44,13 @@ class _NotTheReceiver(RedisError):
 def _connecting_in_this_thread_only(connection: Any) -> Iterator[None]:
     """Let redis-py connect `connection` again in this thread, and fail in any other.
 
-    It connects wherever the loss is noticed. If that is a thread that writes, it waits
-    for the answers to its greeting, which the receiving thread may have read meanwhile.
+    It connects wherever the loss is noticed. If that is a thread that writes, it waits for
+    the answers to its handshake, which the receiving thread may have read meanwhile. The
+    other thread's socket is open already when it is refused, and closed again.
     """
     connect_func, receiver = getattr(connection, "redis_connect_func", None), threading.get_ident()
 
-    def greet(connection: Any) -> None:
+    def connect_in_receiver(connection: Any) -> None:
         if threading.get_ident() != receiver:
             raise _NotTheReceiver("the receiving thread will connect again")
         if connect_func is None:
@@ -57,7 +58,7 @@ def _connecting_in_this_thread_only(connection: Any) -> Iterator[None]:
         else:
             connect_func(connection)
 
-    connection.redis_connect_func = greet
+    connection.redis_connect_func = connect_in_receiver
     try:
         yield
     finally:
@@ -109,10 +110,12 @@ class Subscription:
         self._received_at = 0.0  # by the receiving thread
         # Of the receiving thread alone:
         self._silence_timeout_seconds = 0.0
+        self._is_answered = False  # on the connection that `connected` has made
 
     @contextmanager
     def connected(self) -> Iterator[None]:
         """Connect and subscribe to all channels, for the length of a `with` block."""
+        self._is_answered = False
         probe_channel = self._new_probe_channel()
         pubsub = self._new_pubsub()
         try:
@@ -159,6 +162,27 @@ class Subscription:
     def _is_new_connection(self, kind: str, channel: str) -> bool:
         return kind == "subscribe" and channel == self._probe_channel
 
+    def _on_connected(self) -> None:
+        """The first answer on a connection has come."""
+        if self._is_answered:
+            self._subscribe_again()
+        self._is_answered = True
+
+    def _subscribe_again(self) -> None:
+        """On a connection that the Redis client has made by itself.
+
+        It has subscribed to what it was told of before the loss: what another thread wanted
+        in between was refused, see `_connecting_in_this_thread_only`.
+        """
+        with self._write_lock:
+            self._subscribe_all(self._pubsub)
+            known = [name.decode() if isinstance(name, bytes) else name for name in self._pubsub.channels]
+            with self._lock:
+                unwanted = [name for name in known if name not in self._channels]
+            unwanted = [name for name in unwanted if name != self._probe_channel]
+            if unwanted:
+                self._unsubscribe(self._pubsub, unwanted)
+
     def receive(self, timeout_seconds: float) -> Message | None:
         """The next message; None if there is none in time. Only while connected.
 
@@ -177,6 +201,7 @@ class Subscription:
         channel = channel.decode() if isinstance(channel, bytes) else channel
         if self._is_new_connection(kind, channel):
             kind = "connected"
+            self._on_connected()
         return Message(kind, channel, message["data"])
 
     def _is_dead(self, now: float) -> bool:
@@ -193,8 +218,8 @@ class Subscription:
         thread gives up and another wants again ends up subscribed.
         """
         with self._write_lock:
-            if self._pubsub is None:
-                return  # `connected` will subscribe to all of them
+            if not self._can_write():
+                return  # whoever connects will subscribe to all of them
             with self._lock:
                 wanted = [channel for channel in changed if channel in self._channels]
                 unwanted = [channel for channel in changed if channel not in self._channels]
@@ -205,6 +230,11 @@ class Subscription:
                     self._unsubscribe(self._pubsub, unwanted)
             except Exception:  # the receiver may be connecting again at the same time
                 log.debug("changing the channels failed; the receiver will connect again", exc_info=True)
+
+    def _can_write(self) -> bool:
+        """Whether there is a connection, as far as is known. The caller holds the write lock."""
+        # redis-py before 8 does not say; then a lost one is noticed by writing to it.
+        return self._pubsub is not None and getattr(self._pubsub.connection, "is_connected", True)
 
     @property
     def probe_at(self) -> float:
@@ -237,7 +267,7 @@ class Subscription:
     def wake_receiver(self) -> None:
         """Let `receive` return soon."""
         with self._write_lock:
-            if self._pubsub is not None:
+            if self._can_write():
                 try:
                     self._unsubscribe(self._pubsub, [self._probe_channel])  # the answer is a message
                 except Exception:
