@@ -30,8 +30,9 @@ def run(effort: Effort) -> list[Table]:
         "Memory of Redis",
         ("tabs", "records", "bytes a tab", "goal", "with the index of open records"),
         f"By used_memory: the key space as well. {min(effort.crowd, TABS_IN_ALL):,} tabs or one record, two "
-        "tabs a user, ids of 27 letters, names of 14, all edit with unsaved changes; no timeline. The goal is "
-        "a peer's, which has no index of open records. That index takes the most where each user has one record open.",
+        "tabs a user, ids of 27 letters, names of 14, all edit with unsaved changes; no timeline. The goal "
+        "is a peer's, which has no index of open records. That index takes the most where each user has one "
+        "record open.",
     )
     server = RedisServer()
     try:
