@@ -33,5 +33,5 @@ class Effort:
             raise ValueError(f"rate must be more than 0, and at most {MAX_RATE:,}")
 
 
-QUICK = Effort(rounds=3, seconds=0.5, calls=500, crowd=1_000)
+QUICK = Effort(rounds=2, seconds=0.5, calls=500, crowd=1_000)
 TINY = Effort(rounds=1, seconds=0.2, calls=20, crowd=120)
