@@ -173,7 +173,7 @@ class OpenRecords:
         if not self._retry_seconds:
             log.warning("index of open records unavailable", extra={"error": str(error)})
         now = time.monotonic()
-        if now >= self._retry_at:  # or it was another one of a crowd that fails together
+        if now >= self._retry_at:  # otherwise another call of the same crowd has failed, and set it
             self._retry_seconds = min(MAX_RETRY_SECONDS, 2 * self._retry_seconds or MIN_RETRY_SECONDS)
             self._retry_at = now + self._retry_seconds
         self.chance = 1.0

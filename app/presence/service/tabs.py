@@ -127,7 +127,7 @@ class TabCalls(ServiceBase):
             profile.text if profile else "",
         )
         keys = (*keys_with_quota(record, quota), record.left_key)
-        reply, left_out = self._run_heartbeat(record, user_id, keys, arguments)
+        reply, left_out = self._run_heartbeat(record, tab_id, user_id, keys, arguments)
         if len(reply) == 2:
             return ViewerList(reply[1])
         if len(reply) == 4:
@@ -135,12 +135,12 @@ class TabCalls(ServiceBase):
         return self._decode_list(reply, tab, user, limit, base_version, known_version, left_out)
 
     def _run_heartbeat(
-        self, record: Record, user_id: UserId, keys: Sequence[str], arguments: Sequence[Any]
+        self, record: Record, tab_id: str, user_id: UserId, keys: Sequence[str], arguments: Sequence[Any]
     ) -> tuple[list[Any], LeftOut | None]:
         """The script's reply, and what it has left out; the index of open records learns of the tab."""
         open_records = self._open_records
         try:
-            reply = self._run("heartbeat", keys, arguments, arguments[0])
+            reply = self._run("heartbeat", keys, arguments, tab_id)
         except StoreUnavailable:
             if open_records is not None:
                 open_records.note_later(record, user_id)

@@ -178,9 +178,8 @@ class Subscription:
             self._subscribe_all(self._pubsub)
             known = [name.decode() if isinstance(name, bytes) else name for name in self._pubsub.channels]
             with self._lock:
-                unwanted = [name for name in known if name not in self._channels]
-            unwanted = [name for name in unwanted if name != self._probe_channel]
-            if unwanted:
+                wanted = {*self._channels, self._probe_channel}
+            if unwanted := [name for name in known if name not in wanted]:
                 self._unsubscribe(self._pubsub, unwanted)
 
     def receive(self, timeout_seconds: float) -> Message | None:
