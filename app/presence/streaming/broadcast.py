@@ -178,7 +178,8 @@ class Broadcast:
         for record in dict.fromkeys(records):
             topic = self._topics.get(record.channel)
             if topic is None:
-                topic = self._topics[record.channel] = Topic(record, self._known_replicas.new_replica(record))
+                replica = self._known_replicas.new_replica(record)
+                topic = self._topics[record.channel] = Topic(record, replica, self._wakeups)
                 if self._shards:
                     topic.sync.require(SHARDED_PUBSUB)
                 self._scheduler.add(topic)

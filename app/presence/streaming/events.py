@@ -13,6 +13,8 @@ from ..viewers import AgentId, Viewer
 
 ENVELOPE_BYTES = 160  # about what a viewer or a message has besides its names
 
+Events = tuple[tuple["Event", int], ...]  # each with the number of viewers after it
+
 _ANNOUNCEMENT_KIND = re.compile(r"[a-z_]{1,32}", re.ASCII)
 
 
@@ -87,22 +89,62 @@ class Event:
 
 
 class EventBatch:
-    """Events of a record that streams are sent together, each with the number of viewers after it."""
+    """Events of a record that streams are sent together, each with the number of viewers after it.
 
-    __slots__ = ("events", "size_bytes")
+    `viewers_before` is the number of viewers before the first of them.
+    """
 
-    def __init__(self, events: Iterable[tuple[Event, int]]) -> None:
-        self.events = tuple(events)
+    __slots__ = ("_for_viewers", "_moving_users", "events", "size_bytes", "viewers_before")
+
+    def __init__(self, events: Iterable[tuple[Event, int]], *, viewers_before: int = 0) -> None:
+        self.events: Events = tuple(events)
+        self.viewers_before = viewers_before
         self.size_bytes = sum([event.size_bytes for event, _ in self.events])
+        self._moving_users = {event.user for event, _ in self.events if event.kind in ("join", "leave")}
+        self._for_viewers: Events | None = None
 
-    def without(self, user: str | None, *, was_viewer: bool) -> "EventBatch":
-        """The same, with this user left out of the numbers; whether they were a viewer before."""
-        counted, events = was_viewer, []
+    def events_for(self, user: str | None, *, is_viewer: bool) -> "Events":
+        """The events, with this user left out of the numbers; whether they are a viewer before them."""
+        if user in self._moving_users:
+            return self._without(user, is_viewer=is_viewer)
+        if not is_viewer:
+            return self.events
+        if self._for_viewers is None:  # the same for all of them: there may be thousands
+            self._for_viewers = self._without(user, is_viewer=True)
+        return self._for_viewers
+
+    def _without(self, user: str | None, *, is_viewer: bool) -> "Events":
+        events = []
         for event, total in self.events:
             if event.user == user and event.kind in ("join", "leave"):
-                counted = event.kind == "join"
-            events.append((event, total - counted))
-        return EventBatch(events)
+                is_viewer = event.kind == "join"
+            events.append((event, total - is_viewer))
+        return tuple(events)
+
+    def makes_viewer(self, user: str | None, *, is_viewer: bool) -> bool:
+        """Whether the user is a viewer after the events."""
+        if user in self._moving_users:
+            for event, _ in self.events:
+                if event.user == user and event.kind in ("join", "leave"):
+                    is_viewer = event.kind == "join"
+        return is_viewer
+
+    def moves_up(self, limit: int, *, is_viewer: bool) -> bool:
+        """Whether somebody leaves, and viewers beyond the limit move up into what a stream shows."""
+        has_leaves = bool(self.events) and self.events[0][0].kind == "leave"
+        return has_leaves and self.viewers_before - is_viewer > limit
+
+
+class AnnouncementBatch(EventBatch):
+    """An announcement, for all streams but those of the user who sent it. It states no number of viewers."""
+
+    def __init__(self, event: Event) -> None:
+        super().__init__([(event, 0)])
+
+    def events_for(self, user: str | None, *, is_viewer: bool) -> "Events":
+        """The event; none for its sender."""
+        event, _ = self.events[0]
+        return () if user is not None and user == event.user else self.events
 
 
 def announcement_event(record: Record, message: dict[str, Any]) -> Event:

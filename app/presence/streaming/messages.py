@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from .events import EventBatch, announcement_event
+from .events import AnnouncementBatch, announcement_event
 from .outage import Outage
 from .publisher import Publisher
 from .scheduler import Scheduler
@@ -117,8 +117,4 @@ class MessageHandler:
 
 def _announce(topic: Topic, message: dict[str, Any]) -> None:
     """Pass an announcement on to all streams but those of the user who sent it."""
-    event = announcement_event(topic.record, message)
-    batch = EventBatch([(event, 0)])  # it states no number of viewers
-    for stream in topic.streams:
-        if stream.user is None or stream.user != event.user:
-            stream.push(batch, topic)
+    topic.push(AnnouncementBatch(announcement_event(topic.record, message)))

@@ -109,8 +109,7 @@ class Refresher:
             topic.publish_snapshot()
         elif topic.replica.has_unpublished_changes:
             self._publisher.add(topic)
-        for stream in topic.streams:
-            stream.wake(topic)  # it may be waiting for its first snapshot
+        topic.wake_streams()  # they may be waiting for their first snapshot
 
     def _replace(self, topic: Topic, result: WatchResult) -> None:
         if result.state is not None:

@@ -5,11 +5,13 @@ from typing import NamedTuple
 
 from ..conflicts import ConflictState
 from ..records import Record
+from .event_log import EventLog
 from .events import Event, EventBatch, ViewerEntry
 from .replica import Replica
 from .stream import Stream
 from .sync_state import SyncState
 from .token_bucket import Rate, TokenBucket
+from .wakeups import Wakeups
 
 CROWD_SIZE = 50  # with more viewers, a record publishes less often and its streams share snapshots
 PUBLISH_RATE = Rate(per_second=20.0, burst=1.0)
@@ -32,13 +34,15 @@ class Topic:
     """A record, its replica, and its streams.
 
     The replica follows Redis; the attributes `published_…` follow the replica, as
-    often as the rate allows: they hold what all streams have been sent. The caller
-    holds the lock.
+    often as the rate allows: they hold what all streams have been sent, or find in
+    the `log`. The caller holds the lock.
     """
 
     __slots__ = (
         "_bucket",
         "_shared_snapshots",
+        "_wakeups",
+        "log",
         "published_conflicts",
         "published_entries",
         "published_version",
@@ -48,11 +52,13 @@ class Topic:
         "sync",
     )
 
-    def __init__(self, record: Record, replica: Replica) -> None:
+    def __init__(self, record: Record, replica: Replica, wakeups: Wakeups) -> None:
+        self._wakeups = wakeups
         self.record = record
         self.replica = replica
         self.sync = SyncState()
         self.streams: set[Stream] = set()
+        self.log = EventLog()
         self.published_entries: dict[str, ViewerEntry] = {}  # by user, first arrival first
         self.published_version: str | None = None  # None before the first snapshot
         self.published_conflicts = ConflictState()
@@ -130,8 +136,17 @@ class Topic:
         """Bring every stream up to date, whatever it was sent before."""
         self.published_entries = self.replica.entries.copy()
         self._mark_as_published()
-        for stream in self.streams:
-            stream.push_snapshot(self)
+        self.log = EventLog()  # in which no stream has a place
+        self.wake_streams()
+
+    def push(self, batch: EventBatch) -> None:
+        """Let all streams have these events."""
+        self.log.append(batch)
+        self.wake_streams()
+
+    def wake_streams(self) -> None:
+        """Let all readers take what there is."""
+        self._wakeups.add_all(self.streams, self)
 
     def _unpublished_events(self) -> list[Event]:
         """Leaves come first, and joins in the order of arrival.
@@ -157,15 +172,8 @@ class Topic:
         # Without events, a user came and went in between, which no stream has to show. A client
         # that reconnects with the older version gets a snapshot.
         is_in_grace_period = self.replica.grace_ends_at is not None
-        has_leaves = bool(events) and events[0].kind == "leave"
-        # After a leave, viewers beyond the limit move up into what such a stream shows.
-        entries = self.published_entries
-        cut_streams = [
-            stream
-            for stream in self.streams
-            if has_leaves and len(entries) - (stream.user in entries) > stream.limit
-        ]
-        total, counted = len(self.published_entries), []
+        viewers_before = len(self.published_entries)
+        total, counted = viewers_before, []
         for event in events:
             # Only the last one completes the version. While users are unconfirmed, none does.
             is_last = event is events[-1]
@@ -173,28 +181,14 @@ class Topic:
             event.version = self.replica.version if is_last else self.published_version
             total += {"join": 1, "leave": -1}.get(event.kind, 0)
             counted.append((event, total))
-        if counted:
-            self._push(EventBatch(counted))
         for event in events:
             if event.kind == "leave" and event.user is not None:
                 self.published_entries.pop(event.user)
             elif event.user is not None and event.entry is not None:
                 self.published_entries[event.user] = event.entry
         self._mark_as_published()
-        for stream in cut_streams:
-            stream.push_snapshot(self)
-
-    def _push(self, batch: EventBatch) -> None:
-        """Let all streams have these events. What the streams share is made once: there may be thousands."""
-        viewers = self.published_entries
-        moving = {event.user for event, _ in batch.events if event.kind in ("join", "leave")}
-        for_viewers = batch.without(None, was_viewer=True)
-        for stream in self.streams:
-            user = stream.user
-            if user in moving:
-                stream.push(batch.without(user, was_viewer=user in viewers), self)
-            else:
-                stream.push(for_viewers if user in viewers else batch, self)
+        if counted:
+            self.push(EventBatch(counted, viewers_before=viewers_before))
 
     def _mark_as_published(self) -> None:
         self.replica.clear_unpublished_changes()

@@ -1,11 +1,11 @@
 """Wakes the readers of streams in small batches, so that other calls are answered in between."""
 
 import heapq
-import itertools
 import math
 import threading
 import time
 from collections import deque
+from collections.abc import Iterable
 from typing import Protocol
 
 from ..greenlets import PAUSE_SECONDS
@@ -15,6 +15,7 @@ BATCH_STREAMS = 50
 BATCH_BYTES = 128 * 1024  # that these send together, about; a single one may send more
 BATCH_SHARE = 10  # of one record, before the next record comes
 TIMER_RESOLUTION_SECONDS = 0.02  # deadlines this close together are one
+TIMERS_AT_A_TIME = 100  # thousands go off together, where thousands of streams were told something together
 MAX_STALE_TIMERS = 1000  # and one for each that is not
 NO_DEADLINE = float("inf")
 
@@ -22,10 +23,9 @@ NO_DEADLINE = float("inf")
 class Waiter(Protocol):
     """A reader that waits: a `Stream`. Both times are on the monotonic clock, and NO_DEADLINE for none."""
 
+    is_woken: bool  # or is about to be; the reader ends it
     deadline: float  # when it has waited for long enough
     timer_at: float  # of its next timer, which may be earlier
-
-    def wake(self, topic: None) -> None: ...
 
     def resume(self) -> None: ...
 
@@ -44,23 +44,29 @@ class Wakeups:
     def __init__(self, lock: threading.RLock) -> None:
         self._lock = lock
         self._waiting: dict[object, deque[Waiter]] = {}  # by record; the one that comes next is the first
-        self._timers: list[tuple[float, int, Waiter]] = []  # a heap; stale where the waiter has another time
+        self._timers: dict[float, list[Waiter]] = {}  # by time; stale where the waiter has another time
+        self._times: list[float] = []  # of these: a heap
+        self._timer_count = 0
         self._max_timers = MAX_STALE_TIMERS  # before the stale ones are removed
-        self._sequence = itertools.count()  # so that no two timers compare their waiters
         self._changed = threading.Event()
         self._is_closed = False
 
-    # The caller of these three holds the lock.
+    # The caller of these four holds the lock.
 
     def add(self, waiter: Waiter, record: object) -> None:
         """Wake the reader soon; `record` is why."""
-        waiting = self._waiting.get(record)
-        if waiting is not None:
-            waiting.append(waiter)
+        self.add_all((waiter,), record)
+
+    def add_all(self, waiters: Iterable[Waiter], record: object) -> None:
+        """Wake these readers soon; `record` is why. There may be thousands."""
+        asleep = [waiter for waiter in waiters if not waiter.is_woken]
+        if not asleep:
             return
-        self._waiting[record] = deque((waiter,))
-        if len(self._waiting) == 1:
+        for waiter in asleep:
+            waiter.is_woken = True
+        if not self._waiting:
             self._changed.set()
+        self._waiting.setdefault(record, deque()).extend(asleep)
 
     def set_deadline(self, waiter: Waiter, at: float) -> None:
         """Wake the reader at this time, on the monotonic clock, if it still waits then."""
@@ -69,11 +75,17 @@ class Wakeups:
         if waiter.timer_at <= at:
             return  # one that goes off too early is set again
         waiter.timer_at = at
-        heapq.heappush(self._timers, (at, next(self._sequence), waiter))
-        if len(self._timers) > self._max_timers:
+        self._timer_count += 1
+        timers = self._timers.get(at)
+        if timers is not None:
+            timers.append(waiter)
+        else:
+            self._timers[at] = [waiter]
+            heapq.heappush(self._times, at)
+            if self._times[0] == at:
+                self._changed.set()
+        if self._timer_count > self._max_timers:
             self._remove_stale_timers()
-        if self._timers[0][2] is waiter:
-            self._changed.set()
 
     def forget(self, waiter: Waiter) -> None:
         """The reader waits for nothing any more."""
@@ -82,10 +94,11 @@ class Wakeups:
     def run(self) -> None:
         """Wake readers until it is closed."""
         while True:
-            self._wake_overdue(time.monotonic())
-            if waiters := self.pop_batch():
-                for waiter in waiters:
-                    waiter.resume()
+            is_more_overdue = self._wake_overdue(time.monotonic())
+            waiters = self.pop_batch()
+            for waiter in waiters:
+                waiter.resume()
+            if waiters or is_more_overdue:
                 time.sleep(PAUSE_SECONDS)
                 continue
             if self._is_closed:
@@ -102,27 +115,42 @@ class Wakeups:
         with self._lock:
             if self._waiting:
                 return 0.0
-            return max(0.0, self._timers[0][0] - time.monotonic()) if self._timers else None
+            return max(0.0, self._times[0] - time.monotonic()) if self._times else None
 
-    def _wake_overdue(self, now: float) -> None:
+    def _wake_overdue(self, now: float) -> bool:
+        """Wake some readers who have waited long enough; whether there are more timers to look at."""
         with self._lock:
-            while self._timers and self._timers[0][0] <= now:
-                at, _, waiter = heapq.heappop(self._timers)
+            for _ in range(TIMERS_AT_A_TIME):
+                if not self._times or self._times[0] > now:
+                    return False
+                at = self._times[0]
+                timers = self._timers[at]
+                waiter = timers.pop()
+                self._timer_count -= 1
+                if not timers:
+                    heapq.heappop(self._times)
+                    del self._timers[at]
                 if at != waiter.timer_at:
                     continue  # an earlier one has taken its place
                 waiter.timer_at = NO_DEADLINE
                 deadline = waiter.deadline  # once: a reader that was woken ends it without the lock
                 if deadline <= now:
                     waiter.deadline = NO_DEADLINE
-                    waiter.wake(None)
+                    self.add(waiter, None)
                 elif deadline < NO_DEADLINE:
                     self.set_deadline(waiter, deadline)
+            return True
 
     def _remove_stale_timers(self) -> None:
         """Those of readers that have closed, and of deadlines that an earlier one has replaced."""
-        self._timers = [timer for timer in self._timers if timer[0] == timer[2].timer_at]
-        heapq.heapify(self._timers)
-        self._max_timers = 2 * len(self._timers) + MAX_STALE_TIMERS
+        current = {
+            at: [waiter for waiter in waiters if waiter.timer_at == at]
+            for at, waiters in self._timers.items()
+        }
+        self._timers = {at: waiters for at, waiters in current.items() if waiters}
+        self._times = sorted(self._timers)
+        self._timer_count = sum(map(len, self._timers.values()))
+        self._max_timers = 2 * self._timer_count + MAX_STALE_TIMERS
 
     def pop_batch(self) -> list[Waiter]:
         """The readers to wake next: of each record some, in the order in which they were added."""

@@ -17,8 +17,7 @@ from record_presence.presence.errors import StoreUnavailable
 from record_presence.presence.records import Record
 from record_presence.presence.scripts import Scripts
 from record_presence.presence.service import RecordPresenceService
-from record_presence.presence.streaming import stream as stream_module
-from record_presence.presence.streaming import timings
+from record_presence.presence.streaming import event_log, timings
 from record_presence.presence.streaming import topic as topic_module
 from record_presence.presence.streaming.broadcast import Broadcast
 from record_presence.presence.streaming.subscription import Message
@@ -59,6 +58,9 @@ class Process:
 
     def replica(self, record=RECORD):
         return self.broadcast._topics[record.channel].replica
+
+    def log(self, record=RECORD):
+        return self.broadcast._topics[record.channel].log
 
     def sync(self, record=RECORD):
         return self.broadcast._topics[record.channel].sync
@@ -441,7 +443,7 @@ def test_streams_of_a_crowd_share_a_snapshot_but_users_are_not_shown_to_themselv
 
 
 def test_slow_reader_gets_a_snapshot_and_other_readers_every_event(redis, process, monkeypatch):
-    monkeypatch.setattr(stream_module, "MAX_PENDING_EVENTS", 10)
+    monkeypatch.setattr(event_log, "MAX_PENDING_EVENTS", 10)
     monkeypatch.setattr(topic_module, "PUBLISH_RATE", Rate(1000.0, burst=1.0))
     slow, quick = process.page(), process.page()
     slow.take()
@@ -452,7 +454,7 @@ def test_slow_reader_gets_a_snapshot_and_other_readers_every_event(redis, proces
                 quick.ids(RECORD) and quick.screen(RECORD).viewers[0]["name"] == f"name {number}"
             )
         )
-    assert len(slow.stream._pending) <= 10
+    assert sum(kept.events for kept in process.log()._kept) <= 10
     slow.take()
 
     assert [kind for kind, *_ in slow.log] == ["snapshot", "snapshot"]
@@ -462,7 +464,7 @@ def test_slow_reader_gets_a_snapshot_and_other_readers_every_event(redis, proces
 
 
 def test_slow_reader_gets_a_snapshot_when_too_many_bytes_wait_for_it(redis, process, monkeypatch):
-    monkeypatch.setattr(stream_module, "MAX_PENDING_BYTES", 2_000)
+    monkeypatch.setattr(event_log, "MAX_PENDING_BYTES", 2_000)
     monkeypatch.setattr(topic_module, "PUBLISH_RATE", Rate(1000.0, burst=1.0))
     slow, quick = process.page(), process.page()
     slow.take()
@@ -473,7 +475,7 @@ def test_slow_reader_gets_a_snapshot_when_too_many_bytes_wait_for_it(redis, proc
                 quick.ids(RECORD) and quick.screen(RECORD).viewers[0]["name"] == f"name {number}"
             )
         )
-    assert sum(batch.size_bytes for batch in slow.stream._pending) <= 2_000
+    assert sum(kept.size_bytes for kept in process.log()._kept) <= 2_000
     slow.take()
 
     assert [kind for kind, *_ in slow.log] == ["snapshot", "snapshot"]
@@ -481,7 +483,7 @@ def test_slow_reader_gets_a_snapshot_when_too_many_bytes_wait_for_it(redis, proc
 
 
 def test_snapshots_of_many_records_do_not_wait_in_memory_together(redis, process, monkeypatch):
-    monkeypatch.setattr(stream_module, "MAX_PENDING_BYTES", 1)
+    monkeypatch.setattr(event_log, "MAX_PENDING_BYTES", 1)
     records = [Record("1", "flow", f"many-{number}") for number in range(4)]
     stream = process.open(*records)
 

@@ -10,6 +10,7 @@ from record_presence.presence.streaming import timings
 from record_presence.presence.streaming.replica import Replica
 from record_presence.presence.streaming.scheduler import READ_BATCH_SIZE, Scheduler
 from record_presence.presence.streaming.topic import Topic
+from record_presence.presence.streaming.wakeups import Wakeups
 
 LATER = 3600.0
 
@@ -23,7 +24,7 @@ def scheduler():
 def new_topic(scheduler):
     def new_topic(name="12"):
         record = Record("1", "flow", name)
-        topic = Topic(record, Replica(record))
+        topic = Topic(record, Replica(record), Wakeups(threading.RLock()))
         scheduler.add(topic)
         return topic
 

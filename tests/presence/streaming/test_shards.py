@@ -24,6 +24,7 @@ from record_presence.presence.streaming.shards import Shards
 from record_presence.presence.streaming.subscription import Message
 from record_presence.presence.streaming.sync_state import PUBSUB, SHARDED_PUBSUB
 from record_presence.presence.streaming.topic import Topic
+from record_presence.presence.streaming.wakeups import Wakeups
 from record_presence.redis_client.client import connect
 from tests.presence.streaming.screen import open_page, running_broadcasts, wait_until
 from tests.redis_binary import VARIABLE, is_before_redis_7, redis_binary
@@ -322,7 +323,7 @@ class OneFeed:
         )
 
     def add(self, record):
-        topic = self.topics[record.channel] = Topic(record, Replica(record))
+        topic = self.topics[record.channel] = Topic(record, Replica(record), Wakeups(threading.RLock()))
         topic.sync.require(SHARDED_PUBSUB)
         topic.sync.subscribe(PUBSUB)
         self.scheduler.add(topic)

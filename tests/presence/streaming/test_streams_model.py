@@ -21,8 +21,7 @@ from record_presence.presence.errors import TabOwnedByAnotherUser
 from record_presence.presence.records import Record
 from record_presence.presence.scripts import Scripts
 from record_presence.presence.service import RecordPresenceService
-from record_presence.presence.streaming import stream as stream_module
-from record_presence.presence.streaming import timings
+from record_presence.presence.streaming import event_log, timings
 from record_presence.presence.streaming import topic as topic_module
 from record_presence.presence.streaming.broadcast import Broadcast
 from record_presence.redis_client.client import connect
@@ -266,7 +265,7 @@ def _short_timeouts(monkeypatch):
     monkeypatch.setattr(timings, "VERSION_CHECK_DELAY_SECONDS", 0.02)
     monkeypatch.setattr(timings, "OPEN_TIMEOUT_SECONDS", 20.0)  # on a busy machine
     monkeypatch.setattr(timings, "MAX_UNCONFIRMED_SECONDS", 20.0)
-    monkeypatch.setattr(stream_module, "MAX_PENDING_EVENTS", 6)
+    monkeypatch.setattr(event_log, "MAX_PENDING_EVENTS", 6)
     monkeypatch.setattr(topic_module, "MAX_EVENTS_PER_PUBLISH", 4)
 
 

@@ -24,13 +24,11 @@ class Reader:
     """One that only counts how often it was woken."""
 
     def __init__(self, size_bytes=100):
+        self.is_woken = False
         self.deadline = self.timer_at = float("inf")
         self.size_bytes = size_bytes
         self.woken = 0
         self.woken_at = None
-
-    def wake(self, topic):
-        self.wakeups.add(self, topic)
 
     def resume(self):
         self.woken += 1
@@ -71,8 +69,7 @@ def test_crowd_is_woken_in_batches_in_its_order(wakeups):
 
 
 def test_record_with_one_reader_does_not_wait_for_a_crowd(wakeups):
-    for _ in range(1000):
-        wakeups.add(Reader(), "crowded")
+    wakeups.add_all([Reader() for _ in range(1000)], "crowded")
     alone = Reader()
     wakeups.add(alone, "quiet")
 
@@ -96,8 +93,6 @@ def test_everybody_is_woken_once_before_the_end(wakeups):
 
 def test_reader_who_has_waited_long_enough_is_woken_and_one_who_waits_no_longer_is_not(wakeups):
     early, moved, gone = readers = [Reader() for _ in range(3)]
-    for reader in readers:
-        reader.wakeups = wakeups
     with running(wakeups):
         now = time.monotonic()
         with wakeups._lock:
@@ -120,8 +115,9 @@ def test_readers_who_come_and_go_fast_leave_few_timers_behind(wakeups):
             wakeups.set_deadline(gone := Reader(), time.monotonic() + 30)
             wakeups.forget(gone)
 
-    assert len(wakeups._timers) <= 2 * MAX_STALE_TIMERS
-    assert {id(reader) for reader in staying} <= {id(reader) for _, _, reader in wakeups._timers}
+    timers = [reader for readers in wakeups._timers.values() for reader in readers]
+    assert len(timers) <= 2 * MAX_STALE_TIMERS
+    assert {id(reader) for reader in staying} <= {id(reader) for reader in timers}
 
 
 def test_reader_who_is_woken_while_its_timer_goes_off_harms_nobody(wakeups):
@@ -159,7 +155,8 @@ def test_stream_that_is_closed_ends_the_wait_of_its_reader_and_holds_no_record(p
 
     reader.join(5)
     assert not reader.is_alive()
-    assert not stream._topics
+    assert not stream._positions
+    assert not stream._needs_snapshot
 
 
 @pytest.fixture
