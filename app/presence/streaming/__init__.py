@@ -10,7 +10,8 @@ a topic exists, the record's Redis channel is subscribed.
 | `receiver.py` | what a lost subscription leads to, and what is done between two messages |
 | `wakeups.py` | in which order and batches readers are woken, and their timeouts |
 | `admission.py` | how many streams a process, a tenant and a user may have open |
-| `stream.py` | the queue of one reader |
+| `stream.py` | what one reader takes |
+| `event_log.py` | how long events are kept for the readers of a record |
 | `topic.py` | what the streams of a record are sent |
 | `replica.py` | what a message or a read changes |
 | `sync_state.py` | when a replica can be trusted |
@@ -28,8 +29,8 @@ a topic exists, the record's Redis channel is subscribed.
 | `timings.py` | every delay and timeout |
 
 A change travels from `Subscription.receive` to `MessageHandler.handle` and
-`Replica.apply`, waits in the `Publisher`, and is pushed to each `Stream` by
-`Topic.publish`, at once for all of them; `Wakeups` wakes their readers in small
+`Replica.apply`, waits in the `Publisher`, and is appended by `Topic.publish` to the
+record's `EventLog`, once for all streams; `Wakeups` wakes their readers in small
 batches, and each reads it with `Stream.take`.
 
 **On a Cluster** a process has the subscription by SUBSCRIBE, at any node, for what is
