@@ -29,8 +29,8 @@ def run(effort: Effort) -> list[Table]:
     on_redis = {"REDIS_URL": f"unix://{redis.socket}", "WEB_CONCURRENCY": "2"}
     ways = {
         "embedded": {},
-        "Redis": {**on_redis, "PRESENCE_DEMO": "yes"},
-        "Redis, without the demo": on_redis,
+        "Redis, with the demo": {**on_redis, "PRESENCE_DEMO": "yes"},
+        "Redis, as installed (no demo)": on_redis,
     }
     try:
         _start({})  # the first time installs
