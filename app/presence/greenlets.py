@@ -47,11 +47,12 @@ class _ThreadEvent:
 class _GreenletEvent:
     """Half the price of gevent's lock, and no objects for the garbage collector in each wait."""
 
-    def __init__(self) -> None:
-        from gevent.hub import Waiter, get_hub  # late: gevent is an extra
+    __slots__ = ("_run_callback", "_waiter")
 
-        self._run_callback = get_hub().loop.run_callback
-        self._waiter: Any = Waiter()
+    def __init__(self) -> None:
+        hub: Any = sys.modules["gevent.hub"]  # not imported: it is there wherever greenlets are
+        self._run_callback = hub.get_hub().loop.run_callback
+        self._waiter = hub.Waiter()
 
     def is_set(self) -> bool:
         return bool(self._waiter.ready())
